@@ -1,0 +1,156 @@
+"""Everything about Numba, once: flags, disk cache, and making leaves callable from kernels.
+
+Nothing outside this file and the backends knows Numba. Importing it costs 0.3 s, so the door only
+does so at the first fit.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import pickle
+import types
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.extending import register_jitable
+
+#: Sums may be reordered and contracted, which lets loops vectorise. NaN and infinity keep their
+#: meaning (no "nnan", no "ninf"): the divergence check rests on them.
+FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FLAGS}
+
+
+def fingerprint(function) -> str:
+    """A digest of the code that `function` runs, followed through closures and globals.
+
+    Numba keys its disk cache by the function's own file and by pickled closures: it does not see a
+    change in a file that the function only calls into, and misses for closures over compiled
+    functions. This key is right in both cases, also for a loss that lives in the caller's module.
+    fastgd's own sources count as a whole, because an overload can't be followed from its caller.
+    """
+    digest = hashlib.sha256(_source_digest())
+    seen: set[int] = set()
+
+    def visit(thing):
+        thing = getattr(thing, "py_func", getattr(thing, "_defn", thing))
+        if isinstance(thing, functools.partial | types.ModuleType | type):
+            digest.update(repr(thing).encode())
+        elif isinstance(thing, types.FunctionType):
+            if id(thing) in seen:
+                return
+            seen.add(id(thing))
+            visit_code(thing.__code__, thing.__globals__)
+            for value in (*(cell.cell_contents for cell in thing.__closure__ or ()),
+                          *(thing.__defaults__ or ())):
+                visit(value)
+        else:
+            digest.update(f"{type(thing).__name__}:{thing!r}".encode())
+
+    def visit_code(code, scope):
+        digest.update(code.co_code)
+        digest.update(repr((code.co_names, code.co_varnames)).encode())
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                visit_code(constant, scope)
+            else:
+                digest.update(repr(constant).encode())
+        for name in code.co_names:
+            value = scope.get(name)
+            if value is not None:
+                visit(value)
+
+    visit(function)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _source_digest() -> bytes:
+    """A digest of the package's sources: 1 ms, once per process."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+class _CheckedFile(IndexDataCacheFile):
+    """Cache files that carry their own digest, so that a damaged one is a miss and not a crash."""
+
+    def _dump(self, obj):
+        data = super()._dump(obj)
+        return hashlib.sha256(data).digest() + data
+
+    def _read(self, path):
+        with open(path, "rb") as file:
+            digest, data = file.read(32), file.read()
+        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
+
+    def _load_index(self):
+        try:
+            found = self._read(self._index_path)
+        except OSError:
+            found = None
+        return found[1] if found is not None and found[0] == self._source_stamp else {}
+
+    def _save_index(self, overloads):
+        with self._open_for_write(self._index_path) as file:
+            file.write(self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name):
+        return self._read(self._data_path(name))
+
+
+class _Cache(FunctionCache):
+    """Numba's disk cache with the key above, and never a reason for a fit to fail."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._fingerprint = fingerprint(function)
+        # The digest in the name keeps two variants of one factory, and two installed versions that
+        # share a cache folder, out of each other's index.
+        self._cache_file = _CheckedFile(
+            cache_path=self._cache_path,
+            filename_base=f"{self._impl.filename_base}-{self._fingerprint[:12]}",
+            source_stamp=self._fingerprint,
+        )
+
+    def _index_key(self, sig, codegen):
+        return sig, codegen.magic_tuple(), self._fingerprint
+
+    def load_overload(self, sig, target_context):
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever is wrong with the file, compiling afresh is right
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except (OSError, pickle.PicklingError):
+            pass  # read-only, full or vanished folder: the kernel is compiled, only not kept
+
+
+def compiled(function):
+    """`numba.njit` with fastgd's flags and cache."""
+    dispatcher = numba.njit(**_OPTIONS)(function)
+    if hasattr(dispatcher, "py_func"):  # absent when the JIT is off
+        try:
+            dispatcher._cache = _Cache(dispatcher.py_func)
+        except RuntimeError:
+            pass  # no folder to cache in: compile once per process
+    return dispatcher
+
+
+@functools.cache
+def leaf(function):
+    """Make a plain function callable from kernels on every backend; it stays plain Python."""
+    return register_jitable(forceinline=True)(function)
+
+
+def default_threads() -> int:
+    """The number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,176 @@
+"""Sufficient statistics: all that squared error needs of X, in one pass.
+
+The moment matrix is Z^T Z for the rows z = sqrt(weight)·[1, (x − center)·scale, y − y_center]. It is
+symmetric, (1+d+k) squared, float64, and additive: parts, machines and folds just add up.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from .._jit import compiled
+from .dense import RUNNING, advance
+
+#: Rows of Z at a time. Four of its columns stay in the first-level cache while the others pass.
+_BLOCK = 256
+
+#: `descend_statistics` stops for a fresh pass once the cost is this much below that of the anchor:
+#: what is left of the anchor's 16 digits then still gives ten of the cost.
+_STALE = 1e-6
+#: What `descend_statistics` returns besides the statuses of `dense`.
+STALE = 3
+
+
+@compiled
+def _add_products(z, m, moments):
+    """moments += z·z^T over the first m entries of each row of z, upper triangle by 4×4 tiles.
+
+    Sixteen running sums a tile make two loads serve eight products; the sums over m vectorise.
+    """
+    wide = z.shape[0]
+    tiles = wide // 4
+    for p in range(tiles):
+        i = 4 * p
+        for q in range(p, tiles):
+            j = 4 * q
+            s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = 0.0
+            s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = 0.0
+            for r in range(m):
+                a0, a1, a2, a3 = z[i, r], z[i + 1, r], z[i + 2, r], z[i + 3, r]
+                b0, b1, b2, b3 = z[j, r], z[j + 1, r], z[j + 2, r], z[j + 3, r]
+                s00 += a0 * b0
+                s01 += a0 * b1
+                s02 += a0 * b2
+                s03 += a0 * b3
+                s10 += a1 * b0
+                s11 += a1 * b1
+                s12 += a1 * b2
+                s13 += a1 * b3
+                s20 += a2 * b0
+                s21 += a2 * b1
+                s22 += a2 * b2
+                s23 += a2 * b3
+                s30 += a3 * b0
+                s31 += a3 * b1
+                s32 += a3 * b2
+                s33 += a3 * b3
+            moments[i, j] += s00
+            moments[i, j + 1] += s01
+            moments[i, j + 2] += s02
+            moments[i, j + 3] += s03
+            moments[i + 1, j] += s10
+            moments[i + 1, j + 1] += s11
+            moments[i + 1, j + 2] += s12
+            moments[i + 1, j + 3] += s13
+            moments[i + 2, j] += s20
+            moments[i + 2, j + 1] += s21
+            moments[i + 2, j + 2] += s22
+            moments[i + 2, j + 3] += s23
+            moments[i + 3, j] += s30
+            moments[i + 3, j + 1] += s31
+            moments[i + 3, j + 2] += s32
+            moments[i + 3, j + 3] += s33
+
+
+@functools.cache
+def moments_kernel(by_columns: bool):
+    """The compiled pass that adds rows `first` to `last` to `moments`.
+
+    The kernel takes ``(x, y, weight, center, scale, y_center, first, last, offset, moments)``;
+    `moments` is square and a multiple of four wide, what lies beyond 1+d+k stays zero.
+    """
+
+    @compiled
+    def moments_pass(x, y, weight, center, scale, y_center, first, last, offset, moments):
+        x = x.T if by_columns else x
+        d, k = center.shape[0], y_center.shape[0]
+        z = np.zeros((moments.shape[0], _BLOCK))
+        for start in range(first, last, _BLOCK):
+            m = min(_BLOCK, last - start)
+            for i in range(m):
+                z[0, i] = 1.0
+            if weight.shape[0] > 0:
+                for i in range(m):
+                    z[0, i] = math.sqrt(weight[start + offset + i])
+            for j in range(d):
+                c, s = center[j], scale[j]
+                for i in range(m):
+                    z[1 + j, i] = (x[start + i, j] - c) * s * z[0, i]
+            for c in range(k):
+                for i in range(m):
+                    z[1 + d + c, i] = (y[c, start + offset + i] - y_center[c]) * z[0, i]
+            _add_products(z, m, moments)
+
+    return moments_pass
+
+
+@compiled
+def _totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals):
+    """Fill `totals` for squared error at (coef, intercept); returns its summed cost.
+
+    With r the residuals at the anchor, A = [x − center, 1], S = A^T A and m the move from the anchor:
+    cost = r^T r + (2A^T r + S m)^T m, gradient = 2A^T r + 2S m, then back from x − center to x.
+    """
+    k, d = coef.shape
+    move = np.empty(d + 1)
+    summed = 0.0
+    for c in range(k):
+        move[d] = intercept[c] - anchor_intercept[c]
+        for j in range(d):
+            move[j] = coef[c, j] - anchor_coef[c, j]
+            move[d] += center[j] * move[j]
+        cost = anchor[c, d + 1]
+        for i in range(d, -1, -1):
+            moved = 0.0
+            for j in range(d + 1):
+                moved += second[i, j] * move[j]
+            slope = anchor[c, i] - center[i] * anchor[c, d] if i < d else anchor[c, d]
+            cost += (slope + moved) * move[i]
+            totals[c, i] = slope + 2.0 * moved
+            if i < d:
+                totals[c, i] += center[i] * totals[c, d]
+        totals[c, d + 1] = cost
+        summed += cost
+    return summed
+
+
+@functools.cache
+def descend_statistics(optimizer: str = "gd"):
+    """The compiled batch loop on statistics: an epoch costs d² and not n·d, with the same iterates.
+
+    `anchor` is the totals of a true pass at (anchor_coef, anchor_intercept), `second` the matrix of
+    second moments (d+1, d+1) of [x − center, 1]. Differences to an anchor, and a fresh anchor once
+    the cost has fallen far below it, keep the digits that the size of y would swallow.
+    Returns the status (STALE asks for a fresh anchor) and the number of updates done, and leaves the
+    cost at the last parameters in state[1].
+    """
+    end_of_epoch = advance(optimizer)
+
+    @compiled
+    def epochs_of_gd(
+        anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, previous, settings,
+        state, costs, path, first_epoch, last_epoch,
+    ):
+        k, d = coef.shape
+        totals = np.empty((k, d + 2))
+        stale = 0.0
+        for c in range(k):
+            stale += _STALE * anchor[c, d + 1]
+        for epoch in range(first_epoch, last_epoch + 1):
+            cost = _totals_at(
+                anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals
+            )
+            if cost < stale:
+                return STALE, epoch
+            state[1] = settings[2] * cost
+            if epoch == last_epoch:
+                break
+            status = end_of_epoch(
+                totals, coef, intercept, previous, settings, state, costs, path, epoch
+            )
+            if status != RUNNING:
+                return status, epoch
+        return RUNNING, last_epoch
+
+    return epochs_of_gd

@@ -1,0 +1,72 @@
+"""Serial kernels that release the GIL, driven by a plain thread pool.
+
+Numba's own threading layers abort when two Python threads enter them, or kill a forked child; a
+thread pool does neither. Which rows belong to which part is fixed by the data, never by the number of
+threads, so the sums come out the same, bit for bit.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_lock = threading.Lock()
+
+
+def _forget_pool() -> None:
+    """The threads of a pool don't survive a fork: the child starts its own."""
+    global _pool, _pool_size, _lock
+    _pool, _pool_size, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _executor(workers: int) -> ThreadPoolExecutor:
+    global _pool, _pool_size
+    with _lock:
+        if _pool is None or _pool_size < workers:
+            # An outgrown pool is left to the fits that still use it, and ends with them.
+            _pool, _pool_size = ThreadPoolExecutor(workers, "fastgd"), workers
+        return _pool
+
+
+def for_each_part(
+    work: Callable[[int, int], None], groups: Sequence[range], n_threads: int
+) -> None:
+    """Call ``work(group, part)`` for every part of every group, on up to `n_threads` threads.
+
+    The parts of a group run in their order on one thread, so a group may own an accumulator. An
+    exception, KeyboardInterrupt included, stops every thread after the part it is at.
+    """
+    workers = max(0, min(n_threads, len(groups)) - 1)
+    stop = threading.Event()
+
+    def share(index: int) -> None:
+        try:
+            for group in range(index, len(groups), workers + 1):
+                for part in groups[group]:
+                    if stop.is_set():
+                        return
+                    work(group, part)
+        except BaseException:
+            stop.set()
+            raise
+
+    if workers < 1:
+        share(0)
+        return
+    executor = _executor(workers)
+    futures = [executor.submit(share, index) for index in range(1, workers + 1)]
+    try:
+        share(0)
+        for future in futures:
+            future.result()
+    finally:
+        stop.set()
+        for future in futures:
+            if not future.cancel():
+                future.exception()

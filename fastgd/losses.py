@@ -1,0 +1,74 @@
+"""Losses as plain Python functions of one sample: value and slope on the raw prediction.
+
+The raw prediction is z = x·coef + intercept, before any link. ``value(z, y)`` is the loss of one
+sample, ``slope(z, y)`` its derivative with respect to z; everything else (sums, means, gradients,
+loops) is the same for every loss and written elsewhere, once. A leaf: no numba, no numpy.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .activations import logistic
+
+
+class Loss(NamedTuple):
+    """A loss made of two plain functions, and what is known about it.
+
+    Parameters
+    ----------
+    name : str
+        How the loss is called in messages.
+    value, slope : callable
+        ``value(z, y)`` and its derivative ``slope(z, y)`` in z: scalar functions made of assignments,
+        ``math``, comparisons and one return, so that they compile as they stand.
+    curvature : float, default=inf
+        The largest second derivative in z, if there is one. It bounds the stable learning rate.
+
+    Examples
+    --------
+    >>> from fastgd.losses import Loss
+    >>> half_square = Loss("half square", lambda z, y: (z - y) * (z - y) / 2, lambda z, y: z - y, 1.0)
+    >>> half_square.slope(3.0, 1.0)
+    2.0
+    """
+
+    name: str
+    value: Callable[[Any, Any], Any]
+    slope: Callable[[Any, Any], Any]
+    curvature: float = math.inf
+
+
+def squared_error(z, y):
+    """(z − y)²."""
+    r = z - y
+    return r * r
+
+
+def squared_error_slope(z, y):
+    """2·(z − y)."""
+    r = z - y
+    return r + r
+
+
+def binary_cross_entropy(z, y):
+    """−y·log σ(z) − (1−y)·log(1−σ(z)) = max(z, 0) − z·y + log(1 + exp(−|z|)), for y in [0, 1].
+
+    The last form neither overflows nor cancels, for any z.
+    """
+    T = type(z)
+    return (z if z > T(0) else T(0)) - z * y + math.log1p(math.exp(-abs(z)))
+
+
+def binary_cross_entropy_slope(z, y):
+    """σ(z) − y."""
+    return logistic(z) - y
+
+
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        Loss("mse", squared_error, squared_error_slope, 2.0),
+        Loss("bce", binary_cross_entropy, binary_cross_entropy_slope, 0.25),
+    )
+}
