@@ -1,0 +1,35 @@
+"""fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
+
+from .costs import (
+    bce_cost,
+    bce_cost_and_gradient,
+    bce_gradient,
+    cost_curve,
+    linear,
+    mse_cost,
+    mse_cost_and_gradient,
+    mse_gradient,
+)
+from .errors import ConvergenceWarning, DivergenceError, InputError
+from .fit import fit_linear, fit_logistic
+from .result import Fit, load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConvergenceWarning",
+    "DivergenceError",
+    "Fit",
+    "InputError",
+    "bce_cost",
+    "bce_cost_and_gradient",
+    "bce_gradient",
+    "cost_curve",
+    "fit_linear",
+    "fit_logistic",
+    "linear",
+    "load",
+    "mse_cost",
+    "mse_cost_and_gradient",
+    "mse_gradient",
+]

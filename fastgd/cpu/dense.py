@@ -146,6 +146,41 @@ def accumulate_columns(loss: Loss, centred: bool = False):
 
 
 @functools.cache
+def many_costs(loss: Loss, by_columns: bool):
+    """The compiled pass that sums the cost at each of m coefficients, a block of rows at a time.
+
+    As `accumulate_rows`, with coef (m, d), intercept (m,), y (1, n) and totals (m,).
+    """
+    losses = _losses(loss)
+
+    @compiled
+    def costs_pass(x, y, weight, center, coef, intercept, first, last, offset, totals):
+        x = x.T if by_columns else x
+        m, d = coef.shape
+        rows = min(1024, max(1, _ROW_BLOCK // max(d, 1)))
+        z = np.empty(rows, coef.dtype)
+        for start in range(first, last, rows):
+            stop = min(start + rows, last)
+            for c in range(m):
+                for i in range(stop - start):
+                    z[i] = intercept[c]
+                if by_columns:
+                    for j in range(d):
+                        for i in range(stop - start):
+                            z[i] += x[start + i, j] * coef[c, j]
+                else:
+                    for i in range(stop - start):
+                        prediction = z[i]
+                        for j in range(d):
+                            prediction += x[start + i, j] * coef[c, j]
+                        z[i] = prediction
+                cost, _ = losses(z, y, weight, 0, start + offset, stop - start)
+                totals[c] += cost
+
+    return costs_pass
+
+
+@functools.cache
 def advance(optimizer: str = "gd"):
     """The compiled end of an epoch: from summed totals to the next parameters.
 

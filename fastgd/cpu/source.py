@@ -100,6 +100,14 @@ class DenseRows:
         )
         return _ordered_sum(into)
 
+    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+        """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
+        into = np.zeros((min(_GROUPS, self.n_parts), len(coefs)))
+        kernel = dense.many_costs(loss, self.by_columns)
+        before = (self.y, self.weight, _read_only(coefs[0, :0]))
+        self._over_parts(kernel, before, (coefs, intercepts), into)
+        return _ordered_sum(into)
+
     def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
         """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64."""
         wide = 1 + self.d + len(y_center)
@@ -113,6 +121,56 @@ class DenseRows:
         )
         upper = np.triu(_ordered_sum(into)[:wide, :wide])
         return upper + np.triu(upper, 1).T
+
+    def predictions(self, coef, intercept) -> np.ndarray:
+        """x·coef + intercept, (k, n) float64."""
+        out = np.empty((self.k, self.n))
+        work = self._blocks(lambda block, first, last: np.matmul(coef, block.T, out[:, first:last]))
+        for_each_part(work, _groups(self.n_parts, _GROUPS), self.n_threads)
+        out += intercept[:, None]
+        return out
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value of every column."""
+        low, high = np.full((2, self.n_parts, self.d), np.nan)
+
+        def find(block, first, last):
+            part = first // self.part_rows
+            low[part], high[part] = block.min(axis=0), block.max(axis=0)
+
+        for_each_part(self._blocks(find), _groups(self.n_parts, _GROUPS), self.n_threads)
+        return low.min(axis=0), high.max(axis=0)
+
+    def column_moments(self, centred: bool):
+        """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
+
+        For many columns, where a square matrix is too much.
+        """
+        center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+        sums = np.zeros((min(_GROUPS, self.n_parts), 2, self.d))
+        groups = _groups(self.n_parts, _GROUPS)
+        weight = self.weight.astype(np.float64) if len(self.weight) else np.ones(self.n)
+
+        def work(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            block = self.x[first:last].astype(np.float64) - center
+            sums[group, 0] += weight[first:last] @ block
+            np.square(block, out=block)
+            sums[group, 1] += weight[first:last] @ block
+
+        for_each_part(work, groups, self.n_threads)
+        mass = float(weight.sum())
+        mean, second = _ordered_sum(sums) / mass
+        if centred:
+            second = second - mean**2
+        return mass, center + mean, second
+
+    def _blocks(self, work):
+        def on_part(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            work(np.asarray(self.x[first:last], dtype=np.float64), first, last)
+
+        return on_part
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""

@@ -1,0 +1,23 @@
+"""Batch gradient descent: every epoch sees all rows, starting from three points in lists."""
+
+import pytest
+from providers import Workload, contestants, workloads
+
+WORKLOADS = workloads(
+    Workload("linear", 3, epochs=100, lr=0.01, toy=True),
+    *(Workload("linear", 1_000_000, 1, dtype, 100) for dtype in ("float32", "float64")),
+    *(
+        Workload(model, 1_000_000, 32, dtype, 30, lr)
+        for dtype in ("float32", "float64")
+        for model, lr in (("linear", 0.1), ("logistic", 0.5))
+    ),
+    Workload("linear", 100_000, 1000, "float32", 20),
+    Workload("logistic", 100_000, 1000, "float32", 20, 0.5),
+)
+
+
+@pytest.mark.parametrize(
+    ("workload", "contestant"), [(n, c) for n, w in WORKLOADS.items() for c in contestants(w)]
+)
+def test_batch(race, workload, contestant):
+    race(WORKLOADS[workload], contestant)

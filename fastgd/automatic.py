@@ -1,0 +1,380 @@
+"""`lr="auto"`: descent with a step that the data itself provides.
+
+The second moments of X bound the curvature of both losses: the Hessian of the squared error is
+2·X^T X, that of the cross-entropy at most X^T X/4 (Böhning and Lindsay 1988). In coordinates u where
+that bound is the identity, a step of length 1 along −gradient descends without a line search, and bad
+scaling or correlated columns are no longer felt. For squared error it lands in one step; what follows
+are refinements with true residuals, so that X and not X^T X sets the accuracy. For the cross-entropy
+L-BFGS (Nocedal and Wright, algorithm 7.4) runs in these coordinates, and the bound is replaced by the
+curvature at hand once as much work was spent as that costs.
+
+Columns are centred and scaled on the fly; coefficients come back in the caller's units.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .losses import Loss
+
+#: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
+FULL_METRIC = 2048
+#: Eigenvalues of the unit-diagonal moment matrix below this are rounding: 500 ulp of its largest.
+RANK_CUT = 1e-13
+#: A direction in which the curvature fell this far below its bound has no optimum within reach.
+FLAT = 1e-9
+#: Pairs of steps that L-BFGS remembers.
+MEMORY = 10
+
+
+class Metric:
+    """Coordinates u with coef = base + u·whiten^T and (centred) intercept = base + bias·u_last."""
+
+    def __init__(self, center, whiten, bias, hessian, null):
+        self.center, self.whiten, self.bias = center, whiten, bias
+        self.hessian, self.null = hessian, null
+
+    def to_parameters(self, u):
+        """Move (k, r+1) in u as a move of the coefficients and of the centred intercept."""
+        w = self.whiten
+        return (u[:, :-1] * w if w.ndim == 1 else u[:, :-1] @ w.T), self.bias * u[:, -1]
+
+    def to_gradient(self, by_coef, by_intercept):
+        """The gradient in u of a gradient in the parameters."""
+        w = self.whiten
+        inner = by_coef * w if w.ndim == 1 else by_coef @ w
+        return np.column_stack([inner, self.bias * by_intercept])
+
+    def size(self, coef, intercept) -> float:
+        """The length of given parameters in this metric."""
+        h = self.hessian
+        inner = (coef * h * coef).sum() if h.ndim == 1 else ((coef @ h) * coef).sum()
+        beside = (intercept**2).sum() / self.bias**2 if self.bias else 0.0
+        return math.sqrt(max(0.0, float(inner)) + float(beside))
+
+
+def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
+    """The metric of curvature·(second moments) + l2.
+
+    `curvature` is that of the summed objective for each unit of weight.
+    """
+    d, no_y = source.d, np.zeros(0)
+    center, scale = _sampled_scale(source, fit_intercept)
+    moments = source.moments(center, scale, no_y, weight)
+    if not np.isfinite(moments).all():  # the sample missed an extreme value
+        center, scale = _exact_scale(source, fit_intercept)
+        moments = source.moments(center, scale, no_y, weight)
+    mass = moments[0, 0]
+    second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
+    if fit_intercept and (mean**2 > 1e4 * (np.diagonal(second) - mean**2)).any():
+        # A centre far outside the column costs digits: once more from the true mean.
+        center = center + mean / scale
+        moments = source.moments(center, scale, no_y, weight)
+        second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
+    noise = 1e-30 * np.diagonal(second)
+    if fit_intercept:
+        noise = 16 * np.finfo(float).eps * mean**2 + noise
+        second = second - np.outer(mean, mean)
+        center = center + mean / scale
+    hessian = curvature * mass * second + np.diag(l2 * scale * scale)
+    diagonal = np.diagonal(hessian)
+    used = diagonal > curvature * mass * noise
+    unit = np.zeros(d)
+    unit[used] = 1 / np.sqrt(diagonal[used])
+    values, vectors = np.linalg.eigh(hessian * np.outer(unit, unit))
+    kept = values > RANK_CUT * max(1.0, d / 50) * max(values[-1], 1e-300)
+    # Columns that are constant drop out with a zero row; they are not what "dependent" means.
+    dependent = ~kept & (np.abs(vectors[used]).max(axis=0, initial=0) > 0.5 / math.sqrt(d))
+    null = np.abs(vectors[:, dependent]).max(axis=1, initial=0) * used
+    whiten = (unit * scale)[:, None] * (vectors[:, kept] / np.sqrt(values[kept]))
+    bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
+    back = 1 / scale
+    return Metric(center, whiten, bias, hessian * np.outer(back, back), null)
+
+
+def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
+    """The same from the variances alone, for many columns."""
+    mass, mean, variance = source.column_moments(fit_intercept)
+    hessian = curvature * mass * variance + l2
+    used = hessian > 16 * np.finfo(float).eps * curvature * mass * mean**2 * fit_intercept
+    whiten = np.zeros(source.d)
+    whiten[used & (hessian > 0)] = 1 / np.sqrt(hessian[used & (hessian > 0)])
+    bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
+    # More columns than rows are dependent without a look at them.
+    null = np.full(source.d, float(l2 == 0 and source.d > source.n - fit_intercept))
+    return Metric(mean * fit_intercept, whiten, bias, hessian, null)
+
+
+def _sampled_scale(source, fit_intercept):
+    sample = source.sample()
+    center = np.zeros(source.d)
+    if fit_intercept:
+        low, high = sample.min(axis=0), sample.max(axis=0)
+        # A constant must come out as exactly zero, which its mean by summation may miss.
+        center = np.where(low == high, low, low / 2 + high / 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = sample.mean(axis=0)
+        center = np.where((low < high) & np.isfinite(mean), mean, center)
+    with np.errstate(invalid="ignore"):
+        return center, _power_of_two(np.abs(sample - center).max(axis=0))
+
+
+def _exact_scale(source, fit_intercept):
+    low, high = source.extremes()
+    center = low / 2 + high / 2 if fit_intercept else np.zeros(source.d)
+    return center, _power_of_two(np.maximum(np.abs(low - center), np.abs(high - center)))
+
+
+def _power_of_two(size):
+    """1/size rounded to a power of two, which scales without rounding; 1 for 0."""
+    good = np.isfinite(size) & (size > 0)
+    _, exponent = np.frexp(np.where(good, size, 1.0))
+    return np.where(good, np.ldexp(1.0, np.clip(1 - exponent, -1000, 1000)), 1.0)
+
+
+class AutomaticDescent:
+    """The loop behind `lr="auto"`; `run` may be interrupted and keeps the best parameters.
+
+    Parameters
+    ----------
+    source : DenseRows
+        Float64 source whose targets are already free of `y_center`.
+    loss : Loss
+    settings : Settings
+        l2, scale, fit_intercept and tol are used.
+    coef, intercept : ndarray (k, d), (k,)
+        Where to start; `intercept` for x as given and y without `y_center`.
+    epochs : int
+        At most this many data passes.
+    """
+
+    def __init__(self, source, loss: Loss, settings, coef, intercept, epochs: int, keep_path: bool):
+        self.source, self.loss, self.settings = source, loss, settings
+        self.coef, self._start = coef.copy(), (coef.copy(), intercept.copy())
+        self.epochs, self.keep_path = epochs, keep_path
+        self.costs_list: list[float] = []
+        self.path_list: list[np.ndarray] = []
+        self.converged = False
+        self.trouble: str | None = None
+        self.null: np.ndarray | None = None
+        self.stopped = False
+        self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
+        self.intercept = intercept.copy()
+        self.final_cost = math.nan
+
+    # The state as the caller sees it.
+    @property
+    def epoch(self) -> int:
+        """Data passes with a step so far."""
+        return len(self.costs_list)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The cost before every step."""
+        return np.array(self.costs_list)
+
+    @property
+    def path(self) -> np.ndarray:
+        """The coefficients after every step."""
+        return np.array(self.path_list).reshape(-1, *self.coef.shape)
+
+    def run(self, after_step: Callable[[], bool]) -> None:
+        """Descend; `after_step` is called after every accepted step and may stop the run."""
+        source, settings = self.source, self.settings
+        full = source.d <= FULL_METRIC
+        make = full_metric if full else diagonal_metric
+        if not full:
+            self.method = "diagonal-lbfgs"
+        curvature = self.loss.curvature * settings.scale
+        metric = make(source, curvature, settings.l2, settings.fit_intercept)
+        if not np.isfinite(metric.whiten).all() or not np.isfinite(metric.center).all():
+            self.trouble = "overflow"
+            return
+        self.null = metric.null
+        exact = full and self.loss.name == "mse"
+        bound = metric
+        refresh = math.inf
+        if full and not exact:
+            refresh = max(10, math.ceil(self._moments_in_passes()))
+        point = _Point(*self._evaluate(metric, self.coef, self._centred(metric, self.intercept)))
+        if not math.isfinite(point.objective):
+            self.trouble = "overflow"
+            return
+        while True:
+            done = self._descend(metric, point, exact, refresh, after_step)
+            if self.stopped or self.trouble or self.epoch >= self.epochs or exact or not full:
+                break
+            if settings.l2 == 0 and self._separated():
+                self.trouble, self.converged = "separable", False
+                break
+            if done and (settings.l2 > 0 or metric is not bound or settings.tol > 0):
+                break
+            metric = self._curvature_here(bound)
+            if self.trouble:
+                break
+            point = _Point(*self._evaluate(metric, self.coef, self._centred(metric, self.intercept)))
+        if not self.trouble and self.null.any():
+            self.trouble = "dependent"
+        if self.trouble:
+            self.converged = False
+
+    def _moments_in_passes(self) -> float:
+        from .cpu.descent import moments_ns, pass_ns
+
+        source = self.source
+        one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
+        return moments_ns(source.n, source.d, source.k) / one_pass
+
+    def _centred(self, metric, intercept):
+        return intercept + self.coef @ metric.center
+
+    def _evaluate(self, metric, coef, level):
+        """Objective, cost and gradient in u at coefficients and centred intercept."""
+        settings, d = self.settings, self.source.d
+        totals = self.source.totals(self.loss, coef, level, metric.center)
+        cost = settings.scale * float(totals[:, d + 1].sum())
+        by_coef = settings.scale * totals[:, :d] + settings.l2 * coef
+        objective = cost + settings.l2 / 2 * float((coef * coef).sum())
+        return objective, cost, metric.to_gradient(by_coef, settings.scale * totals[:, d])
+
+    def _descend(self, metric, point, exact, refresh, after_step) -> bool:
+        """Steps in one metric; True when the gradient is at its floor (or within tol)."""
+        level = self._centred(metric, self.intercept)
+        self.final_cost = point.cost
+        first = float(np.linalg.norm(point.gradient))
+        history: list[float] = []
+        memory: list[tuple[np.ndarray, np.ndarray, float]] = []
+        for taken in range(10**9):
+            norm = float(np.linalg.norm(point.gradient))
+            history.append(norm)
+            if self._at_floor(norm, first, history, metric, level):
+                return True
+            if self.epoch >= self.epochs or taken >= refresh:
+                return False
+            direction = _lbfgs(point.gradient, memory)
+            if taken == 0 and metric.whiten.ndim == 1:
+                # Scaled columns only: the bound may be off by d, start with a short step.
+                direction = direction / min(self.source.d, 64)
+            found = self._line_search(metric, level, point, direction, exact)
+            if found is None:
+                if memory:
+                    memory.clear()  # stale curvature: once more along the plain gradient
+                    found = self._line_search(metric, level, point, -point.gradient, exact)
+                if found is None:
+                    # Neither direction descends: rounding is all that is left.
+                    self.converged = norm <= 1e-6 * max(first, metric.size(self.coef, level))
+                    return True
+            step, coef, new_level, new = found
+            change = new.gradient - point.gradient
+            inner = float((change * step).sum())
+            if not exact and inner > 1e-14 * float((change * change).sum()):
+                memory = [*memory[1 - MEMORY :], (step, change, inner)]
+            self.costs_list.append(point.cost)
+            self.coef, level, point = coef, new_level, new
+            self.intercept = level - coef @ metric.center
+            self.final_cost = point.cost
+            if self.keep_path:
+                self.path_list.append(coef.copy())
+            if after_step():
+                self.stopped = True
+                return False
+        return False
+
+    def _at_floor(self, norm, first, history, metric, level) -> bool:
+        """Whether this gradient is as small as wanted, or as rounding lets it be."""
+        if self.settings.tol > 0:
+            self.converged = norm <= self.settings.tol * first
+            return self.converged
+        size = max(metric.size(self.coef, level), 1e-300)
+        eps = np.finfo(np.float64).eps
+        done = norm <= 2 * eps * size
+        if len(history) > 3 and norm > 0.5 * min(history[-4:-1]) and norm < 1e-9 * size:
+            done = True  # three steps without halving it, far below anything visible
+        self.converged = bool(done)
+        return self.converged
+
+    def _line_search(self, metric, level, point, direction, exact):
+        """A step that lowers the objective, or near its floor the gradient; None if there is none."""
+        slope = float((point.gradient * direction).sum())
+        if slope >= 0:
+            return None
+        length = 1.0
+        for _ in range(30):
+            step = length * direction
+            move, rise = metric.to_parameters(step)
+            coef, new_level = self.coef + move, level + rise
+            new = _Point(*self._evaluate(metric, coef, new_level))
+            if math.isfinite(new.objective):
+                if new.objective <= point.objective + 1e-4 * length * slope:
+                    return step, coef, new_level, new
+                flat = 1e-10 * abs(point.objective)
+                if exact or new.objective <= point.objective + flat:
+                    if np.linalg.norm(new.gradient) < np.linalg.norm(point.gradient):
+                        return step, coef, new_level, new
+                    if exact or length < 0.1:
+                        return None
+                better = -slope * length**2 / (
+                    2 * (new.objective - point.objective - slope * length)
+                )
+                length = min(max(better, 0.1 * length), 0.5 * length)
+            else:
+                length *= 0.1
+        return None
+
+    def _logits(self):
+        return self.source.predictions(self.coef, self.intercept)
+
+    def _separated(self) -> bool:
+        """Whether these parameters put every row on the right side: then no finite optimum exists."""
+        y, weight = self.source.y, self.source.weight
+        right = (2 * y - 1) * self._logits() > 0
+        counts = weight > 0 if len(weight) else slice(None)
+        return bool(right[0][counts].all())
+
+    def _curvature_here(self, bound: Metric) -> Metric:
+        """The metric of the true curvature at the current parameters."""
+        settings, source = self.settings, self.source
+        e = np.exp(-np.abs(self._logits()[0]))
+        weight = e / (1 + e) ** 2
+        if len(source.weight):
+            weight *= source.weight
+        if not weight.sum() > 0:
+            self.trouble = "separable"
+            return bound
+        metric = full_metric(
+            source, settings.scale, settings.l2, settings.fit_intercept, weight
+        )
+        if settings.l2 == 0:
+            flat = bound.whiten.T @ metric.hessian @ bound.whiten
+            values, vectors = np.linalg.eigh(flat)
+            if len(values) and values[0] < FLAT:
+                self.trouble = "flat"
+                along = np.abs(bound.whiten @ vectors[:, values < FLAT]).max(axis=1)
+                scaled = along * np.sqrt(np.maximum(np.diagonal(bound.hessian), 0))
+                self.null = scaled * (scaled > 0.1 * scaled.max())
+        return metric
+
+
+class _Point:
+    """What is known at one set of parameters."""
+
+    def __init__(self, objective: float, cost: float, gradient: np.ndarray):
+        self.objective, self.cost, self.gradient = objective, cost, gradient
+
+
+def _lbfgs(gradient, memory) -> Any:
+    """−(inverse Hessian)·gradient by the two-loop recursion; −gradient without memory."""
+    q = gradient.copy()
+    alphas = []
+    for step, change, inner in reversed(memory):
+        alpha = float((step * q).sum()) / inner
+        alphas.append(alpha)
+        q -= alpha * change
+    if memory:
+        _, change, inner = memory[-1]
+        q *= inner / float((change * change).sum())
+    for (step, change, inner), alpha in zip(memory, reversed(alphas), strict=True):
+        q += (alpha - float((change * q).sum()) / inner) * step
+    return -q

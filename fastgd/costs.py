@@ -1,0 +1,276 @@
+"""Cost, gradient and both together, the sweep over coefficients, and the linear forward pass."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import inputs
+from .errors import DivergenceError, InputError
+from .losses import LOSSES, Loss
+
+_SHARED = """
+    Parameters
+    ----------
+    x : array-like (n, d), or (n,) for one column
+        Read where it is, in one pass.
+    y : array-like (n,) or (n, k)
+        {y}
+    coef : array-like (d,) or (k, d), or a number where x has one column
+    intercept : float or array-like (k,), default=0.0
+    sample_weight : array-like (n,), optional
+        Non-negative weights; the mean divides by their sum.
+    reduction : {{"mean", "sum"}}, default="mean"
+        With k targets the mean is over all n·k entries.
+
+    Returns
+    -------
+    {returns}
+
+    Raises
+    ------
+    InputError
+        If shapes don't match, or the data holds anything but finite real numbers.
+    DivergenceError
+        If the cost overflows.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> {example}
+"""
+
+
+def _documented(returns: str, example: str, y: str = "Targets."):
+    def add(function):
+        function.__doc__ += _SHARED.format(returns=returns, example=example, y=y)
+        return function
+
+    return add
+
+
+def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
+    """Cost, gradient of the coefficients (k, d) and of the intercepts (k,), and coef's shape."""
+    from ._jit import default_threads
+    from .cpu.source import DenseRows
+
+    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    names = inputs.column_names(x)
+    x = inputs.features(x)
+    n, d = x.shape
+    dtype = inputs.working_dtype(x, None)
+    check = inputs.probabilities if loss.name == "bce" else inputs.targets
+    y, _ = check(y, n, dtype)
+    k = len(y)
+    weight = inputs.weights(sample_weight, n, dtype)
+    coef = inputs.as_array(coef, "coef")
+    given = coef.shape
+    coef = inputs.parameters(coef, (k, d), "coef")
+    intercept = inputs.as_array(intercept, "intercept")
+    if intercept.ndim == 0:
+        intercept = np.broadcast_to(intercept, (k,))
+    intercept = inputs.parameters(intercept, (k,), "intercept")
+    source = DenseRows(x, y, weight, dtype, default_threads())
+    totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
+    scale = 1.0
+    if reduction == "mean":
+        mass = n if weight is None else float(weight.sum(dtype=np.float64))
+        scale = 1 / (k * mass)
+    totals *= scale
+    cost = float(totals[:, d + 1].sum())
+    if not math.isfinite(cost):
+        inputs.require_finite(x, "x", names)
+        raise DivergenceError(f"the cost overflows {dtype} at these coefficients.")
+    by_intercept = totals[:, d].astype(dtype)
+    single = given != (k, d) or (k == 1 and len(given) < 2)
+    return cost, totals[:, :d].astype(dtype).reshape(given), (
+        float(totals[0, d]) if single else by_intercept
+    )
+
+
+@_documented("float", "fastgd.mse_cost([1, 2, 3], [2, 4, 6], 1.0)\n    4.666666666666667")
+def mse_cost(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> float:
+    """The mean squared error ``mean((x·coef + intercept − y)²)``.
+    """
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[0]
+
+
+@_documented(
+    "(ndarray shaped as coef, float or ndarray (k,))\n        The gradient of coef and of intercept.",
+    "fastgd.mse_gradient([1, 2, 3], [2, 4, 6], [1.0])\n    (array([-9.33333333]), -4.0)",
+)
+def mse_gradient(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[Any, Any]:
+    """The gradient of `mse_cost`: ``2/n·X^T r`` and ``2/n·Σr`` with r = x·coef + intercept − y.
+    """
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[1:]
+
+
+@_documented(
+    "(float, ndarray shaped as coef, float or ndarray (k,))",
+    "fastgd.mse_cost_and_gradient([1, 2, 3], [2, 4, 6], [2.0])\n    (0.0, array([0.]), 0.0)",
+)
+def mse_cost_and_gradient(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[float, Any, Any]:
+    """`mse_cost` and `mse_gradient` in one pass over the data.
+    """
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)
+
+
+_LABELS = "Labels in [0, 1]."
+
+
+@_documented("float", "fastgd.bce_cost([1, 2], [0, 1], 0.0)\n    0.6931471805599453", _LABELS)
+def bce_cost(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> float:
+    """The cross-entropy ``mean(log(1 + exp(z)) − y·z)`` on the raw prediction z = x·coef + intercept.
+
+    It is computed as ``max(z, 0) − z·y + log(1 + exp(−|z|))``, which never overflows.
+    """
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)[0]
+
+
+@_documented(
+    "(ndarray shaped as coef, float or ndarray (k,))\n        The gradient of coef and of intercept.",
+    "fastgd.bce_gradient([1, 2], [0, 1], [0.0])\n    (array([-0.25]), 0.0)",
+    _LABELS,
+)
+def bce_gradient(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[Any, Any]:
+    """The gradient of `bce_cost`: ``1/n·X^T (σ(z) − y)`` and ``1/n·Σ(σ(z) − y)``.
+    """
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)[1:]
+
+
+@_documented(
+    "(float, ndarray shaped as coef, float or ndarray (k,))",
+    "fastgd.bce_cost_and_gradient([1, 2], [0, 1], [0.0])"
+    "\n    (0.6931471805599453, array([-0.25]), 0.0)",
+    _LABELS,
+)
+def bce_cost_and_gradient(
+    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[float, Any, Any]:
+    """`bce_cost` and `bce_gradient` in one pass over the data.
+    """
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)
+
+
+def cost_curve(
+    x: Any, y: Any, coefs: Any, *, intercept: Any = 0.0, loss: str | Loss = "mse",
+    sample_weight: Any = None, reduction: str = "mean",
+) -> np.ndarray:
+    """The cost at many coefficients in one pass over the data: the tutorial's sweep over w.
+
+    Parameters
+    ----------
+    x : array-like (n, d), or (n,) for one column
+    y : array-like (n,)
+    coefs : array-like (m, d), or (m,) where x has one column
+    intercept : float or array-like (m,), default=0.0
+        The same for all, or one for each.
+    loss : {"mse", "bce"} or Loss, default="mse"
+    sample_weight, reduction
+        As in `mse_cost`.
+
+    Returns
+    -------
+    ndarray (m,)
+
+    Raises
+    ------
+    InputError, DivergenceError
+        As in `mse_cost`.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> fastgd.cost_curve([1, 2, 3], [2, 4, 6], [0, 1, 2, 3, 4])
+    array([18.66666667,  4.66666667,  0.        ,  4.66666667, 18.66666667])
+    """
+    from ._jit import default_threads
+    from .cpu.source import DenseRows
+
+    if not isinstance(loss, Loss):
+        loss = LOSSES[inputs.choice(loss, "loss", tuple(LOSSES))]
+    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    names = inputs.column_names(x)
+    x = inputs.features(x)
+    n, d = x.shape
+    dtype = inputs.working_dtype(x, None)
+    check = inputs.probabilities if loss.name == "bce" else inputs.targets
+    y, flat = check(y, n, dtype)
+    if not flat and len(y) > 1:
+        raise InputError(f"y has shape {(n, len(y))}; cost_curve takes one target, shape (n,).")
+    weight = inputs.weights(sample_weight, n, dtype)
+    coefs = inputs.as_array(coefs, "coefs")
+    if coefs.ndim == 1 and d == 1:
+        coefs = coefs[:, None]
+    if coefs.ndim != 2 or coefs.shape[1] != d or len(coefs) == 0:
+        raise InputError(f"coefs has shape {coefs.shape}; expected (m, {d}), m at least 1.")
+    m = len(coefs)
+    inputs.require_finite(coefs, "coefs")
+    level = inputs.as_array(intercept, "intercept")
+    if level.shape not in ((), (m,)):
+        raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
+    source = DenseRows(x, y, weight, dtype, default_threads())
+    costs = source.costs(loss, coefs.astype(dtype), np.broadcast_to(level, (m,)).astype(dtype))
+    if reduction == "mean":
+        costs /= n if weight is None else float(weight.sum(dtype=np.float64))
+    if not np.isfinite(costs).all():
+        inputs.require_finite(x, "x", names)
+        at = int(np.argmin(np.isfinite(costs)))
+        raise DivergenceError(f"the cost overflows {dtype} at coefs[{at}].")
+    return costs
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
+    """The forward pass ``x·weight^T + bias``, with the shape rule of torch.nn.Linear.
+
+    Parameters
+    ----------
+    x : array-like (..., in)
+    weight : array-like (out, in)
+    bias : array-like (out,), optional
+
+    Returns
+    -------
+    ndarray (..., out)
+
+    Raises
+    ------
+    InputError
+        If the shapes don't match.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> fastgd.linear([[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [0.5, 0.0])
+    array([[11.5, 17. ]])
+    """
+    x, weight = inputs.as_array(x, "x"), inputs.as_array(weight, "weight")
+    if weight.ndim != 2:
+        raise InputError(f"weight has shape {weight.shape}; expected (out, in).")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise InputError(f"x has shape {x.shape}; weight {weight.shape} needs (..., {weight.shape[1]}).")
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    out = x @ weight.T
+    if bias is None:
+        return out
+    bias = inputs.as_array(bias, "bias")
+    if bias.shape != (weight.shape[0],):
+        raise InputError(f"bias has shape {bias.shape}; expected ({weight.shape[0]},).")
+    return out + bias

@@ -1,0 +1,267 @@
+"""Whatever the caller has becomes checked arrays here; every `InputError` about data is worded here.
+
+Data is not searched for NaN beforehand: that would be a second pass. A fit that meets a cost which
+is not finite asks `require_finite` for the culprit, so clean data pays nothing.
+"""
+
+import difflib
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+#: Rows looked at in one go when something has to be searched for.
+_SEARCH_BYTES = 8 << 20
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """A numeric NumPy array of whatever the caller has, without a copy where there need be none.
+
+    Raises
+    ------
+    InputError
+        If `value` is ragged, sparse, masked, complex, text or otherwise not made of real numbers;
+        the first offending element is named.
+    """
+    if type(value) is not np.ndarray:
+        value = _from_other_library(value, name)
+    kind = value.dtype.kind
+    if kind in "fiub":
+        return value if value.dtype != np.longdouble else value.astype(np.float64)
+    if kind == "O":
+        return _from_objects(value, name)
+    if kind == "c":
+        raise InputError(f"{name} is complex; take its real part, or stack real and imaginary parts.")
+    what = {"U": "text", "S": "bytes", "M": "dates", "m": "time spans"}.get(kind, str(value.dtype))
+    example = f" ({value.flat[0]!r} {_where(0, value)})" if value.size else ""
+    raise InputError(f"{name} holds {what}{example}; encode it as numbers first.")
+
+
+def _from_other_library(value, name):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
+    module = type(value).__module__.partition(".")[0]
+    if module == "torch":
+        if value.device.type != "cpu":
+            raise InputError(f"{name} is on {value.device}; CUDA is not in yet, pass {name}.cpu().")
+        return value.detach().numpy()
+    if module == "scipy" and hasattr(value, "toarray"):
+        raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
+    if value is None:
+        raise InputError(f"{name} is None; pass an array of numbers.")
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name} can't be read as an array: {error}.") from error
+
+
+def _from_objects(value, name):
+    """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
+    for index, item in enumerate(value.flat):
+        if not isinstance(item, numbers.Real | np.bool_):
+            kind = "text" if isinstance(item, str) else f"a {type(item).__name__}"
+            raise InputError(
+                f"{name} holds {kind} ({item!r} {_where(index, value)}); encode it as a number first."
+            )
+    return value.astype(np.float64)
+
+
+def _where(flat_index: int, array: np.ndarray) -> str:
+    """'at row 3, column 1' for a flat index."""
+    index = np.unravel_index(flat_index, array.shape)
+    names = ("row", "column")
+    return "at " + ", ".join(
+        f"{names[axis] if axis < 2 else f'axis {axis}'} {int(at)}" for axis, at in enumerate(index)
+    )
+
+
+def features(x: Any, name: str = "x") -> np.ndarray:
+    """x as (n, d); a one-dimensional x is one column."""
+    x = as_array(x, name)
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim != 2:
+        raise InputError(f"{name} has shape {x.shape}; expected (n,) or (n, d).")
+    if x.shape[0] == 0:
+        raise InputError(f"{name} has 0 rows; there is nothing to fit.")
+    if x.shape[1] == 0:
+        raise InputError(f"{name} has 0 columns; pass at least one feature.")
+    return x
+
+
+def targets(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
+    """y as (k, n) in `dtype`, checked to be finite, and whether it came with one dimension."""
+    y = as_array(y, "y")
+    if y.ndim not in (1, 2):
+        raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
+    if y.shape[0] != n:
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise InputError("y has 0 columns; pass at least one target.")
+    flat = y.ndim == 1
+    converted = np.ascontiguousarray(y[None, :] if flat else y.T, dtype=dtype)
+    if not math.isfinite(converted.sum()):  # an overflowing sum is searched too, and found clean
+        require_finite(converted.T[:, 0] if flat else converted.T, "y")
+    return converted, flat
+
+
+def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any kind as 0 and 1 in (1, n), and the two values in sorted order."""
+    if type(y) is not np.ndarray:
+        y = _from_other_library(y, "y")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise InputError(f"y has shape {y.shape}; fit_logistic takes one label a row, shape (n,).")
+    if y.shape[0] != n:
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+    if y.dtype.kind == "c":
+        raise InputError("y is complex; labels are numbers, text or booleans.")
+    if y.dtype.kind == "f":
+        if not math.isfinite(y.sum()):
+            require_finite(y, "y")
+    elif y.dtype.kind == "O":
+        for row, label in enumerate(y):
+            if label is None or label != label:
+                raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
+        if all(isinstance(label, str) for label in y):
+            y = y.astype(str)
+    try:
+        classes = np.unique(y)
+    except TypeError as error:
+        raise InputError(f"y mixes labels that can't be compared: {error}.") from error
+    if len(classes) != 2:
+        shown = ", ".join(repr(c) for c in classes[:5].tolist()) + (", …" if len(classes) > 5 else "")
+        more = " More than two labels (softmax) is not in yet." if len(classes) > 2 else ""
+        raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.{more}")
+    return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
+
+
+def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
+    """y as (k, n) of labels in [0, 1]."""
+    y, flat = targets(y, n, dtype)
+    if y.min() < 0 or y.max() > 1:
+        _, row = np.unravel_index(int(np.argmax((y < 0) | (y > 1))), y.shape)
+        bad = y[(y < 0) | (y > 1)][0]
+        raise InputError(f"y is {bad} at row {row}; the cross-entropy takes labels in [0, 1].")
+    return y, flat
+
+
+def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
+    """One non-negative weight a row, or None."""
+    if sample_weight is None:
+        return None
+    weight = as_array(sample_weight, "sample_weight")
+    if weight.shape != (n,):
+        raise InputError(f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x.")
+    weight = np.ascontiguousarray(weight, dtype=dtype)
+    if not math.isfinite(weight.sum(dtype=np.float64)):
+        require_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        row = int(np.argmin(weight))
+        raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
+    if not weight.any():
+        raise InputError("sample_weight is zero for every row; at least one row must count.")
+    return weight
+
+
+def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
+    """Raise `InputError` with row, column and value of the first entry that is not finite."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    rows = max(1, _SEARCH_BYTES // max(1, array[:1].size * 8))
+    for start in range(0, len(array), rows):
+        block = array[start : start + rows]
+        bad = ~np.isfinite(block)
+        if bad.any():
+            at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            column = ""
+            if len(at) == 2:
+                label = f" ({names[at[1]]!r})" if names is not None else ""
+                column = f", column {at[1]}{label}"
+            raise InputError(
+                f"{name} is {block[at]} at row {start + at[0]}{column}; drop or fill that row."
+            )
+
+
+def column_names(x: Any) -> list[str] | None:
+    """The column names of a data frame, for messages."""
+    columns = getattr(x, "columns", None)
+    if columns is None or callable(columns):
+        return None
+    return [str(name) for name in columns]
+
+
+def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
+    """float32 for float32 and float16 data, else float64, unless `dtype` says which."""
+    if dtype is None:
+        small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
+        return np.dtype(np.float32 if small else np.float64)
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"dtype is {dtype!r}; choose 'float32' or 'float64'.")
+    return wanted
+
+
+def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A starting value broadcast to `shape`, float64, finite, and the caller's own untouched."""
+    if value is None:
+        return np.zeros(shape)
+    array = as_array(value, name)
+    allowed = [shape, shape[1:]] if shape[0] == 1 else [shape]
+    if array.ndim == 0 and math.prod(shape) == 1:
+        array = array.reshape(shape)
+    if array.shape not in allowed:
+        text = " or ".join(str(s) for s in allowed)
+        raise InputError(f"{name} has shape {array.shape}; expected {text}.")
+    require_finite(np.atleast_1d(array), name)
+    return np.array(np.broadcast_to(array, shape), dtype=np.float64)
+
+
+def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
+    """A finite real number, at least (or, when `strict`, above) `low`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        if not (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"):
+            raise InputError(f"{name} is {value!r}; expected a number.")
+    converted = float(value)
+    if not math.isfinite(converted) or converted < low or (strict and converted == low):
+        bound = "above" if strict else "at least"
+        raise InputError(f"{name} is {value!r}; expected a finite number {bound} {low:g}.")
+    return converted
+
+
+def integer(value: Any, name: str, *, low: int) -> int:
+    """A whole number, at least `low`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise InputError(f"{name} is {value!r}; expected a whole number.")
+    if value < low:
+        raise InputError(f"{name} is {value}; expected at least {low}.")
+    return int(value)
+
+
+def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
+    """One of `allowed`; the nearest name is suggested for another."""
+    if any(value is option or (isinstance(option, str) and value == option) for option in allowed):
+        return value
+    raise InputError(f"{name} is {value!r}; {suggestion(value, allowed)}")
+
+
+def suggestion(value: Any, allowed: tuple[Any, ...]) -> str:
+    """'did you mean 'gd'? Choose from …'."""
+    names = [option for option in allowed if isinstance(option, str)]
+    near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"{guess}choose from {', '.join(repr(option) for option in allowed)}."
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InputError(f"{name} is {value!r}; expected True or False.")

@@ -1,0 +1,204 @@
+"""`Fit`: what a fit found, what it can predict, and how to keep it."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from . import inputs
+from .errors import InputError
+
+#: Bytes of converted rows held at a time when x is not float32 or float64.
+_BLOCK_BYTES = 4 << 20
+
+_SAVED = (
+    "coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path", "classes",
+    "loss", "flat",
+)
+
+
+class Fit:
+    """The result of `fit_linear` or `fit_logistic`; NumPy on the host.
+
+    Attributes
+    ----------
+    coef : ndarray (d,) or (k, d)
+        Coefficients in the units of the caller's columns; (k, d) where y was (n, k).
+    intercept : float or ndarray (k,)
+        The bias b; 0.0 without one.
+    costs : ndarray (n_epochs,)
+        ``costs[e]`` is the cost that the updates of epoch e saw: before the update for batch
+        descent, the mean of the losses met before each update for stochastic descent. Without
+        penalty.
+    cost : float
+        The cost at `coef` and `intercept`, without penalty.
+    n_epochs : int
+        Passes over the data that ended in an update.
+    converged : bool
+        With `tol` (or ``lr="auto"``): the tolerance was met. Otherwise: all epochs ran and the
+        objective ended no higher than it began.
+    method : str
+        Which way was taken: "stream", "statistics", "per-sample", "minibatch", "whitened",
+        "whitened-lbfgs" or "diagonal-lbfgs".
+    path : ndarray (n_epochs, d) or (n_epochs, k, d), or None
+        With ``keep_path=True``, the coefficients after every epoch.
+    classes : ndarray (2,) or None
+        Logistic: the two labels; the second is the one whose probability is σ(x·coef + intercept).
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6])
+    >>> round(float(fit.predict([4])[0]), 9)
+    8.0
+    """
+
+    __slots__ = tuple(name for name in _SAVED if name != "flat") + ("_flat",)
+
+    def __init__(
+        self, *, coef, intercept, costs, cost, n_epochs, converged, method, path=None, classes=None,
+        loss="mse", flat=True,
+    ):
+        self.coef, self.costs, self.cost = coef, costs, cost
+        self.intercept = intercept
+        self.n_epochs, self.converged, self.method = n_epochs, converged, method
+        self.path, self.classes, self.loss = path, classes, loss
+        self._flat = flat
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "not converged"
+        return (
+            f"Fit({self.loss}, coef {self.coef.shape}, cost {self.cost:.6g}, "
+            f"{self.n_epochs} epochs, {self.method}, {state})"
+        )
+
+    def raw_prediction(self, x: Any) -> np.ndarray:
+        """x·coef + intercept: (n,), or (n, k) for k targets.
+
+        Raises
+        ------
+        InputError
+            If x has another number of columns than the fit, or holds NaN or infinity.
+        """
+        names = inputs.column_names(x)
+        x = inputs.features(x)
+        d = self.coef.shape[-1]
+        if x.shape[1] != d:
+            raise InputError(f"x has {x.shape[1]} columns; this fit has {d} coefficients.")
+        if x.dtype in (np.float32, np.float64):
+            raw = x @ self.coef.T
+        else:  # block by block, so that a large integer x is not copied whole
+            raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
+            rows = max(1, _BLOCK_BYTES // (8 * d))
+            for start in range(0, len(x), rows):
+                block = x[start : start + rows].astype(self.coef.dtype)
+                raw[start : start + rows] = block @ self.coef.T
+        raw = raw + self.intercept
+        if not np.isfinite(raw).all():
+            inputs.require_finite(x, "x", names)
+        return raw
+
+    def predict(self, x: Any) -> np.ndarray:
+        """The predicted targets, or for a logistic fit the predicted labels.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+
+        Returns
+        -------
+        ndarray (n,) or (n, k)
+        """
+        raw = self.raw_prediction(x)
+        return raw if self.classes is None else self.classes[(raw > 0).astype(np.intp)]
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """The probability of each label, (n, 2), in the order of `classes`; logistic fits only."""
+        if self.classes is None:
+            raise AttributeError("predict_proba is for logistic fits; this one is linear.")
+        raw = self.raw_prediction(x)
+        e = np.exp(-np.abs(raw))
+        small, large = e / (1 + e), 1 / (1 + e)
+        right = raw >= 0
+        return np.column_stack([np.where(right, small, large), np.where(right, large, small)])
+
+    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)² (the mean over targets), or the accuracy of a logistic fit."""
+        predicted = self.predict(x)
+        weight = inputs.weights(sample_weight, len(predicted), np.float64)
+        if self.classes is not None:
+            labels = np.asarray(y)
+            if labels.shape != predicted.shape:
+                raise InputError(f"y has shape {labels.shape}; expected {predicted.shape}.")
+            return float(np.average(labels == predicted, weights=weight))
+        wanted, _ = inputs.targets(y, len(predicted), np.float64)
+        got = predicted[None, :] if predicted.ndim == 1 else predicted.T
+        if wanted.shape != got.shape:
+            raise InputError(f"y has shape {wanted.T.shape}; expected {predicted.shape}.")
+        mean = np.average(wanted, axis=1, weights=weight, keepdims=True)
+        left = np.average((wanted - got) ** 2, axis=1, weights=weight)
+        spread = np.average((wanted - mean) ** 2, axis=1, weights=weight)
+        # A constant target is predicted fully or not at all, as scikit-learn has it.
+        ratio = np.divide(left, spread, out=(left > 0).astype(float), where=spread > 0)
+        return float((1 - ratio).mean())
+
+    def plot(self, ax: Any = None) -> Any:
+        """The cost over the epochs, on matplotlib axes (new ones if `ax` is None), which it returns.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed: ``pip install "fastgd[plot]"``.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError('plot needs matplotlib: pip install "fastgd[plot]".') from error
+        if ax is None:
+            _, ax = plt.subplots()
+        ax.plot(np.arange(self.n_epochs + 1), [*self.costs, self.cost])
+        ax.set_xlabel("epoch")
+        ax.set_ylabel({"mse": "mean squared error", "bce": "cross-entropy"}.get(self.loss, self.loss))
+        ax.set_title(f"{self.n_epochs} epochs, cost {self.cost:.6g}")
+        return ax
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fit to `path` as an .npz file without pickles; `fastgd.load` reads it.
+
+        Raises
+        ------
+        InputError
+            If the labels are Python objects that no file format keeps; text, numbers and booleans
+            are kept.
+        """
+        if self.classes is not None and self.classes.dtype.hasobject:
+            raise InputError("the labels are Python objects; fit on text or numbers to save.")
+        absent = np.empty(0, dtype="V1")
+        values = {name: getattr(self, "_flat" if name == "flat" else name) for name in _SAVED}
+        with open(path, "wb") as file:
+            np.savez(file, **{k: absent if v is None else v for k, v in values.items()})
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """The fit that `Fit.save` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is not one that `Fit.save` wrote. Nothing is ever unpickled.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = {name: file[name] for name in _SAVED}
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, numpy and key errors all mean the same here
+        raise InputError(f"{os.fspath(path)} is not a saved fit ({error}).") from error
+    for name, value in values.items():
+        if value.dtype.kind == "V":
+            values[name] = None
+        elif value.ndim == 0 and name != "intercept":
+            values[name] = value.item()
+    if values["intercept"].ndim == 0:
+        values["intercept"] = values["intercept"].item()
+    return Fit(**values)

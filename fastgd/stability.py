@@ -1,0 +1,85 @@
+"""The largest learning rate that is stable on given data.
+
+Batch descent on a quadratic cost is stable for lr < 2/λ, λ the largest eigenvalue of the Hessian. The
+Hessian of a loss with curvature at most c is bounded by c·scale·X^T W X + l2; λ of that is found by
+power iteration, a fused pass each. For stochastic updates λ of a single row, c·scale·(‖xᵢ‖² + 1),
+takes its place.
+"""
+
+import math
+
+import numpy as np
+
+from .losses import LOSSES, Loss
+
+_MOST_PASSES = 100
+
+
+def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = None) -> float | None:
+    """2/λ, or None where the loss has no curvature bound.
+
+    Parameters
+    ----------
+    source : DenseRows
+    loss : Loss
+    settings : Settings
+        `l2`, `scale` and `fit_intercept` are used.
+    batch_size : int, optional
+        None for batch descent.
+    """
+    if not math.isfinite(loss.curvature):
+        return None
+    sample = np.abs(source.sample())
+    size = max(1.0, float(sample.max()))  # keeps the squares of large columns finite
+    if batch_size is None:
+        largest = _power_iteration(source, settings.fit_intercept, size)
+    else:
+        largest = _largest_row(source, settings.fit_intercept, size)
+        # Under "sum" the rows of a batch add up; under "mean" their mean is at most the largest.
+        largest *= 1 if settings.scale != 1.0 else batch_size
+    bound = loss.curvature * settings.scale * largest
+    # bound·size² is the curvature; divided in two steps it cannot overflow on the way.
+    return 2 / size / (bound * size + settings.l2 / size) if bound > 0 else None
+
+
+def _power_iteration(source, fit_intercept: bool, size: float) -> float:
+    """The largest eigenvalue of [x/size, 1/size]^T W [x/size, 1/size], to six digits."""
+    zeros = source.__class__(source.x, np.zeros((1, source.n)), _weight(source), np.float64,
+                             source.n_threads)
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal(source.d + 1)
+    if not fit_intercept:
+        v[-1] = 0
+    v /= np.linalg.norm(v)
+    value = 0.0
+    for _ in range(_MOST_PASSES):
+        # The gradient of Σ w (x·v)² is twice the matrix times v.
+        totals = zeros.totals(LOSSES["mse"], v[None, :-1] / size, v[-1:] / size)[0, :-1] / 2
+        product = totals / size
+        if not fit_intercept:
+            product[-1] = 0
+        before, value = value, float(np.linalg.norm(product))
+        if not math.isfinite(value) or value == 0:
+            return value
+        v = product / value
+        if abs(value - before) <= 1e-7 * value:
+            break
+    return value
+
+
+def _largest_row(source, fit_intercept: bool, size: float) -> float:
+    """The largest weighted squared norm of a row of [x/size, 1/size]."""
+    largest = 0.0
+    weight = _weight(source)
+    rows = max(1, (4 << 20) // (8 * source.d))
+    for start in range(0, source.n, rows):
+        block = source.x[start : start + rows].astype(np.float64) / size
+        norms = np.einsum("ij,ij->i", block, block) + (fit_intercept / size) / size
+        if weight is not None:
+            norms *= weight[start : start + rows]
+        largest = max(largest, float(norms.max()))
+    return largest
+
+
+def _weight(source):
+    return source.weight.astype(np.float64) if len(source.weight) else None
