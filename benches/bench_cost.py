@@ -1,6 +1,7 @@
 """One cost and gradient of a million rows."""
 
 import pytest
+import race
 from providers import Workload, contestants, workloads
 
 WORKLOADS = workloads(
@@ -15,5 +16,5 @@ WORKLOADS = workloads(
 @pytest.mark.parametrize(
     ("workload", "contestant"), [(n, c) for n, w in WORKLOADS.items() for c in contestants(w)]
 )
-def test_cost_and_gradient(race, workload, contestant):
-    race(WORKLOADS[workload], contestant)
+def test_cost_and_gradient(benchmark, workload, contestant):
+    race.run(benchmark, WORKLOADS[workload], contestant)

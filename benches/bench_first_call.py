@@ -14,14 +14,19 @@ import sys
 import tempfile
 
 import pytest
-from conftest import rounds
 from providers import SMOKE, Workload, contestants
+from race import Outcome, replay, rounds
 
-FITS = {
-    "linear, 3 points": Workload("linear", 3, epochs=100, lr=0.01, toy=True),
-    "logistic, 10,000 × 8": Workload("logistic", 10_000, 8, epochs=100),
+FITS = {"linear, 3 points": Workload("linear", 3, epochs=100, lr=0.01, toy=True)}
+if not SMOKE:
+    FITS["logistic, 10,000x8"] = Workload("logistic", 10_000, 8, epochs=100)
+IMPORTS = {
+    name: module
+    for name, module in (
+        ("fastgd", "fastgd"), ("torch", "torch"), ("JAX", "jax"), ("Numba loop", "numba")
+    )
+    if importlib.util.find_spec(module)
 }
-IMPORTS = {"fastgd": "fastgd", "torch": "torch", "JAX": "jax", "Numba loop": "numba"}
 
 FIT = """import time; start = time.perf_counter()
 from providers import Workload, contestant, data
@@ -67,26 +72,19 @@ def _first_fits(fit: str, cache: str) -> dict[str, list[float]]:
 
 @functools.cache
 def _imports() -> dict[str, list[float]]:
-    return rounds(
-        {name: functools.partial(_cold, IMPORT.format(module=IMPORTS[name])) for name in _present()},
-        1 if SMOKE else 5,
-        10,
-    )
-
-
-def _present() -> list[str]:
-    return [name for name, module in IMPORTS.items() if importlib.util.find_spec(module)]
+    codes = {name: IMPORT.format(module=module) for name, module in IMPORTS.items()}
+    return rounds({n: functools.partial(_cold, c) for n, c in codes.items()}, 1 if SMOKE else 5, 10)
 
 
 @pytest.mark.parametrize(
     ("fit", "cache", "contestant"),
-    [(f, cache, name) for f, w in FITS.items() for cache in ("cold", "warm") for name in contestants(w)],
+    [(f, cache, c) for f, w in FITS.items() for cache in ("cold", "warm") for c in contestants(w)],
 )
-def test_first_fit(race_of_processes, fit, cache, contestant):
-    group = f"first fit of a process, {fit}, {cache} cache"
-    race_of_processes(group, contestant, functools.partial(_first_fits, fit, cache))
+def test_first_fit(benchmark, fit, cache, contestant):
+    seconds = _first_fits(fit, cache)[contestant]
+    replay(benchmark, f"first fit of a process, {fit}, {cache} cache", contestant, Outcome(seconds))
 
 
-@pytest.mark.parametrize("contestant", _present())
-def test_import(race_of_processes, contestant):
-    race_of_processes("import, above NumPy's", contestant, _imports)
+@pytest.mark.parametrize("contestant", IMPORTS)
+def test_import(benchmark, contestant):
+    replay(benchmark, "import, above NumPy's", contestant, Outcome(_imports()[contestant]))

@@ -1,6 +1,7 @@
-"""Stochastic gradient descent: an update a row, in given and in shuffled order, or one every 256."""
+"""Stochastic gradient descent: an update a row, in given or shuffled order, or one every 256."""
 
 import pytest
+import race
 from providers import Workload, contestants, workloads
 
 WORKLOADS = workloads(
@@ -18,5 +19,5 @@ WORKLOADS = workloads(
 @pytest.mark.parametrize(
     ("workload", "contestant"), [(n, c) for n, w in WORKLOADS.items() for c in contestants(w)]
 )
-def test_stochastic(race, workload, contestant):
-    race(WORKLOADS[workload], contestant)
+def test_stochastic(benchmark, workload, contestant):
+    race.run(benchmark, WORKLOADS[workload], contestant)

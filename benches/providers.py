@@ -1,15 +1,15 @@
 """Who runs in a race, and over what: workloads, their data, and one provider for each contestant.
 
-A provider takes a `Workload` and returns ``(prepare, run)``. ``prepare(x, y)`` turns the data into what
-the library computes on, outside the timing, except where a workload starts from lists: there
+A provider takes a `Workload` and returns ``(prepare, run)``. ``prepare(x, y)`` turns the data into
+what the library computes on, outside the timing, except where a workload starts from lists: there
 it belongs to the call. ``run(*prepared)`` does the work and returns its numbers, which the race
-compares before it times anyone. To add a contestant, write one function here; to add a workload, one
-line in a `bench_*.py`.
+compares before it times anyone. To add a contestant, write one function here; to add a workload,
+one line in a `bench_*.py`.
 
 Every contestant is written as its own users would at their best: BLAS products into kept buffers,
-in-place updates, compiled loops, the analytic gradient. fastgd returns the cost of every epoch with
-its fit; the others are not asked for it. Only NumPy is imported here, so that a fresh process can be
-timed from its first import.
+in-place updates, compiled loops, the analytic gradient. fastgd returns the cost of every epoch
+with its fit; the others are not asked for it. Only NumPy is imported here, so that a fresh process
+can be timed from its first import.
 """
 
 import functools
@@ -46,11 +46,14 @@ class Workload(NamedTuple):
 
     @property
     def name(self) -> str:
-        kind = f"minibatch {self.batch_size}" if self.kind == "minibatch" else self.kind
-        shape = "toy, 3 points" if self.toy else f"{self.n:,} × {self.d}"
-        what = "cost and gradient" if self.kind == "cost" else f"{kind} × {self.epochs}"
-        order = ", shuffled" if self.shuffle else ", given order" if self.kind == "per-sample" else ""
-        return f"{self.model}, {shape}, {self.dtype}, {what}{order}"
+        what = {
+            "cost": "cost and gradient",
+            "per-sample": "shuffled SGD" if self.shuffle else "SGD in given order",
+            "minibatch": f"batches of {self.batch_size}",
+        }.get(self.kind, self.kind)
+        shape = "3 points" if self.toy else f"{self.n:,}x{self.d} {self.dtype}"
+        epochs = {0: "", 1: ", 1 epoch"}.get(self.epochs, f", {self.epochs} epochs")
+        return f"{self.model}, {shape}, {what}{epochs}"
 
     @property
     def bytes(self) -> int:
@@ -82,8 +85,9 @@ class Workload(NamedTuple):
 
 def workloads(*rows: Workload) -> dict[str, Workload]:
     """By name; a hundredth of the rows in a smoke run."""
-    small = (row._replace(n=max(300, row.n // 100)) if SMOKE and not row.toy else row for row in rows)
-    return {row.name: row for row in small}
+    if SMOKE:
+        rows = tuple(row if row.toy else row._replace(n=row.n // 100) for row in rows)
+    return {row.name: row for row in rows}
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,7 +102,10 @@ def data(work: Workload) -> tuple[Any, Any]:
         return [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
     x, rng = _rows(work.n, work.d, work.dtype), np.random.default_rng(1)
     z = np.dot(x, truth(work)) + 0.3
-    y = rng.random(work.n) < 1 / (1 + np.exp(-z)) if work.logistic else z + rng.normal(0, 0.5, work.n)
+    if work.logistic:
+        y = rng.random(work.n) < 1 / (1 + np.exp(-z))
+    else:
+        y = z + rng.normal(0, 0.5, work.n)
     return x, y.astype(work.dtype)
 
 
@@ -127,7 +134,8 @@ PROVIDERS: dict[str, dict[str, Provider]] = {}
 
 def provides(contestant: str, *kinds: str, needs="numpy", when=lambda work: True):
     def register(make):
-        PROVIDERS.setdefault(contestant, {}).update(dict.fromkeys(kinds, Provider(make, needs, when)))
+        entry = Provider(make, needs, when)
+        PROVIDERS.setdefault(contestant, {}).update(dict.fromkeys(kinds, entry))
         return make
 
     return register
@@ -135,10 +143,9 @@ def provides(contestant: str, *kinds: str, needs="numpy", when=lambda work: True
 
 def contestants(work: Workload) -> list[str]:
     """Who does this work and is installed."""
+    entries = ((name, by_kind.get(work.kind)) for name, by_kind in PROVIDERS.items())
     return [
-        name
-        for name, by_kind in PROVIDERS.items()
-        if (entry := by_kind.get(work.kind)) and entry.when(work) and importlib.util.find_spec(entry.needs)
+        name for name, e in entries if e and e.when(work) and importlib.util.find_spec(e.needs)
     ]
 
 
@@ -445,7 +452,8 @@ def sklearn_sgd(work):
         model.fit(x, y)
         return model.coef_, model.intercept_
 
-    return lambda x, y: (np.asarray(x, work.dtype).reshape(-1, work.d), np.asarray(y, work.dtype)), run
+    arrays = _arrays(work)
+    return lambda x, y: ((pair := arrays(x, y))[0].reshape(work.n, work.d), pair[1]), run
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
 
+from ._version import __version__
 from .costs import (
     bce_cost,
     bce_cost_and_gradient,
@@ -14,13 +15,12 @@ from .errors import ConvergenceWarning, DivergenceError, InputError
 from .fit import fit_linear, fit_logistic
 from .result import Fit, load
 
-__version__ = "0.1.0"
-
 __all__ = [
     "ConvergenceWarning",
     "DivergenceError",
     "Fit",
     "InputError",
+    "__version__",
     "bce_cost",
     "bce_cost_and_gradient",
     "bce_gradient",

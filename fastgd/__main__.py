@@ -99,7 +99,7 @@ def first_run(options):
     fit = _noted(fit_model, table.x, table.y)
     first = time.perf_counter() - start
     _show_coefficients(table, fit, units)
-    print(f"   {_quality(fit, table.x, table.y)}; {fit.method}, {_epochs(fit)}\n")
+    print(f"   {_quality(fit, table.x, table.y)}; {_epochs(fit)}; method: {fit.method}\n")
 
     z, lr = _textbook(table.x, options.logistic)
     print(f"2. Gradient descent at work: fastgd.{name}(z, y, lr={lr:g}, epochs={EPOCHS})")
@@ -109,7 +109,7 @@ def first_run(options):
     square = f", {units[table.target]}²" if table.target in units else ""
     cost = "mean cross-entropy" if options.logistic else f"mean squared error{square}"
     print(f"   cost ({cost}{'; logarithmic scale' if log else ''})\n{drawing}\n")
-    print(f"   {_quality(slow, z, table.y)} after {EPOCHS} epochs\n")
+    print(f"   {_quality(slow, z, table.y)} after {EPOCHS} epochs at this small step\n")
 
     print("3. Speed: the same textbook loop, all its epochs\n")
     _race(fit_model, table, options.logistic)
@@ -122,18 +122,16 @@ def first_run(options):
     if options.file is None:
         print("   Your own data: python -m fastgd FILE.csv --target COLUMN [--logistic]")
     if options.plot:
-        print(f"\nCost curve written to {_plot(slow, options.plot)}")
+        print(f"\nCost curve written to {_plot(slow, options.plot, log)}")
 
 
 def _load(options):
     """The table, and the path it came from."""
     if options.file is not None:
-        if options.target is None:
-            raise fastgd.InputError("Say which column to predict: --target COLUMN.")
         path, target, without = Path(options.file), options.target, options.without
     elif options.target is not None or options.without:
         raise fastgd.InputError(
-            "--target and --without belong to a file of yours: python -m fastgd FILE.csv --target COLUMN."
+            "--target and --without need a file: python -m fastgd FILE.csv --target COLUMN."
         )
     else:
         path = Path(str(files("fastgd") / "data" / "penguins.csv"))
@@ -146,8 +144,8 @@ def _noted(fit_model, *args, **kwargs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit = fit_model(*args, **kwargs)
-    for warning in caught:
-        print(f"   Note: {warning.message}\n")
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"   Note: {message}\n")
     return fit
 
 
@@ -156,11 +154,12 @@ def _show_coefficients(table, fit, units, most=40):
     if fit.classes is None:
         top, what = units.get(table.target, ""), f"{table.target} per unit of the column"
     else:
-        top, what = "", f"log-odds of {fit.classes[1]} per unit of the column"
+        label = fit.classes[1] if fit.classes.dtype.kind == "U" else f"{fit.classes[1]:g}"
+        top, what = "", f"log-odds of {table.target} = {label} per unit of the column"
     width = max(map(len, ("intercept", *table.features[:most])))
     print(f"   {'column':{width}}  {'coefficient':>14}  {'' if units and top else what}".rstrip())
     for column, value in zip(table.features[:most], fit.coef, strict=False):
-        unit = f"{top} per {units[column]}" if column in units else ""
+        unit = f"{top} per {units[column]}".lstrip() if column in units else ""
         print(f"   {column:{width}}  {value:14.6g}  {unit}".rstrip())
     if len(table.features) > most:
         print(f"   … and {len(table.features) - most} more columns")
@@ -173,17 +172,22 @@ def _quality(fit, x, y):
 
 
 def _epochs(fit):
-    return f"{fit.n_epochs} epoch{'s' * (fit.n_epochs != 1)}" + ", converged" * fit.converged
+    epochs = "1 epoch" if fit.n_epochs == 1 else f"{fit.n_epochs:,} epochs"
+    return epochs + (", converged" if fit.converged else ", not converged")
 
 
 def _textbook(x, logistic):
-    """Columns of mean 0 and standard deviation 1, and a constant step that is stable on them."""
+    """Columns of mean 0 and standard deviation 1, and a small constant step that suits them."""
+    largest = np.abs(x).max(axis=0)  # first, so that squares neither overflow nor vanish
+    x = x / np.where(largest > 0, largest, 1.0)
     spread = x.std(axis=0)
     z = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
     curvature = LOSSES["bce" if logistic else "mse"].curvature
-    # The intercept's own eigenvalue is 1. One digit, rounded down: a step to type in.
-    steepest = max(1.0, np.linalg.eigvalsh(z.T @ z / len(z))[-1])
-    lr = 1 / (curvature * steepest)
+    # The intercept's own eigenvalue is 1. A tenth of the safe step, rounded down to one digit: easy
+    # to type, and slow enough to see the cost fall.
+    gram = z.T @ z if x.shape[1] <= len(x) else z @ z.T
+    steepest = max(1.0, np.linalg.eigvalsh(gram / len(x))[-1])
+    lr = 0.1 / (curvature * steepest)
     digit = 10.0 ** np.floor(np.log10(lr))
     return z, float(f"{np.floor(lr / digit) * digit:.0e}")
 
@@ -207,53 +211,51 @@ def _race(fit_model, table, logistic):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = fast()  # compiles
-        plain_runs, fast_runs = 3, 21
-        coef, intercept, costs, _ = plain()
-        plain_time, fast_time = _median_time(plain, plain_runs), _median_time(fast, fast_runs)
-    ours = np.array([*fit.coef, fit.intercept]), np.asarray(fit.costs)
-    theirs = np.array([*coef, intercept]), np.array(costs)
-    off = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True))
+        fast()  # compiles
+        plain_time, (coef, intercept, costs, _) = _median_time(plain, 3)
+        fast_time, fit = _median_time(fast, 21)
+    pairs = [([*coef, intercept], [*fit.coef, fit.intercept]), (costs, fit.costs)]
+    off = max(np.abs(np.subtract(a, b)).max() / (np.abs(a).max() or 1.0) for a, b in pairs)
     digits = 15 if off < 1e-15 else int(-np.log10(off))
 
+    ratio = f"{plain_time / fast_time:,.0f} times as fast"
     print(f"   plain Python  {plain_time * 1e3:10,.2f} ms   (fastgd.reference.batch_gd)")
-    print(f"   fastgd        {fast_time * 1e3:10,.2f} ms   {plain_time / fast_time:,.0f} times as fast\n")
+    print(f"   fastgd        {fast_time * 1e3:10,.2f} ms   {ratio}\n")
     some = f"{m:,} of the {n:,} rows" if m < n else f"All {n:,} rows"
-    print(f"   {some}, {EPOCHS} epochs; median of {plain_runs} and {fast_runs} runs, after compilation.")
+    print(f"   {some}, {EPOCHS} epochs; median of 3 and 21 runs after compiling.")
     print(f"   Coefficients and all {EPOCHS} costs agree to {digits} digits.")
 
 
 def _median_time(run, times):
-    seconds = []
+    seconds, result = [], None
     for _ in range(times):
         start = time.perf_counter()
-        run()
+        result = run()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(seconds), result
 
 
 def three_lines(table, path, name) -> list[str]:
     """Python code, without fastgd's private parts, that fits the same model."""
-    arguments = ", ".join(f"{key}={value!r}" for key, value in table.loadtxt.items())
     x = "table[:, :-1]" + (".astype(float)" if table.y.dtype.kind == "U" else "")
     return [
         "import fastgd, numpy",
-        f"table = numpy.loadtxt({str(path)!r}, {arguments})".replace("<class 'str'>", "str"),
+        f"table = numpy.loadtxt({str(path)!r}, {table.loadtxt})",
         f"fit = fastgd.{name}({x}, table[:, -1])",
     ]
 
 
-def _plot(fit, file):
+def _plot(fit, file, log):
     """Write the cost curve to a picture file; return its path."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise fastgd.InputError(
-            "--plot needs matplotlib, which is not installed: pip install matplotlib."
+            '--plot needs matplotlib, which is not installed: pip install "fastgd[plot]".'
         ) from None
     path = Path(file) if Path(file).suffix else Path(file).with_suffix(".png")
     figure = Figure(layout="constrained")
-    fit.plot(figure.subplots())
+    fit.plot(figure.subplots()).set_yscale("log" if log else "linear")
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

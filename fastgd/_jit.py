@@ -4,6 +4,7 @@ Nothing outside this file and the backends knows Numba. Importing it costs 0.3 s
 does so at the first fit.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -36,15 +37,17 @@ def fingerprint(function) -> str:
 
     def visit(thing):
         thing = getattr(thing, "py_func", getattr(thing, "_defn", thing))
-        if isinstance(thing, functools.partial | types.ModuleType | type):
-            digest.update(repr(thing).encode())
+        if isinstance(thing, types.ModuleType):
+            digest.update(thing.__name__.encode())
         elif isinstance(thing, types.FunctionType):
             if id(thing) in seen:
                 return
             seen.add(id(thing))
             visit_code(thing.__code__, thing.__globals__)
-            for value in (*(cell.cell_contents for cell in thing.__closure__ or ()),
-                          *(thing.__defaults__ or ())):
+            for value in (
+                *(cell.cell_contents for cell in thing.__closure__ or ()),
+                *(thing.__defaults__ or ()),
+            ):
                 visit(value)
         else:
             digest.update(f"{type(thing).__name__}:{thing!r}".encode())
@@ -126,20 +129,18 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, sig, data):
-        try:
+        # A read-only, full or vanished folder: the kernel is compiled, only not kept.
+        with contextlib.suppress(OSError, pickle.PicklingError):
             super().save_overload(sig, data)
-        except (OSError, pickle.PicklingError):
-            pass  # read-only, full or vanished folder: the kernel is compiled, only not kept
 
 
 def compiled(function):
     """`numba.njit` with fastgd's flags and cache."""
     dispatcher = numba.njit(**_OPTIONS)(function)
     if hasattr(dispatcher, "py_func"):  # absent when the JIT is off
-        try:
+        # Without any folder to cache in, it is compiled once per process.
+        with contextlib.suppress(RuntimeError):
             dispatcher._cache = _Cache(dispatcher.py_func)
-        except RuntimeError:
-            pass  # no folder to cache in: compile once per process
     return dispatcher
 
 

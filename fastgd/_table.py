@@ -18,132 +18,109 @@ MISSING = {"", "?", "na", "n/a", "nan", "null"}
 
 
 class Table(NamedTuple):
-    """A target column, and the feature columns beside it.
-
-    ``loadtxt`` holds the keyword arguments with which ``numpy.loadtxt`` reads the same rows from the
-    same file: the features in their order, and the target as the last column.
-    """
+    """Features, target, names, and the arguments with which ``numpy.loadtxt`` reads the same."""
 
     x: np.ndarray
     y: np.ndarray
     features: list[str]
     target: str
-    loadtxt: dict
+    loadtxt: str
 
 
 def read_csv(path, target, *, without=(), labels=False) -> Table:
-    """Read the column `target` and all other columns, except those in `without`, as numbers.
+    """Read the column `target`, and as features all other columns except those in `without`.
 
-    Parameters
-    ----------
-    path : path-like
-        A UTF-8 file whose first row holds the column names, separated by commas, semicolons or tabs.
-    target : str
-        The name of the column to predict.
-    without : sequence of str
-        The names of columns to ignore.
-    labels : bool, default=False
-        Whether the target holds two labels, of any kind, instead of numbers.
-
-    Raises
-    ------
-    InputError
-        If the file can't be read as a table; the message is one sentence that says where and why.
+    The file is UTF-8 text with the column names in its first row, separated by commas, semicolons
+    or tabs. With `labels`, the target holds two labels of any kind, otherwise numbers. Rows are
+    counted as an editor counts lines, the names being row 1. Raises InputError.
     """
     text = _text(path)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True, strict=True
-    )
+    delimiter = _delimiter(text)
+    # newline="" leaves line ends to the csv module; strict finds a quote that is never closed.
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    features, targets = array("d"), []
     try:
-        header = next(([name.strip() for name in row] for row in reader if not _blank(row)), None)
-        if header is None:
-            raise InputError(f"{path} is empty.")
+        rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
+        header = [name.strip() for name in next(rows, [])]
         skiprows = reader.line_num
-        t, columns = _columns(path, header, target, without)
-        numbers, targets = array("d"), []
-        for row in reader:
-            if _blank(row):
-                continue
-            n = reader.line_num
+        columns = _features(path, header, target, without)
+        t = header.index(target)
+        for row in rows:
             if len(row) != len(header):
                 raise InputError(
-                    f"{path}, row {n}: {_count(len(row), 'value')}, but the first row names "
-                    f"{_count(len(header), 'column')}."
+                    f"{path}, row {reader.line_num}: the number of values is {len(row)}, but the "
+                    f"first row names {len(header)} columns."
                 )
-            for j in columns:
-                where = f"{path}, row {n}, column {header[j]!r}"
-                numbers.append(_number(row[j], where, f"ignore the column with --without {header[j]!r}"))
-            where = f"{path}, row {n}, column {target!r}"
-            targets.append(
-                _present(row[t], where)
-                if labels
-                else _number(row[t], where, "for a target of two labels, add --logistic")
-            )
+            values = [_number(row[j]) for j in columns]
+            answer = row[t].strip() if labels else _number(row[t])
+            if None in values or answer is None or (labels and answer.casefold() in MISSING):
+                bad = columns[values.index(None)] if None in values else t
+                where = f"{path}, row {reader.line_num}, column {header[bad]!r}"
+                raise InputError(f"{where}: {_complaint(row[bad].strip(), header[bad], bad == t)}")
+            features.extend(values)
+            targets.append(answer)
     except csv.Error as error:
-        raise InputError(f"{path}, row {reader.line_num}: not readable as CSV ({error}).") from None
+        raise InputError(f"{path}, row {reader.line_num}: not readable as CSV: {error}.") from None
     if not targets:
         raise InputError(f"{path} has column names, but no rows below them.")
 
-    y = _labels(path, target, targets) if labels else np.array(targets)
-    loadtxt = {"delimiter": reader.dialect.delimiter, "skiprows": skiprows, "usecols": [*columns, t]}
-    if '"' in text:
-        loadtxt["quotechar"] = '"'
-    if "#" in text:
-        loadtxt["comments"] = None
-    if not text.isascii():
-        loadtxt["encoding"] = "utf-8"
-    if y.dtype.kind == "U":
-        loadtxt["dtype"] = str
-    x = np.frombuffer(numbers).reshape(len(targets), len(columns))
-    return Table(x, y, [header[j] for j in columns], target, loadtxt)
+    y = _two_labels(path, target, targets) if labels else np.array(targets)
+    words = y.dtype.kind == "U"
+    loadtxt = [f"{delimiter=}, {skiprows=}, usecols={(*columns, t)}"]
+    loadtxt += ["quotechar='\"'"] if '"' in text else []
+    loadtxt += ["comments=None"] if "#" in text else []
+    loadtxt += ["encoding='utf-8'"] if words or not text.isascii() else []
+    blanks_at_end = text.rstrip("\r\n").endswith((" ", "\t"))
+    loadtxt += [f"max_rows={len(targets)}"] if blanks_at_end else []
+    loadtxt += ["dtype=str"] if words else []
+    loadtxt += [f"converters={{{t}: str.strip}}"] if words and " " in text else []
+    x = np.frombuffer(features).reshape(len(targets), len(columns))
+    return Table(x, y, [header[j] for j in columns], target, ", ".join(loadtxt))
 
 
-def _text(path) -> str:
+def _text(path):
     try:
         raw = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a CSV file.") from None
     except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}.") from None
+        reason = "it is a folder" if Path(path).is_dir() else error.strerror
+        raise InputError(f"{path} can't be read: {reason}.") from None
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = raw.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}, row {row}: not UTF-8 text (byte 0x{raw[error.start]:02x}); save the file as "
             "CSV in UTF-8."
         ) from None
+    if not text.strip():
+        raise InputError(f"{path} is empty.")
+    return text
 
 
-def _delimiter(text) -> str:
-    sample = "".join(itertools.islice(io.StringIO(text), 20))
+def _delimiter(text):
     try:
+        sample = "".join(itertools.islice(io.StringIO(text), 20))
         return csv.Sniffer().sniff(sample, ",;\t").delimiter
     except csv.Error:
         return ","
 
 
-def _blank(row) -> bool:
-    return len(row) < 2 and not "".join(row).strip()
-
-
-def _count(n, noun) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _columns(path, header, target, without):
-    """The index of the target, and those of the features."""
+def _features(path, header, target, without):
+    """The indices of the feature columns, once the names make sense."""
     name, times = Counter(header).most_common(1)[0]
     if times > 1:
         raise InputError(f"{path} has {times} columns named {name!r}; rename them.")
+    listed = ", ".join(map(repr, header[:20])) + (", …" if len(header) > 20 else "")
+    if target is None:
+        raise InputError(f"Say with --target which column of {path} to predict: {listed}.")
     for name in (target, *without):
         if name not in header:
-            by_folded = {known.casefold(): known for known in header}
-            near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-            hint = f" (did you mean {by_folded[near[0]]!r}?)" if near else ""
-            listed = ", ".join(map(repr, header[:20])) + (", …" if len(header) > 20 else "")
+            folded = {known.casefold(): known for known in header}
+            near = difflib.get_close_matches(name.casefold(), folded, n=1)
+            hint = f" (did you mean {folded[near[0]]!r}?)" if near else ""
             raise InputError(f"{path} has no column {name!r}{hint}; its columns are {listed}.")
     if target in without:
         raise InputError(f"The column {target!r} can't be both the target and ignored.")
@@ -153,25 +130,16 @@ def _columns(path, header, target, without):
             f"{path} has no column besides the target {target!r} to predict it from (columns are "
             "separated by commas, semicolons or tabs)."
         )
-    unnamed = [j + 1 for j in columns if not header[j]]
-    if unnamed:
-        raise InputError(
-            f"{path}: column {unnamed[0]} has no name in its first row; name it, or ignore it with "
-            "--without ''."
-        )
-    return header.index(target), columns
+    for j in columns:
+        if not header[j]:
+            raise InputError(
+                f"{path}: column {j + 1} has no name; name it, or ignore it with --without ''."
+            )
+    return columns
 
 
-def _present(text, where) -> str:
-    text = text.strip()
-    if text.casefold() in MISSING:
-        shown = f" ({text!r})" if text else ""
-        raise InputError(f"{where}: the value is missing{shown}; fill it in or delete the row.")
-    return text
-
-
-def _float(text):
-    """The finite number that `text` is, or None. Python reads 2_000 as one; in a table it is a name."""
+def _number(text):
+    """The finite number that `text` is, or None. Python takes 2_000 for one; a table doesn't."""
     try:
         value = float(text)
     except ValueError:
@@ -179,19 +147,22 @@ def _float(text):
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _number(text, where, otherwise) -> float:
-    value = _float(text)
-    if value is None:
-        text = _present(text, where)
-        if _float(text.replace(",", ".")) is not None:
-            otherwise = "write decimals with a point"
-        raise InputError(f"{where}: {text!r} is not a finite number; {otherwise}.")
-    return value
+def _complaint(text, column, is_target):
+    if text.casefold() in MISSING:
+        shown = f" ({text!r})" if text else ""
+        return f"the value is missing{shown}; fill it in or delete the row."
+    if _number(text.replace(",", ".")) is not None:
+        advice = "write decimals with a point and thousands without a separator"
+    elif is_target:
+        advice = "for a target of two labels, add --logistic"
+    else:
+        advice = f"to ignore this column, add --without {column!r}"
+    return f"{text!r} is not a finite number; {advice}."
 
 
-def _labels(path, target, labels):
-    """The labels as numbers where all of them are, else as text; there must be two."""
-    numbers = [_float(label) for label in labels]
+def _two_labels(path, target, labels):
+    """The labels, as numbers where all of them are."""
+    numbers = [_number(label) for label in labels]
     y = np.array(labels if None in numbers else numbers)
     values = np.unique(y).tolist()
     if len(values) != 2:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .cpu.descent import moments_ns, pass_ns
 from .losses import Loss
 
 #: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
@@ -24,7 +25,9 @@ FULL_METRIC = 2048
 #: Eigenvalues of the unit-diagonal moment matrix below this are rounding: 500 ulp of its largest.
 RANK_CUT = 1e-13
 #: A direction in which the curvature fell this far below its bound has no optimum within reach.
-FLAT = 1e-9
+FLAT = 1e-7
+#: Raw predictions below this leave every row a curvature of 8e-7, so no direction can be flat.
+_FAR = 14.0
 #: Pairs of steps that L-BFGS remembers.
 MEMORY = 10
 
@@ -194,8 +197,7 @@ class AutomaticDescent:
             return
         self.null = metric.null
         exact = full and self.loss.name == "mse"
-        bound = metric
-        refresh = math.inf
+        bound, refresh = metric, math.inf
         if full and not exact:
             refresh = max(10, math.ceil(self._moments_in_passes()))
         point = _Point(*self._evaluate(metric, self.coef, self._centred(metric, self.intercept)))
@@ -204,25 +206,25 @@ class AutomaticDescent:
             return
         while True:
             done = self._descend(metric, point, exact, refresh, after_step)
-            if self.stopped or self.trouble or self.epoch >= self.epochs or exact or not full:
+            if exact or not full or self.stopped or self.epoch >= self.epochs:
                 break
             if settings.l2 == 0 and self._separated():
-                self.trouble, self.converged = "separable", False
+                self.trouble = "separable"
                 break
-            if done and (settings.l2 > 0 or metric is not bound or settings.tol > 0):
+            if done and (settings.l2 > 0 or np.abs(self._logits()).max() < _FAR):
                 break
             metric = self._curvature_here(bound)
-            if self.trouble:
+            if done or self.trouble:
                 break
-            point = _Point(*self._evaluate(metric, self.coef, self._centred(metric, self.intercept)))
+            point = _Point(
+                *self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
+            )
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
         if self.trouble:
             self.converged = False
 
     def _moments_in_passes(self) -> float:
-        from .cpu.descent import moments_ns, pass_ns
-
         source = self.source
         one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         return moments_ns(source.n, source.d, source.k) / one_pass
@@ -315,8 +317,8 @@ class AutomaticDescent:
                         return step, coef, new_level, new
                     if exact or length < 0.1:
                         return None
-                better = -slope * length**2 / (
-                    2 * (new.objective - point.objective - slope * length)
+                better = (
+                    -slope * length**2 / (2 * (new.objective - point.objective - slope * length))
                 )
                 length = min(max(better, 0.1 * length), 0.5 * length)
             else:
@@ -343,9 +345,7 @@ class AutomaticDescent:
         if not weight.sum() > 0:
             self.trouble = "separable"
             return bound
-        metric = full_metric(
-            source, settings.scale, settings.l2, settings.fit_intercept, weight
-        )
+        metric = full_metric(source, settings.scale, settings.l2, settings.fit_intercept, weight)
         if settings.l2 == 0:
             flat = bound.whiten.T @ metric.hessian @ bound.whiten
             values, vectors = np.linalg.eigh(flat)

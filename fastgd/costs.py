@@ -83,18 +83,24 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
         raise DivergenceError(f"the cost overflows {dtype} at these coefficients.")
     by_intercept = totals[:, d].astype(dtype)
     single = given != (k, d) or (k == 1 and len(given) < 2)
-    return cost, totals[:, :d].astype(dtype).reshape(given), (
-        float(totals[0, d]) if single else by_intercept
+    return (
+        cost,
+        totals[:, :d].astype(dtype).reshape(given),
+        (float(totals[0, d]) if single else by_intercept),
     )
 
 
 @_documented("float", "fastgd.mse_cost([1, 2, 3], [2, 4, 6], 1.0)\n    4.666666666666667")
 def mse_cost(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> float:
-    """The mean squared error ``mean((x·coef + intercept − y)²)``.
-    """
+    """The mean squared error ``mean((x·coef + intercept − y)²)``."""
     return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[0]
 
 
@@ -103,11 +109,15 @@ def mse_cost(
     "fastgd.mse_gradient([1, 2, 3], [2, 4, 6], [1.0])\n    (array([-9.33333333]), -4.0)",
 )
 def mse_gradient(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
-    """The gradient of `mse_cost`: ``2/n·X^T r`` and ``2/n·Σr`` with r = x·coef + intercept − y.
-    """
+    """The gradient of `mse_cost`: ``2/n·X^T r`` and ``2/n·Σr`` with r = x·coef + intercept − y."""
     return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[1:]
 
 
@@ -116,11 +126,15 @@ def mse_gradient(
     "fastgd.mse_cost_and_gradient([1, 2, 3], [2, 4, 6], [2.0])\n    (0.0, array([0.]), 0.0)",
 )
 def mse_cost_and_gradient(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
-    """`mse_cost` and `mse_gradient` in one pass over the data.
-    """
+    """`mse_cost` and `mse_gradient` in one pass over the data."""
     return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)
 
 
@@ -129,7 +143,12 @@ _LABELS = "Labels in [0, 1]."
 
 @_documented("float", "fastgd.bce_cost([1, 2], [0, 1], 0.0)\n    0.6931471805599453", _LABELS)
 def bce_cost(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> float:
     """The cross-entropy ``mean(log(1 + exp(z)) − y·z)`` on the raw prediction z = x·coef + intercept.
@@ -145,11 +164,15 @@ def bce_cost(
     _LABELS,
 )
 def bce_gradient(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
-    """The gradient of `bce_cost`: ``1/n·X^T (σ(z) − y)`` and ``1/n·Σ(σ(z) − y)``.
-    """
+    """The gradient of `bce_cost`: ``1/n·X^T (σ(z) − y)`` and ``1/n·Σ(σ(z) − y)``."""
     return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)[1:]
 
 
@@ -160,17 +183,27 @@ def bce_gradient(
     _LABELS,
 )
 def bce_cost_and_gradient(
-    x: Any, y: Any, coef: Any, intercept: Any = 0.0, *, sample_weight: Any = None,
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
-    """`bce_cost` and `bce_gradient` in one pass over the data.
-    """
+    """`bce_cost` and `bce_gradient` in one pass over the data."""
     return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)
 
 
 def cost_curve(
-    x: Any, y: Any, coefs: Any, *, intercept: Any = 0.0, loss: str | Loss = "mse",
-    sample_weight: Any = None, reduction: str = "mean",
+    x: Any,
+    y: Any,
+    coefs: Any,
+    *,
+    intercept: Any = 0.0,
+    loss: str | Loss = "mse",
+    sample_weight: Any = None,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """The cost at many coefficients in one pass over the data: the tutorial's sweep over w.
 
@@ -264,7 +297,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
     if weight.ndim != 2:
         raise InputError(f"weight has shape {weight.shape}; expected (out, in).")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise InputError(f"x has shape {x.shape}; weight {weight.shape} needs (..., {weight.shape[1]}).")
+        raise InputError(
+            f"x has shape {x.shape}; weight {weight.shape} needs (..., {weight.shape[1]})."
+        )
     if x.dtype.kind != "f":
         x = x.astype(np.float64)
     out = x @ weight.T

@@ -1,9 +1,6 @@
 """What fastgd raises and warns with."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .result import Fit
+from typing import Any
 
 
 class InputError(ValueError):
@@ -21,7 +18,7 @@ class DivergenceError(ArithmeticError):
         A learning rate that is stable on this data, where one is known.
     """
 
-    def __init__(self, message: str, fit: "Fit | None" = None, stable_lr: float | None = None):
+    def __init__(self, message: str, fit: Any = None, stable_lr: float | None = None):
         super().__init__(message)
         self.fit = fit
         self.stable_lr = stable_lr

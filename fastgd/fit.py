@@ -127,7 +127,7 @@ def fit_linear(
     >>> float(fit.costs[0]), fit.n_epochs
     (18.666666666666668, 100)
     """
-    options = dict(locals())
+    options = dict(locals())  # every argument by its name
     return _fit(LOSSES["mse"], options.pop("x"), options.pop("y"), options)
 
 
@@ -193,13 +193,17 @@ sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, c
     >>> fit.predict([0, 7]).tolist()
     ['no', 'yes']
     """
-    options = dict(locals())
+    options = dict(locals())  # every argument by its name
     return _fit(LOSSES["bce"], options.pop("x"), options.pop("y"), options)
 
 
 def _fit(loss: Loss, x, y, options) -> Fit:
     _check_options(options)
-    return _Run(loss, x, y, options).result()
+    run = _Run(loss, x, y, options)
+    fit = run.result()
+    if run.warning:
+        warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
+    return fit
 
 
 def _check_options(o: dict[str, Any]) -> None:
@@ -275,6 +279,7 @@ class _Run:
         self.y_center = np.zeros(self.k)
         self.converged = True
         self.stopped = False
+        self.warning = ""
 
     # --- the plan --------------------------------------------------------------------------------
 
@@ -288,8 +293,11 @@ class _Run:
         else:
             scale = n / (mass * self.k) if o["reduction"] == "mean" else 1.0
         return Settings(
-            lr=0.0 if self.automatic else o["lr"], l2=o["l2"], scale=scale,
-            fit_intercept=o["fit_intercept"], tol=o["tol"] or 0.0,
+            lr=0.0 if self.automatic else o["lr"],
+            l2=o["l2"],
+            scale=scale,
+            fit_intercept=o["fit_intercept"],
+            tol=o["tol"] or 0.0,
         )
 
     def _plan(self):
@@ -307,8 +315,13 @@ class _Run:
                 y = y - self.y_center[:, None]
             self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
             return AutomaticDescent(
-                self.source, self.loss, settings, self.coef, self.intercept - self.y_center,
-                o["epochs"] or _AUTO_EPOCHS, keep,
+                self.source,
+                self.loss,
+                settings,
+                self.coef,
+                self.intercept - self.y_center,
+                o["epochs"] or _AUTO_EPOCHS,
+                keep,
             )
         self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
         epochs = o["epochs"] or _EPOCHS
@@ -322,8 +335,16 @@ class _Run:
             if not settings.lr > 0:
                 self._overflow()
         return StochasticDescent(
-            self.source, self.loss, settings, self.coef, self.intercept, epochs, keep,
-            batch_size=self.batch, shuffle=o["shuffle"], seed=o["seed"],
+            self.source,
+            self.loss,
+            settings,
+            self.coef,
+            self.intercept,
+            epochs,
+            keep,
+            batch_size=self.batch,
+            shuffle=o["shuffle"],
+            seed=o["seed"],
             mean=o["reduction"] == "mean",
         )
 
@@ -353,7 +374,9 @@ class _Run:
         try:
             from tqdm.auto import tqdm
         except ImportError as error:
-            raise ImportError('progress=True needs tqdm: pip install "fastgd[progress]".') from error
+            raise ImportError(
+                'progress=True needs tqdm: pip install "fastgd[progress]".'
+            ) from error
         automatic = self.automatic and self.batch is None
         return tqdm(total=None if automatic else self.options["epochs"] or _EPOCHS, unit="epoch")
 
@@ -380,13 +403,12 @@ class _Run:
         cost = descent.cost() if status != NOT_FINITE else math.nan
         if not math.isfinite(cost):
             if status != NOT_FINITE:
-                descent._restore()
+                descent.restore()
                 descent.epoch = max(0, descent.epoch - 1)
             self._diverged()
         if tol is not None and status != CONVERGED:
             self._warn_short(epochs, tol)
         elif descent.epoch and cost + self._penalty() > float(descent.costs[0]) + before:
-            self.converged = False
             self._warn(
                 f"the cost rose from {descent.costs[0]:.6g} to {cost:.6g} in {descent.epoch} epochs "
                 f"with lr={self.options['lr']}; {self._advice()}"
@@ -412,7 +434,7 @@ class _Run:
         return self.options["l2"] / 2 * float((self.descent.coef**2).sum())
 
     def _warn(self, message: str) -> None:
-        warnings.warn(message, ConvergenceWarning, stacklevel=6)
+        self.converged, self.warning = False, message
 
     def _warn_short(self, epochs: int, tol: float | None) -> None:
         self.converged = False
@@ -431,12 +453,11 @@ class _Run:
         descent = self.descent
         self.converged = False
         lr = self._stable_lr(descent.settings)
-        finite = descent.epoch
-        cost = float(descent.cost()) if finite else math.nan
         raise DivergenceError(
-            f"the cost is no longer finite after epoch {finite} with lr={descent.settings.lr:g}; "
+            f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
             f"{self._advice()} The error's attribute `fit` holds the last finite parameters.",
-            self._so_far(cost), lr,
+            self._so_far(descent.cost()),
+            lr,
         )
 
     def _overflow(self) -> None:
@@ -486,7 +507,13 @@ class _Run:
         return Fit(
             coef=coef,
             intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
-            costs=costs, cost=float(cost), n_epochs=epoch, converged=self.converged,
-            method=descent.method, path=path, classes=self.classes, loss=self.loss.name,
+            costs=costs,
+            cost=float(cost),
+            n_epochs=epoch,
+            converged=self.converged,
+            method=descent.method,
+            path=path,
+            classes=self.classes,
+            loss=self.loss.name,
             flat=self.flat,
         )

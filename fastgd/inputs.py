@@ -34,7 +34,9 @@ def as_array(value: Any, name: str) -> np.ndarray:
     if kind == "O":
         return _from_objects(value, name)
     if kind == "c":
-        raise InputError(f"{name} is complex; take its real part, or stack real and imaginary parts.")
+        raise InputError(
+            f"{name} is complex; take its real part, or stack real and imaginary parts."
+        )
     what = {"U": "text", "S": "bytes", "M": "dates", "m": "time spans"}.get(kind, str(value.dtype))
     example = f" ({value.flat[0]!r} {_where(0, value)})" if value.size else ""
     raise InputError(f"{name} holds {what}{example}; encode it as numbers first.")
@@ -134,7 +136,9 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     except TypeError as error:
         raise InputError(f"y mixes labels that can't be compared: {error}.") from error
     if len(classes) != 2:
-        shown = ", ".join(repr(c) for c in classes[:5].tolist()) + (", …" if len(classes) > 5 else "")
+        shown = ", ".join(repr(c) for c in classes[:5].tolist()) + (
+            ", …" if len(classes) > 5 else ""
+        )
         more = " More than two labels (softmax) is not in yet." if len(classes) > 2 else ""
         raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.{more}")
     return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
@@ -156,7 +160,9 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
         return None
     weight = as_array(sample_weight, "sample_weight")
     if weight.shape != (n,):
-        raise InputError(f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x.")
+        raise InputError(
+            f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x."
+        )
     weight = np.ascontiguousarray(weight, dtype=dtype)
     if not math.isfinite(weight.sum(dtype=np.float64)):
         require_finite(weight, "sample_weight")
@@ -226,9 +232,10 @@ def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
     """A finite real number, at least (or, when `strict`, above) `low`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        if not (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"):
-            raise InputError(f"{name} is {value!r}; expected a number.")
+    scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    if not (real or scalar):
+        raise InputError(f"{name} is {value!r}; expected a number.")
     converted = float(value)
     if not math.isfinite(converted) or converted < low or (strict and converted == low):
         bound = "above" if strict else "at least"

@@ -70,9 +70,7 @@ def batch_gd(
     for _ in range(epochs):
         costs.append(cost(x, y, coef, intercept, loss, weight, reduction))
         by_coef, by_intercept = gradient(x, y, coef, intercept, loss, weight, reduction)
-        coef, intercept = _step(
-            coef, intercept, by_coef, by_intercept, lr, l2, fit_intercept, step
-        )
+        coef, intercept = _step(coef, intercept, by_coef, by_intercept, lr, l2, fit_intercept, step)
         path.append(coef)
     return coef, intercept, costs, path
 

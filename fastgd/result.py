@@ -12,8 +12,17 @@ from .errors import InputError
 _BLOCK_BYTES = 4 << 20
 
 _SAVED = (
-    "coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path", "classes",
-    "loss", "flat",
+    "coef",
+    "intercept",
+    "costs",
+    "cost",
+    "n_epochs",
+    "converged",
+    "method",
+    "path",
+    "classes",
+    "loss",
+    "flat",
 )
 
 
@@ -53,11 +62,34 @@ class Fit:
     8.0
     """
 
-    __slots__ = tuple(name for name in _SAVED if name != "flat") + ("_flat",)
+    __slots__ = (
+        "_flat",
+        "classes",
+        "coef",
+        "converged",
+        "cost",
+        "costs",
+        "intercept",
+        "loss",
+        "method",
+        "n_epochs",
+        "path",
+    )
 
     def __init__(
-        self, *, coef, intercept, costs, cost, n_epochs, converged, method, path=None, classes=None,
-        loss="mse", flat=True,
+        self,
+        *,
+        coef,
+        intercept,
+        costs,
+        cost,
+        n_epochs,
+        converged,
+        method,
+        path=None,
+        classes=None,
+        loss="mse",
+        flat=True,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
@@ -143,7 +175,11 @@ class Fit:
         return float((1 - ratio).mean())
 
     def plot(self, ax: Any = None) -> Any:
-        """The cost over the epochs, on matplotlib axes (new ones if `ax` is None), which it returns.
+        """Draw the cost over the epochs on matplotlib axes, new ones if `ax` is None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
 
         Raises
         ------
@@ -158,7 +194,7 @@ class Fit:
             _, ax = plt.subplots()
         ax.plot(np.arange(self.n_epochs + 1), [*self.costs, self.cost])
         ax.set_xlabel("epoch")
-        ax.set_ylabel({"mse": "mean squared error", "bce": "cross-entropy"}.get(self.loss, self.loss))
+        ax.set_ylabel("mean squared error" if self.loss == "mse" else "cross-entropy")
         ax.set_title(f"{self.n_epochs} epochs, cost {self.cost:.6g}")
         return ax
 
@@ -173,10 +209,12 @@ class Fit:
         """
         if self.classes is not None and self.classes.dtype.hasobject:
             raise InputError("the labels are Python objects; fit on text or numbers to save.")
-        absent = np.empty(0, dtype="V1")
-        values = {name: getattr(self, "_flat" if name == "flat" else name) for name in _SAVED}
+        values: dict[str, Any] = {}
+        for name in _SAVED:
+            value = getattr(self, "_flat" if name == "flat" else name)
+            values[name] = np.empty(0, dtype="V1") if value is None else value
         with open(path, "wb") as file:
-            np.savez(file, **{k: absent if v is None else v for k, v in values.items()})
+            np.savez(file, **values)
 
 
 def load(path: str | os.PathLike[str]) -> Fit:

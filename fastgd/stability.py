@@ -1,9 +1,9 @@
 """The largest learning rate that is stable on given data.
 
-Batch descent on a quadratic cost is stable for lr < 2/λ, λ the largest eigenvalue of the Hessian. The
-Hessian of a loss with curvature at most c is bounded by c·scale·X^T W X + l2; λ of that is found by
-power iteration, a fused pass each. For stochastic updates λ of a single row, c·scale·(‖xᵢ‖² + 1),
-takes its place.
+Batch descent on a quadratic cost is stable for lr < 2/λ, λ the largest eigenvalue of the Hessian.
+The Hessian of a loss with curvature at most c is bounded by c·scale·X^T W X + l2; λ of that is found
+by power iteration, a fused pass each. For stochastic updates λ of a single row,
+c·scale·(‖xᵢ‖² + 1), takes its place.
 """
 
 import math
@@ -44,8 +44,9 @@ def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = Non
 
 def _power_iteration(source, fit_intercept: bool, size: float) -> float:
     """The largest eigenvalue of [x/size, 1/size]^T W [x/size, 1/size], to six digits."""
-    zeros = source.__class__(source.x, np.zeros((1, source.n)), _weight(source), np.float64,
-                             source.n_threads)
+    zeros = source.__class__(
+        source.x, np.zeros((1, source.n)), _weight(source), np.float64, source.n_threads
+    )
     rng = np.random.default_rng(0)
     v = rng.standard_normal(source.d + 1)
     if not fit_intercept:

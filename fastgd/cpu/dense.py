@@ -244,8 +244,20 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
 
     @compiled
     def epochs_of_gd(
-        x, y, weight, low, low_intercept, coef, intercept, previous, settings, state, costs, path,
-        first_epoch, last_epoch,
+        x,
+        y,
+        weight,
+        low,
+        low_intercept,
+        coef,
+        intercept,
+        previous,
+        settings,
+        state,
+        costs,
+        path,
+        first_epoch,
+        last_epoch,
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))

@@ -60,7 +60,8 @@ class _Descent:
     def _low(self, array):
         return array.astype(self.source.dtype)
 
-    def _restore(self) -> int:
+    def restore(self) -> int:
+        """Back to the last parameters whose cost was finite."""
         self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
         return NOT_FINITE
 
@@ -112,6 +113,7 @@ class BatchDescent(_Descent):
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
+        self._state[1] = math.nan
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
@@ -130,19 +132,36 @@ class BatchDescent(_Descent):
         source = self.source
         kernel = dense.descend(self.loss, source.by_columns)
         status, self.epoch = kernel(
-            source.seen, source.y, source.weight, self._low(self.coef), self._low(self.intercept),
-            self.coef, self.intercept, self.previous, self._array, self._state, self.costs, self.path,
-            self.epoch, stop,
+            source.seen,
+            source.y,
+            source.weight,
+            self._low(self.coef),
+            self._low(self.intercept),
+            self.coef,
+            self.intercept,
+            self.previous,
+            self._array,
+            self._state,
+            self.costs,
+            self.path,
+            self.epoch,
+            stop,
         )
         return status
 
     def _run_by_parts(self, stop):
         end_of_epoch = dense.advance()
-        self._state[1] = math.nan
         while self.epoch < stop:
             status = end_of_epoch(
-                self.totals(), self.coef, self.intercept, self.previous, self._array, self._state,
-                self.costs, self.path, self.epoch,
+                self.totals(),
+                self.coef,
+                self.intercept,
+                self.previous,
+                self._array,
+                self._state,
+                self.costs,
+                self.path,
+                self.epoch,
             )
             if status != RUNNING:
                 return status
@@ -154,8 +173,18 @@ class BatchDescent(_Descent):
             self._build_statistics()
         kernel = statistics.descend_statistics()
         status, self.epoch = kernel(
-            *self._anchor, self._second, self._center, self.coef, self.intercept, self.previous,
-            self._array, self._state, self.costs, self.path, self.epoch, stop,
+            *self._anchor,
+            self._second,
+            self._center,
+            self.coef,
+            self.intercept,
+            self.previous,
+            self._array,
+            self._state,
+            self.costs,
+            self.path,
+            self.epoch,
+            stop,
         )
         if status == statistics.STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
@@ -189,8 +218,19 @@ class StochasticDescent(_Descent):
     """An update for every row, or for every batch of rows, in the visiting order of each epoch."""
 
     def __init__(
-        self, source, loss, settings, coef, intercept, epochs, keep_path,
-        *, batch_size, shuffle, seed, mean,
+        self,
+        source,
+        loss,
+        settings,
+        coef,
+        intercept,
+        epochs,
+        keep_path,
+        *,
+        batch_size,
+        shuffle,
+        seed,
+        mean,
     ):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
@@ -207,11 +247,11 @@ class StochasticDescent(_Descent):
             try:
                 cost = self._one_epoch()
             except KeyboardInterrupt:  # back to the start of the epoch: costs and parameters agree
-                self._restore()
+                self.restore()
                 raise
             finite = np.isfinite(self.coef).all() and np.isfinite(self.intercept).all()
             if not (math.isfinite(cost) and finite):
-                return self._restore()
+                return self.restore()
             self.costs[self.epoch] = cost
             if len(self.path):
                 self.path[self.epoch] = self.coef
@@ -261,6 +301,14 @@ class StochasticDescent(_Descent):
                 x, y, weight, order, coef, intercept, self.settings.array(dtype), first, last
             )
         return stochastic.minibatch(self.loss)(
-            x, y, weight, order, coef, intercept, self.settings.array(dtype, float(self.mean)),
-            self.batch_size, first, last,
+            x,
+            y,
+            weight,
+            order,
+            coef,
+            intercept,
+            self.settings.array(dtype, float(self.mean)),
+            self.batch_size,
+            first,
+            last,
         )

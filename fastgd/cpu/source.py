@@ -5,6 +5,8 @@ foreign byte order) is converted: at once where it is small, else a part at a ti
 is never copied whole.
 """
 
+import itertools
+
 import numpy as np
 
 from ..losses import Loss
@@ -28,10 +30,16 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether the kernels can read x as it lies."""
+    contiguous = x.flags.c_contiguous or x.flags.f_contiguous
+    return x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and x.flags.aligned and contiguous
+
+
 def _groups(n_parts: int, n_groups: int) -> list[range]:
     n_groups = min(n_parts, n_groups)
     bounds = [n_parts * g // n_groups for g in range(n_groups + 1)]
-    return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 class DenseRows:
@@ -53,11 +61,9 @@ class DenseRows:
         n, d = x.shape
         self.dtype = np.dtype(dtype)
         self.n_threads = n_threads
-        native = x.dtype in _NATIVE and x.flags.aligned and x.dtype.itemsize <= self.dtype.itemsize
-        if not (native and (x.flags.c_contiguous or x.flags.f_contiguous)):
-            if x.size * self.dtype.itemsize <= PART_BYTES:
-                x, native = np.array(x, dtype=self.dtype, order="C"), True
-        self.converts = not (native and (x.flags.c_contiguous or x.flags.f_contiguous))
+        self.converts = not _readable(x, self.dtype)
+        if self.converts and x.size * self.dtype.itemsize <= PART_BYTES:
+            x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
         # A single column is a row of numbers: by columns its loop runs over them.
         self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
         self.x = x
@@ -95,9 +101,7 @@ class DenseRows:
         kernel = make(loss, center is not None)
         into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
         center = coef[0, :0] if center is None else center
-        self._over_parts(
-            kernel, (self.y, self.weight, _read_only(center)), (coef, intercept), into
-        )
+        self._over_parts(kernel, (self.y, self.weight, _read_only(center)), (coef, intercept), into)
         return _ordered_sum(into)
 
     def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
@@ -117,7 +121,9 @@ class DenseRows:
         weight = self.weight if weight is None else _read_only(weight)
         self._over_parts(
             statistics.moments_kernel(self.by_columns),
-            (self.y, weight, center, scale, y_center), (), into,
+            (self.y, weight, center, scale, y_center),
+            (),
+            into,
         )
         upper = np.triu(_ordered_sum(into)[:wide, :wide])
         return upper + np.triu(upper, 1).T

@@ -149,8 +149,20 @@ def descend_statistics(optimizer: str = "gd"):
 
     @compiled
     def epochs_of_gd(
-        anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, previous, settings,
-        state, costs, path, first_epoch, last_epoch,
+        anchor,
+        anchor_coef,
+        anchor_intercept,
+        second,
+        center,
+        coef,
+        intercept,
+        previous,
+        settings,
+        state,
+        costs,
+        path,
+        first_epoch,
+        last_epoch,
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))

@@ -13,17 +13,22 @@ error of 1+x added back.
 import math
 import sys
 import types as python_types
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from math import *  # noqa: F403  every other function of `math` stays what it is
 from numba import types
 from numba.extending import intrinsic, overload
 
 from .._jit import leaf
 
 #: No "reassoc": it takes exp from 0.7 to 4.5 ulp and removes the correction in log1p altogether.
-_EXACT = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+_EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+
+
+def __getattr__(name: str):
+    """Every other function of `math` stays what it is."""
+    return getattr(math, name)
 
 
 def exp(x):
