@@ -23,7 +23,10 @@ if not SMOKE:
 IMPORTS = {
     name: module
     for name, module in (
-        ("fastgd", "fastgd"), ("torch", "torch"), ("JAX", "jax"), ("Numba loop", "numba")
+        ("fastgd", "fastgd"),
+        ("torch", "torch"),
+        ("JAX", "jax"),
+        ("Numba loop", "numba"),
     )
     if importlib.util.find_spec(module)
 }

@@ -102,11 +102,8 @@ def data(work: Workload) -> tuple[Any, Any]:
         return [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
     x, rng = _rows(work.n, work.d, work.dtype), np.random.default_rng(1)
     z = np.dot(x, truth(work)) + 0.3
-    if work.logistic:
-        y = rng.random(work.n) < 1 / (1 + np.exp(-z))
-    else:
-        y = z + rng.normal(0, 0.5, work.n)
-    return x, y.astype(work.dtype)
+    noisy = z + (rng.logistic(0, 1, work.n) if work.logistic else rng.normal(0, 0.5, work.n))
+    return x, (noisy > 0 if work.logistic else noisy).astype(work.dtype)
 
 
 def truth(work: Workload) -> np.ndarray:
@@ -144,9 +141,7 @@ def provides(contestant: str, *kinds: str, needs="numpy", when=lambda work: True
 def contestants(work: Workload) -> list[str]:
     """Who does this work and is installed."""
     entries = ((name, by_kind.get(work.kind)) for name, by_kind in PROVIDERS.items())
-    return [
-        name for name, e in entries if e and e.when(work) and importlib.util.find_spec(e.needs)
-    ]
+    return [name for name, e in entries if e and e.when(work) and importlib.util.find_spec(e.needs)]
 
 
 def contestant(name: str, work: Workload) -> tuple[Callable, Callable]:
@@ -450,7 +445,7 @@ def sklearn_sgd(work):
 
     def run(x, y):
         model.fit(x, y)
-        return model.coef_, model.intercept_
+        return model.coef_, model.intercept_[0]
 
     arrays = _arrays(work)
     return lambda x, y: ((pair := arrays(x, y))[0].reshape(work.n, work.d), pair[1]), run

@@ -1,6 +1,7 @@
 """python -m fastgd: a guided first run, on a small real data set or on your own CSV file."""
 
 import argparse
+import io
 import os
 import statistics
 import sys
@@ -48,9 +49,10 @@ def main(argv=None) -> int:
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m fastgd",
-        description="Fit a linear or logistic model by gradient descent and show what happens: the "
-        "coefficients, the cost falling, the time against plain Python, and the Python code. "
-        "Without FILE, on a small real data set that ships with fastgd.",
+        description="""\
+Fit a linear or logistic model by gradient descent and show what happens: the
+coefficients, the cost falling, the time against plain Python, the Python code.
+Without FILE, on a small real data set that ships with fastgd.""",
         epilog="""examples:
   python -m fastgd                                    body mass of penguins
   python -m fastgd --logistic                         their sex
@@ -265,8 +267,9 @@ def _plot(fit, file, log):
 
 if __name__ == "__main__":
     # A terminal that can't show ² or … shows a question mark instead of a traceback.
-    sys.stdout.reconfigure(errors="replace")
-    sys.stderr.reconfigure(errors="replace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status = main()
         sys.stdout.flush()

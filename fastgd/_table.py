@@ -73,6 +73,7 @@ def read_csv(path, target, *, without=(), labels=False) -> Table:
     loadtxt += ["encoding='utf-8'"] if words or not text.isascii() else []
     blanks_at_end = text.rstrip("\r\n").endswith((" ", "\t"))
     loadtxt += [f"max_rows={len(targets)}"] if blanks_at_end else []
+    loadtxt += ["ndmin=2"] if len(targets) == 1 else []
     loadtxt += ["dtype=str"] if words else []
     loadtxt += [f"converters={{{t}: str.strip}}"] if words and " " in text else []
     x = np.frombuffer(features).reshape(len(targets), len(columns))

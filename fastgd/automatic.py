@@ -32,12 +32,17 @@ _FAR = 14.0
 MEMORY = 10
 
 
+class NotFiniteError(ArithmeticError):
+    """The moments are not finite: the data is not, or it is too large to be squared."""
+
+
 class Metric:
     """Coordinates u with coef = base + u·whiten^T and (centred) intercept = base + bias·u_last."""
 
-    def __init__(self, center, whiten, bias, hessian, null):
+    def __init__(self, center, whiten, bias, hessian, scale, null):
         self.center, self.whiten, self.bias = center, whiten, bias
-        self.hessian, self.null = hessian, null
+        # The Hessian is that of coef/scale: in the caller's units it may overflow.
+        self.hessian, self.scale, self.null = hessian, scale, null
 
     def to_parameters(self, u):
         """Move (k, r+1) in u as a move of the coefficients and of the centred intercept."""
@@ -52,8 +57,8 @@ class Metric:
 
     def size(self, coef, intercept) -> float:
         """The length of given parameters in this metric."""
-        h = self.hessian
-        inner = (coef * h * coef).sum() if h.ndim == 1 else ((coef @ h) * coef).sum()
+        h, v = self.hessian, coef / self.scale
+        inner = (v * h * v).sum() if h.ndim == 1 else ((v @ h) * v).sum()
         beside = (intercept**2).sum() / self.bias**2 if self.bias else 0.0
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
@@ -69,6 +74,8 @@ def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
     if not np.isfinite(moments).all():  # the sample missed an extreme value
         center, scale = _exact_scale(source, fit_intercept)
         moments = source.moments(center, scale, no_y, weight)
+    if not np.isfinite(moments).all():
+        raise NotFiniteError
     mass = moments[0, 0]
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
     if fit_intercept and (mean**2 > 1e4 * (np.diagonal(second) - mean**2)).any():
@@ -93,13 +100,14 @@ def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
     null = np.abs(vectors[:, dependent]).max(axis=1, initial=0) * used
     whiten = (unit * scale)[:, None] * (vectors[:, kept] / np.sqrt(values[kept]))
     bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
-    back = 1 / scale
-    return Metric(center, whiten, bias, hessian * np.outer(back, back), null)
+    return Metric(center, whiten, bias, hessian, scale, null)
 
 
 def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
     """The same from the variances alone, for many columns."""
     mass, mean, variance = source.column_moments(fit_intercept)
+    if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+        raise NotFiniteError
     hessian = curvature * mass * variance + l2
     used = hessian > 16 * np.finfo(float).eps * curvature * mass * mean**2 * fit_intercept
     whiten = np.zeros(source.d)
@@ -107,7 +115,7 @@ def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
     bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
     # More columns than rows are dependent without a look at them.
     null = np.full(source.d, float(l2 == 0 and source.d > source.n - fit_intercept))
-    return Metric(mean * fit_intercept, whiten, bias, hessian, null)
+    return Metric(mean * fit_intercept, whiten, bias, hessian, np.ones(source.d), null)
 
 
 def _sampled_scale(source, fit_intercept):
@@ -191,8 +199,9 @@ class AutomaticDescent:
         if not full:
             self.method = "diagonal-lbfgs"
         curvature = self.loss.curvature * settings.scale
-        metric = make(source, curvature, settings.l2, settings.fit_intercept)
-        if not np.isfinite(metric.whiten).all() or not np.isfinite(metric.center).all():
+        try:
+            metric = make(source, curvature, settings.l2, settings.fit_intercept)
+        except NotFiniteError:
             self.trouble = "overflow"
             return
         self.null = metric.null
@@ -347,12 +356,13 @@ class AutomaticDescent:
             return bound
         metric = full_metric(source, settings.scale, settings.l2, settings.fit_intercept, weight)
         if settings.l2 == 0:
-            flat = bound.whiten.T @ metric.hessian @ bound.whiten
+            back = bound.whiten / metric.scale[:, None]
+            flat = back.T @ metric.hessian @ back
             values, vectors = np.linalg.eigh(flat)
             if len(values) and values[0] < FLAT:
                 self.trouble = "flat"
                 along = np.abs(bound.whiten @ vectors[:, values < FLAT]).max(axis=1)
-                scaled = along * np.sqrt(np.maximum(np.diagonal(bound.hessian), 0))
+                scaled = along / bound.scale * np.sqrt(np.diagonal(bound.hessian))
                 self.null = scaled * (scaled > 0.1 * scaled.max())
         return metric
 

@@ -15,6 +15,8 @@ from .result import Fit
 _EPOCHS = 100
 #: With lr="auto", passes after which a batch fit gives up.
 _AUTO_EPOCHS = 1000
+#: With lr="auto" and a batch size, how far below the largest stable step to stay.
+_STOCHASTIC_MARGIN = 20
 
 
 def fit_linear(
@@ -288,14 +290,15 @@ class _Run:
 
         o, n = self.options, self.x.shape[0]
         mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
-        if self.batch is None:
-            scale = 1 / (mass * self.k) if o["reduction"] == "mean" else 1.0
-        else:
-            scale = n / (mass * self.k) if o["reduction"] == "mean" else 1.0
+        mean = o["reduction"] == "mean"
+        scale = 1 / (mass * self.k) if mean else 1.0
+        # A batch of m rows divides by m itself, so that its weights need a mean of 1.
+        row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
             lr=0.0 if self.automatic else o["lr"],
             l2=o["l2"],
             scale=scale,
+            row_scale=row_scale,
             fit_intercept=o["fit_intercept"],
             tol=o["tol"] or 0.0,
         )
@@ -331,7 +334,8 @@ class _Run:
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
         if self.automatic:
-            settings.lr = self._stable_lr(settings) / 2
+            # A constant step keeps a noise floor in proportion to it: stay well below the limit.
+            settings.lr = (self._stable_lr(settings) or 0.0) / _STOCHASTIC_MARGIN
             if not settings.lr > 0:
                 self._overflow()
         return StochasticDescent(

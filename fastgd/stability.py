@@ -23,7 +23,7 @@ def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = Non
     source : DenseRows
     loss : Loss
     settings : Settings
-        `l2`, `scale` and `fit_intercept` are used.
+        `l2`, `row_scale` and `fit_intercept` are used.
     batch_size : int, optional
         None for batch descent.
     """
@@ -36,8 +36,8 @@ def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = Non
     else:
         largest = _largest_row(source, settings.fit_intercept, size)
         # Under "sum" the rows of a batch add up; under "mean" their mean is at most the largest.
-        largest *= 1 if settings.scale != 1.0 else batch_size
-    bound = loss.curvature * settings.scale * largest
+        largest *= batch_size if settings.row_scale == settings.scale else 1
+    bound = loss.curvature * settings.row_scale * largest
     # bound·size² is the curvature; divided in two steps it cannot overflow on the way.
     return 2 / size / (bound * size + settings.l2 / size) if bound > 0 else None
 

@@ -31,16 +31,20 @@ def moments_ns(n: int, d: int, k: int) -> float:
 
 
 class Settings:
-    """What an epoch needs to know beside the data."""
+    """What an epoch needs to know beside the data.
 
-    def __init__(self, *, lr, l2, scale, fit_intercept, tol):
-        self.lr, self.l2, self.scale = lr, l2, scale
+    `scale` turns summed losses into the cost; `row_scale` is what an update multiplies the slope of
+    a row with: `scale` itself in batch descent.
+    """
+
+    def __init__(self, *, lr, l2, scale, row_scale, fit_intercept, tol):
+        self.lr, self.l2, self.scale, self.row_scale = lr, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
 
     def array(self, dtype=np.float64, last=None) -> np.ndarray:
-        """(lr, l2, scale, learn_intercept, tol) for the kernels; `last` in place of tol."""
+        """(lr, l2, row_scale, learn_intercept, tol) for the kernels; `last` in place of tol."""
         last = self.tol if last is None else last
-        values = (self.lr, self.l2, self.scale, float(self.fit_intercept), last)
+        values = (self.lr, self.l2, self.row_scale, float(self.fit_intercept), last)
         return np.array(values, dtype=dtype)
 
 
@@ -292,7 +296,7 @@ class StochasticDescent(_Descent):
             local = np.arange(last - first, dtype=order.dtype)
             met += self._updates(x, y, weight, local, coef, intercept, 0, last - first)
         self.coef[:], self.intercept[:] = coef, intercept
-        return met * self.settings.scale / source.n if self.mean else met
+        return met * self.settings.scale
 
     def _updates(self, x, y, weight, order, coef, intercept, first, last) -> float:
         dtype = self.source.dtype

@@ -1,0 +1,276 @@
+"""lr="auto" against exact solutions in rational arithmetic, and what it says when there is none."""
+
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn import datasets
+from sklearn.linear_model import LogisticRegression, Ridge
+
+import fastgd
+from fastgd import automatic
+
+
+def exact(x, y, fit_intercept=True, l2=0.0, weight=None):
+    """Least squares in rational arithmetic: normal equations without any rounding."""
+    rows = [[Fraction(float(v)) for v in row] + [Fraction(1)] * fit_intercept for row in x]
+    wanted = [Fraction(float(v)) for v in y]
+    weights = [Fraction(1)] * len(rows) if weight is None else [Fraction(float(w)) for w in weight]
+    d, mass = len(rows[0]), sum(weights)
+    a = [
+        [sum(w * r[i] * r[j] for w, r in zip(weights, rows, strict=True)) for j in range(d)]
+        for i in range(d)
+    ]
+    b = [sum(w * r[i] * t for w, r, t in zip(weights, rows, wanted, strict=True)) for i in range(d)]
+    for i in range(d - fit_intercept):
+        a[i][i] += Fraction(l2) * mass / 2
+    for i in range(d):
+        for k in range(i + 1, d):
+            factor = a[k][i] / a[i][i]
+            a[k] = [p - factor * q for p, q in zip(a[k], a[i], strict=True)]
+            b[k] -= factor * b[i]
+    solution = [Fraction(0)] * d
+    for i in reversed(range(d)):
+        solution[i] = (b[i] - sum(a[i][j] * solution[j] for j in range(i + 1, d))) / a[i][i]
+    numbers = np.array([float(v) for v in solution])
+    return (numbers[:-1], numbers[-1]) if fit_intercept else (numbers, 0.0)
+
+
+def noise(n, seed=0):
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+def hard_data():
+    n = 120
+    rng = np.random.default_rng(5)
+    t = np.linspace(0, 20, n)
+    scaled = np.column_stack(
+        [rng.integers(1950, 2021, n), 5e6 + 1e6 * noise(n), 1e-3 * noise(n, 1)]
+    )
+    return {
+        "plain": (rng.standard_normal((n, 4)), noise(n)),
+        "year, millions and thousandths": (scaled, scaled @ [0.1, 1e-6, 1e3] + noise(n, 2)),
+        "polynomial of degree five": (
+            np.column_stack([t**k for k in range(1, 6)]), np.sin(t) + 0.1 * noise(n),
+        ),
+        "target with a huge offset": (rng.standard_normal((n, 3)), 1e9 + noise(n)),
+        "years to the third": (
+            np.column_stack([(1950.0 + np.arange(71)) ** k for k in (1, 2, 3)]), noise(71),
+        ),
+        "one column": (noise(n)[:, None], 3 * noise(n) + 0.1 * noise(n, 3)),
+        "huge and tiny": (
+            np.column_stack([1e150 * noise(n), 1e-150 * noise(n, 1)]), noise(n, 2),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", hard_data())
+def test_linear_agrees_with_exact_arithmetic(name, fit_intercept):
+    x, y = hard_data()[name]
+    fit = fastgd.fit_linear(x, y, fit_intercept=fit_intercept)
+    coef, intercept = exact(x, y, fit_intercept)
+    np.testing.assert_allclose(fit.coef, coef, rtol=1e-9)
+    np.testing.assert_allclose(fit.intercept, intercept, rtol=1e-9)
+    assert fit.converged
+    assert fit.method == "whitened"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_real_data_weights_and_l2(order):
+    x, y = datasets.load_diabetes(return_X_y=True)
+    weight = np.random.default_rng(0).integers(0, 4, len(y)).astype(float)
+    x = np.asarray(x[:, :6], order=order)
+    fit = fastgd.fit_linear(x, y, sample_weight=weight, l2=0.001)
+    coef, intercept = exact(x, y, l2=0.001, weight=weight)
+    np.testing.assert_allclose(fit.coef, coef, rtol=1e-9)
+    np.testing.assert_allclose(fit.intercept, intercept, rtol=1e-9)
+    ridge = Ridge(alpha=0.0005 * weight.sum(), tol=1e-12).fit(x, y, weight)
+    np.testing.assert_allclose(fit.coef, ridge.coef_, rtol=1e-6)
+
+
+def test_sum_and_mean_meet_without_a_penalty():
+    x, y = hard_data()["plain"]
+    mean, total = fastgd.fit_linear(x, y), fastgd.fit_linear(x, y, reduction="sum")
+    np.testing.assert_allclose(mean.coef, total.coef, rtol=1e-12)
+    assert total.cost == pytest.approx(mean.cost * len(y))
+
+
+def test_several_targets_are_solved_one_by_one():
+    x, _ = hard_data()["year, millions and thousandths"]
+    y = np.column_stack([noise(len(x), 7), 1e6 + x @ [1.0, 1e-6, 100.0]])
+    fit = fastgd.fit_linear(x, y)
+    for k in range(2):
+        one = fastgd.fit_linear(x, y[:, k])
+        np.testing.assert_allclose(fit.coef[k], one.coef, rtol=1e-10)
+        np.testing.assert_allclose(fit.intercept[k], one.intercept, rtol=1e-10)
+
+
+def test_a_constant_column_gets_zero():
+    x, y = hard_data()["plain"]
+    fit = fastgd.fit_linear(np.column_stack([x, np.full(len(x), 0.1)]), y)
+    coef, intercept = exact(x, y)
+    np.testing.assert_allclose(fit.coef, [*coef, 0.0], rtol=1e-9, atol=0)
+    assert fit.intercept == pytest.approx(intercept, rel=1e-9)
+    assert fit.converged
+
+
+def test_dependent_columns_are_named_and_the_smallest_answer_returned():
+    x, y = hard_data()["plain"]
+    x = np.column_stack([x, x[:, 1]])
+    with pytest.warns(fastgd.ConvergenceWarning, match=r"columns 1, 4 are linearly dependent"):
+        fit = fastgd.fit_linear(x, y)
+    assert not fit.converged
+    coef, _ = exact(x[:, :4], y)
+    assert fit.coef[1] == pytest.approx(coef[1] / 2, rel=1e-9)
+    assert fit.coef[4] == pytest.approx(coef[1] / 2, rel=1e-9)
+    with pytest.warns(fastgd.ConvergenceWarning, match="linearly dependent"):
+        wide = fastgd.fit_linear(x[:4], y[:4])
+    np.testing.assert_allclose(wide.predict(x[:4]), y[:4], rtol=1e-9)
+    assert fastgd.fit_linear(x, y, l2=0.1).converged
+
+
+def test_few_columns_and_many_columns_meet(monkeypatch):
+    """Above FULL_METRIC columns only variances are used; the answer is the same."""
+    x, y = hard_data()["year, millions and thousandths"]
+    for logistic in (False, True):
+        fit_it = fastgd.fit_logistic if logistic else fastgd.fit_linear
+        target = y > np.median(y) if logistic else y
+        full = fit_it(x, target, l2=1e-9)
+        with monkeypatch.context() as patch:
+            patch.setattr(automatic, "FULL_METRIC", 0)
+            many = fit_it(x, target, l2=1e-9)
+        assert many.method == "diagonal-lbfgs"
+        np.testing.assert_allclose(many.coef, full.coef, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_logistic_is_where_the_gradient_vanishes(fit_intercept):
+    """The yardstick is Newton's method in 60 digits."""
+    import mpmath
+
+    x, _ = hard_data()["year, millions and thousandths"]
+    z = (x - x.mean(0)) / x.std(0) @ [1.0, -0.7, 0.4]
+    y = (z + 1.5 * noise(len(x), 8) > 0).astype(int)
+    fit = fastgd.fit_logistic(x, y, fit_intercept=fit_intercept)
+    with mpmath.workdps(60):
+        rows = [[mpmath.mpf(float(v)) for v in r] + [mpmath.mpf(1)] * fit_intercept for r in x]
+        start = [*fit.coef, fit.intercept][: len(rows[0])]
+        theta = mpmath.matrix([mpmath.mpf(float(v)) for v in start])
+        for _ in range(3):
+            d = len(rows[0])
+            gradient, hessian = mpmath.zeros(d, 1), mpmath.zeros(d, d)
+            for row, label in zip(rows, y, strict=True):
+                p = 1 / (1 + mpmath.exp(-sum(a * b for a, b in zip(row, theta, strict=True))))
+                for i in range(d):
+                    gradient[i] += (p - int(label)) * row[i]
+                    for j in range(d):
+                        hessian[i, j] += p * (1 - p) * row[i] * row[j]
+            theta -= mpmath.lu_solve(hessian, gradient)
+        best = np.array([float(v) for v in theta])
+    np.testing.assert_allclose([*fit.coef, fit.intercept][: len(best)], best, rtol=1e-9)
+    assert fit.converged
+    assert (np.diff([*fit.costs, fit.cost]) <= 1e-15).all()
+
+
+def test_logistic_with_l2_and_weights_agrees_with_scikit_learn():
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    weight = np.random.default_rng(0).random(len(y)) + 0.5
+    fit = fastgd.fit_logistic(x, y, l2=0.01, sample_weight=weight)
+    scaled = x / x.std(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rival = LogisticRegression(
+            C=1 / (0.01 * weight.sum()), solver="newton-cholesky", tol=1e-12, max_iter=500
+        ).fit(x, y, weight)
+    np.testing.assert_allclose(fit.coef, rival.coef_[0], rtol=1e-6, atol=1e-9)
+    assert fit.converged
+    assert fit.score(x, y) > 0.9
+    assert scaled.shape == x.shape
+
+
+def test_rare_labels_converge():
+    """One positive in a hundred: the bound on the curvature is far off, its refresh is needed."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((4000, 3))
+    y = rng.random(4000) < 1 / (1 + np.exp(6 - x @ [1.5, 1.0, -1.0]))
+    fit = fastgd.fit_logistic(x, y)
+    assert fit.converged
+    by_coef, by_intercept = fastgd.bce_gradient(x, y, fit.coef, fit.intercept)
+    assert max(np.abs(by_coef).max(), abs(by_intercept)) < 1e-14
+
+
+def test_separable_labels_are_reported():
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    with pytest.warns(fastgd.ConvergenceWarning, match="labels are separable"):
+        fit = fastgd.fit_logistic(x, [0, 0, 1, 1, 1])
+    assert not fit.converged
+    assert fit.score(x, [0, 0, 1, 1, 1]) == 1.0
+    assert fastgd.fit_logistic(x, [0, 0, 1, 1, 1], l2=0.1).converged
+
+
+def test_labels_separable_along_one_column_are_reported():
+    rng = np.random.default_rng(0)
+    certain = (rng.random(300) < 0.3).astype(float)
+    x = np.column_stack([noise(300), certain])
+    y = np.where(certain == 1, 1, rng.random(300) < 0.4)
+    with pytest.warns(fastgd.ConvergenceWarning, match=r"separable along column\(s\) 1:"):
+        fit = fastgd.fit_logistic(x, y)
+    assert not fit.converged
+
+
+def test_the_cap_on_epochs_is_reported():
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    with pytest.warns(fastgd.ConvergenceWarning, match="after 2 epochs"):
+        fit = fastgd.fit_logistic(x, y, epochs=2, l2=0.01)
+    assert fit.n_epochs == 2
+    assert not fit.converged
+
+
+def test_tol_ends_earlier():
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    rough = fastgd.fit_logistic(x, y, l2=0.01, tol=1e-2)
+    fine = fastgd.fit_logistic(x, y, l2=0.01)
+    assert rough.converged
+    assert rough.n_epochs < fine.n_epochs
+
+
+def test_a_start_at_the_solution_stays_there():
+    x, y = hard_data()["plain"]
+    fit = fastgd.fit_linear(x, y)
+    again = fastgd.fit_linear(x, y, coef_init=fit.coef, intercept_init=fit.intercept)
+    np.testing.assert_allclose(again.coef, fit.coef, rtol=1e-12)
+    assert again.converged
+
+
+def test_float32_data_is_summed_in_float64():
+    x, y = hard_data()["plain"]
+    low, target = x.astype(np.float32), y.astype(np.float32)
+    fit = fastgd.fit_linear(low, target)
+    coef, _ = exact(low, target)
+    assert fit.coef.dtype == np.float32
+    np.testing.assert_array_equal(fit.coef, coef.astype(np.float32))
+
+
+def test_path_holds_every_step():
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    fit = fastgd.fit_logistic(x, y, l2=0.01, keep_path=True)
+    assert fit.path.shape == (fit.n_epochs, x.shape[1])
+    np.testing.assert_array_equal(fit.path[-1], fit.coef)
+
+
+def test_values_too_large_to_square_are_refused():
+    with pytest.raises(fastgd.DivergenceError, match="too large to be squared"):
+        fastgd.fit_linear([1.0, 2.0, 3.0], [1e300, -1e300, 3e300])
+    fit = fastgd.fit_linear([1e300, 2e300, 4e300], [1.0, 2.0, 5.0])
+    coef, _ = exact([[1e300], [2e300], [4e300]], [1.0, 2.0, 5.0])
+    assert fit.coef[0] == pytest.approx(coef[0], rel=1e-12)
+
+
+def test_stochastic_auto_takes_a_stable_step():
+    x, y = hard_data()["plain"]
+    fit = fastgd.fit_linear(x, y, batch_size=1, epochs=50)
+    best = fastgd.fit_linear(x, y)
+    assert fit.method == "per-sample"
+    assert best.cost <= fit.cost < 1.2 * best.cost
