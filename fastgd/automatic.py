@@ -193,6 +193,10 @@ class AutomaticDescent:
 
     def run(self, after_step: Callable[[], bool]) -> None:
         """Descend; `after_step` is called after every accepted step and may stop the run."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `trouble` tells of these
+            self._run(after_step)
+
+    def _run(self, after_step) -> None:
         source, settings = self.source, self.settings
         full = source.d <= FULL_METRIC
         make = full_metric if full else diagonal_metric
@@ -209,7 +213,7 @@ class AutomaticDescent:
         bound, refresh = metric, math.inf
         if full and not exact:
             refresh = max(10, math.ceil(self._moments_in_passes()))
-        point = _Point(*self._evaluate(metric, self.coef, self._centred(metric, self.intercept)))
+        point = self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
         if not math.isfinite(point.objective):
             self.trouble = "overflow"
             return
@@ -242,13 +246,18 @@ class AutomaticDescent:
         return intercept + self.coef @ metric.center
 
     def _evaluate(self, metric, coef, level):
-        """Objective, cost and gradient in u at coefficients and centred intercept."""
+        """The point at given coefficients and centred intercept."""
         settings, d = self.settings, self.source.d
         totals = self.source.totals(self.loss, coef, level, metric.center)
         cost = settings.scale * float(totals[:, d + 1].sum())
-        by_coef = settings.scale * totals[:, :d] + settings.l2 * coef
-        objective = cost + settings.l2 / 2 * float((coef * coef).sum())
-        return objective, cost, metric.to_gradient(by_coef, settings.scale * totals[:, d])
+        by_coef, objective = settings.scale * totals[:, :d], cost
+        if settings.l2 > 0:
+            by_coef += settings.l2 * coef
+            objective += settings.l2 / 2 * float((coef * coef).sum())
+        gradient = metric.to_gradient(by_coef, settings.scale * totals[:, d])
+        if not np.isfinite(gradient).all():
+            objective = math.inf  # as good as an overflow of the cost
+        return _Point(objective, cost, gradient)
 
     def _descend(self, metric, point, exact, refresh, after_step) -> bool:
         """Steps in one metric; True when the gradient is at its floor (or within tol)."""
@@ -316,7 +325,7 @@ class AutomaticDescent:
             step = length * direction
             move, rise = metric.to_parameters(step)
             coef, new_level = self.coef + move, level + rise
-            new = _Point(*self._evaluate(metric, coef, new_level))
+            new = self._evaluate(metric, coef, new_level)
             if math.isfinite(new.objective):
                 if new.objective <= point.objective + 1e-4 * length * slope:
                     return step, coef, new_level, new

@@ -469,8 +469,8 @@ class _Run:
         inputs.require_finite(self.x, "x", self.names)
         self.converged = False
         raise DivergenceError(
-            "the cost overflows float64 at the starting point; the values are too large to be "
-            "squared: scale x and y.",
+            "the cost or its gradient overflows float64 at the start: values of x or y are too large, "
+            "or so small that their coefficients are; scale them.",
             self._so_far(math.nan) if hasattr(self, "descent") else None,
         )
 
