@@ -125,11 +125,9 @@ def _sampled_scale(source, fit_intercept):
         low, high = sample.min(axis=0), sample.max(axis=0)
         # A constant must come out as exactly zero, which its mean by summation may miss.
         center = np.where(low == high, low, low / 2 + high / 2)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = sample.mean(axis=0)
+        mean = sample.mean(axis=0)
         center = np.where((low < high) & np.isfinite(mean), mean, center)
-    with np.errstate(invalid="ignore"):
-        return center, _power_of_two(np.abs(sample - center).max(axis=0))
+    return center, _power_of_two(np.abs(sample - center).max(axis=0))
 
 
 def _exact_scale(source, fit_intercept):
@@ -193,10 +191,6 @@ class AutomaticDescent:
 
     def run(self, after_step: Callable[[], bool]) -> None:
         """Descend; `after_step` is called after every accepted step and may stop the run."""
-        with np.errstate(over="ignore", invalid="ignore"):  # `trouble` tells of these
-            self._run(after_step)
-
-    def _run(self, after_step) -> None:
         source, settings = self.source, self.settings
         full = source.d <= FULL_METRIC
         make = full_metric if full else diagonal_metric
@@ -229,9 +223,7 @@ class AutomaticDescent:
             metric = self._curvature_here(bound)
             if done or self.trouble:
                 break
-            point = _Point(
-                *self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
-            )
+            point = self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
         if self.trouble:

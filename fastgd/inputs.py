@@ -26,20 +26,22 @@ def as_array(value: Any, name: str) -> np.ndarray:
         If `value` is ragged, sparse, masked, complex, text or otherwise not made of real numbers;
         the first offending element is named.
     """
+    names = None
     if type(value) is not np.ndarray:
+        names = column_names(value)
         value = _from_other_library(value, name)
     kind = value.dtype.kind
     if kind in "fiub":
         return value if value.dtype != np.longdouble else value.astype(np.float64)
     if kind == "O":
-        return _from_objects(value, name)
+        return _from_objects(value, name, names)
     if kind == "c":
         raise InputError(
             f"{name} is complex; take its real part, or stack real and imaginary parts."
         )
     what = {"U": "text", "S": "bytes", "M": "dates", "m": "time spans"}.get(kind, str(value.dtype))
-    example = f" ({value.flat[0]!r} {_where(0, value)})" if value.size else ""
-    raise InputError(f"{name} holds {what}{example}; encode it as numbers first.")
+    shown = f" ({value.flat[0].item()!r}{_where(0, value, names)})" if value.size else ""
+    raise InputError(f"{name} holds {what}{shown}; encode it as numbers first.")
 
 
 def _from_other_library(value, name):
@@ -47,37 +49,70 @@ def _from_other_library(value, name):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
     module = type(value).__module__.partition(".")[0]
     if module == "torch":
-        if value.device.type != "cpu":
-            raise InputError(f"{name} is on {value.device}; CUDA is not in yet, pass {name}.cpu().")
-        return value.detach().numpy()
+        return _from_torch(value, name)
     if module == "scipy" and hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
-    if value is None:
-        raise InputError(f"{name} is None; pass an array of numbers.")
+    if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
+        raise InputError(f"{name} is {_a(value)}; pass an array or a list of numbers.")
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name} can't be read as an array: {error}.") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        why = "its rows have different lengths" if "inhomogeneous" in str(error) else str(error)
+        raise InputError(f"{name} can't be read as an array: {why}.") from error
 
 
-def _from_objects(value, name):
+def _from_torch(value, name):
+    if value.device.type == "cuda":
+        raise InputError(f"{name} is on {value.device}; CUDA is not in yet, pass {name}.cpu().")
+    if value.device.type != "cpu" or str(value.layout) != "torch.strided":
+        raise InputError(
+            f"{name} is a {value.layout} tensor on {value.device}; pass a dense CPU one."
+        )
+    value = value.detach()
+    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+
+
+def _from_objects(value, name, names):
     """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
     for index, item in enumerate(value.flat):
+        where = _where(index, value, names)
+        if is_missing(item):
+            raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
         if not isinstance(item, numbers.Real | np.bool_):
-            kind = "text" if isinstance(item, str) else f"a {type(item).__name__}"
             raise InputError(
-                f"{name} holds {kind} ({item!r} {_where(index, value)}); encode it as a number first."
+                f"{name} holds {_a(item)} ({item!r}){where}; encode it as a number first."
             )
+        try:
+            float(item)
+        except OverflowError:
+            raise InputError(
+                f"{name} holds a number beyond float64{where}; scale it first."
+            ) from None
     return value.astype(np.float64)
 
 
-def _where(flat_index: int, array: np.ndarray) -> str:
-    """'at row 3, column 1' for a flat index."""
-    index = np.unravel_index(flat_index, array.shape)
-    names = ("row", "column")
-    return "at " + ", ".join(
-        f"{names[axis] if axis < 2 else f'axis {axis}'} {int(at)}" for axis, at in enumerate(index)
-    )
+def is_missing(item: Any) -> bool:
+    """None, NaN, NaT or pandas' NA."""
+    if item is None or type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(item, float | np.floating | np.datetime64) and bool(item != item)
+
+
+def _a(value) -> str:
+    """What kind of thing a value is: 'text', 'None', 'a dict'."""
+    if value is None or isinstance(value, str):
+        return "None" if value is None else "text"
+    return f"a {type(value).__name__}"
+
+
+def _where(flat_index: int, array: np.ndarray, names: list[str] | None = None) -> str:
+    """' at row 3, column 1 ('age')' for a flat index."""
+    index = [int(at) for at in np.unravel_index(flat_index, array.shape)]
+    if not index:
+        return ""
+    column = f", column {index[1]}" if len(index) > 1 else ""
+    label = f" ({names[index[1]]!r})" if column and names is not None else ""
+    return f" at row {index[0]}{column}{label}"
 
 
 def features(x: Any, name: str = "x") -> np.ndarray:
@@ -105,14 +140,16 @@ def targets(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
         raise InputError("y has 0 columns; pass at least one target.")
     flat = y.ndim == 1
     converted = np.ascontiguousarray(y[None, :] if flat else y.T, dtype=dtype)
-    if not math.isfinite(converted.sum()):  # an overflowing sum is searched too, and found clean
+    if not _sum_is_finite(converted):
         require_finite(converted.T[:, 0] if flat else converted.T, "y")
     return converted, flat
 
 
 def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Labels of any kind as 0 and 1 in (1, n), and the two values in sorted order."""
-    if type(y) is not np.ndarray:
+    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
+        y = np.array(y, dtype=object)  # np.asarray would make the text 'nan' of a missing label
+    elif type(y) is not np.ndarray:
         y = _from_other_library(y, "y")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -123,11 +160,11 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     if y.dtype.kind == "c":
         raise InputError("y is complex; labels are numbers, text or booleans.")
     if y.dtype.kind == "f":
-        if not math.isfinite(y.sum()):
+        if not _sum_is_finite(y):
             require_finite(y, "y")
-    elif y.dtype.kind == "O":
+    elif y.dtype.kind in "OM":
         for row, label in enumerate(y):
-            if label is None or label != label:
+            if is_missing(label):
                 raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
@@ -164,7 +201,7 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
             f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x."
         )
     weight = np.ascontiguousarray(weight, dtype=dtype)
-    if not math.isfinite(weight.sum(dtype=np.float64)):
+    if not _sum_is_finite(weight):
         require_finite(weight, "sample_weight")
     if weight.min() < 0:
         row = int(np.argmin(weight))
@@ -172,6 +209,12 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
     if not weight.any():
         raise InputError("sample_weight is zero for every row; at least one row must count.")
     return weight
+
+
+def _sum_is_finite(array: np.ndarray) -> bool:
+    """A cheap look: an overflowing sum is searched like one with NaN, and found clean."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.sum(dtype=np.float64))
 
 
 def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
@@ -206,13 +249,10 @@ def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
     if dtype is None:
         small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
         return np.dtype(np.float32 if small else np.float64)
-    try:
-        wanted = np.dtype(dtype)
-    except TypeError:
-        wanted = None
-    if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
+    if name not in ("float32", "float64", "float"):
         raise InputError(f"dtype is {dtype!r}; choose 'float32' or 'float64'.")
-    return wanted
+    return np.dtype(name)
 
 
 def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -220,13 +260,14 @@ def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     if value is None:
         return np.zeros(shape)
     array = as_array(value, name)
-    allowed = [shape, shape[1:]] if shape[0] == 1 else [shape]
+    short = shape[1:] if shape[0] == 1 else shape
     if array.ndim == 0 and math.prod(shape) == 1:
         array = array.reshape(shape)
-    if array.shape not in allowed:
-        text = " or ".join(str(s) for s in allowed)
-        raise InputError(f"{name} has shape {array.shape}; expected {text}.")
-    require_finite(np.atleast_1d(array), name)
+    if array.shape not in (shape, short):
+        expected = short if short else "a number"
+        raise InputError(f"{name} has shape {array.shape}; expected {expected}.")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} is not finite: {array.tolist()}.")
     return np.array(np.broadcast_to(array, shape), dtype=np.float64)
 
 
@@ -254,17 +295,19 @@ def integer(value: Any, name: str, *, low: int) -> int:
 
 def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
     """One of `allowed`; the nearest name is suggested for another."""
-    if any(value is option or (isinstance(option, str) and value == option) for option in allowed):
+    if any(type(value) is type(option) and value == option for option in allowed):
         return value
-    raise InputError(f"{name} is {value!r}; {suggestion(value, allowed)}")
+    if isinstance(value, np.bool_) and bool(value) in allowed:
+        return bool(value)
+    options = ", ".join(repr(option) for option in allowed)
+    raise InputError(f"{name} is {value!r}; {nearest(value, allowed)}choose from {options}.")
 
 
-def suggestion(value: Any, allowed: tuple[Any, ...]) -> str:
-    """'did you mean 'gd'? Choose from …'."""
+def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
+    """ "did you mean 'gd'? " for a name close to one of `allowed`, else nothing."""
     names = [option for option in allowed if isinstance(option, str)]
     near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    return f"{guess}choose from {', '.join(repr(option) for option in allowed)}."
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def flag(value: Any, name: str) -> bool:

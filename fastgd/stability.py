@@ -16,7 +16,7 @@ _MOST_PASSES = 100
 
 
 def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = None) -> float | None:
-    """2/λ, or None where the loss has no curvature bound.
+    """2/λ; infinity for data that is all zero, None where no bound is known.
 
     Parameters
     ----------
@@ -38,8 +38,11 @@ def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = Non
         # Under "sum" the rows of a batch add up; under "mean" their mean is at most the largest.
         largest *= batch_size if settings.row_scale == settings.scale else 1
     bound = loss.curvature * settings.row_scale * largest
+    if not math.isfinite(bound):
+        return None
     # bound·size² is the curvature; divided in two steps it cannot overflow on the way.
-    return 2 / size / (bound * size + settings.l2 / size) if bound > 0 else None
+    slope = bound * size + settings.l2 / size
+    return 2 / size / slope if slope > 0 else math.inf
 
 
 def _power_iteration(source, fit_intercept: bool, size: float) -> float:

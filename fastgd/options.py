@@ -1,0 +1,66 @@
+"""The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
+
+from typing import Any
+
+from . import inputs
+from .errors import InputError
+from .optimizers import OPTIMIZERS, PLANNED
+
+
+def checked(o: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of a fit, checked and made plain.
+
+    Raises
+    ------
+    InputError
+        For the first one that can't be used.
+    """
+    o = dict(o)
+    if not isinstance(o["lr"], str):
+        o["lr"] = inputs.number(o["lr"], "lr", strict=True)
+    elif o["lr"] != "auto":
+        raise InputError(f"lr is {o['lr']!r}; pass a number or 'auto'.")
+    for name in ("epochs", "batch_size", "n_threads"):
+        if o[name] is not None:
+            o[name] = inputs.integer(o[name], name, low=1)
+    if o["tol"] is not None:
+        o["tol"] = inputs.number(o["tol"], "tol", strict=True)
+    o["seed"] = inputs.integer(o["seed"], "seed", low=0)
+    if o["shuffle"] != "block":
+        inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
+        o["shuffle"] = bool(o["shuffle"])
+    inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
+    for name in ("fit_intercept", "keep_path", "progress"):
+        o[name] = inputs.flag(o[name], name)
+    o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
+    if o["l1"] > 0:
+        raise InputError("l1 is not in yet; use l2, or leave it at 0.")
+    _check_optimizer(o["optimizer"])
+    _check_device(o["device"])
+    if o["callback"] is not None and not callable(o["callback"]):
+        raise InputError(f"callback is {o['callback']!r}; expected a function of one argument.")
+    return o
+
+
+def _check_optimizer(name: Any) -> None:
+    if name is None or (isinstance(name, str) and name in OPTIMIZERS):
+        return
+    if isinstance(name, str) and name in PLANNED:
+        raise InputError(f"optimizer {name!r} is not in yet; choose 'gd'.")
+    if isinstance(name, str) and name.lower() == "sgd":
+        raise InputError(
+            f"optimizer is {name!r}; choose 'gd', with batch_size for stochastic steps."
+        )
+    near = inputs.nearest(name, (*OPTIMIZERS, *PLANNED))
+    raise InputError(
+        f"optimizer is {name!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))} "
+        f"({', '.join(PLANNED)} are not in yet)."
+    )
+
+
+def _check_device(device: Any) -> None:
+    if device is None or str(device) == "cpu":
+        return
+    if str(device).startswith("cuda"):
+        raise InputError("device='cuda' is not in yet; leave it out to fit on the CPU.")
+    raise InputError(f"device is {device!r}; choose from 'cpu', 'cuda'.")

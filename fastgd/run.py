@@ -1,0 +1,301 @@
+"""One fit: plan, run in chunks, and tell the truth about the result."""
+
+import math
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import inputs
+from .errors import DivergenceError, InputError
+from .losses import Loss
+from .result import Fit
+
+_EPOCHS = 100
+#: With lr="auto", passes after which a batch fit gives up.
+_AUTO_EPOCHS = 1000
+#: With lr="auto" and a batch size, how far below the largest stable step to stay.
+_STOCHASTIC_MARGIN = 20
+
+
+class Run:
+    """One fit, from checked options to the result."""
+
+    def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
+        from ._jit import default_threads
+
+        self.loss, self.options = loss, options
+        self.names = inputs.column_names(x)
+        self.x = inputs.features(x)
+        n, d = self.x.shape
+        self.dtype = inputs.working_dtype(self.x, options["dtype"])
+        self.automatic = options["lr"] == "auto"
+        batch = options["batch_size"]
+        if batch is not None and batch > n:
+            raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
+        self.batch = None if batch == n else batch
+        inner = np.dtype(np.float64) if self.automatic and self.batch is None else self.dtype
+        self.classes = None
+        if loss.name == "bce":
+            self.y, self.classes = inputs.binary_labels(y, n, inner)
+            self.flat = True
+        else:
+            self.y, self.flat = inputs.targets(y, n, inner)
+        self.weight = inputs.weights(options["sample_weight"], n, inner)
+        self.k = len(self.y)
+        self.coef = inputs.parameters(options["coef_init"], (self.k, d), "coef_init")
+        self.intercept = inputs.parameters(options["intercept_init"], (self.k,), "intercept_init")
+        if not options["fit_intercept"] and self.intercept.any():
+            raise InputError("intercept_init needs fit_intercept=True.")
+        self.inner = inner
+        self.n_threads = options["n_threads"] or default_threads()
+        self.y_center = np.zeros(self.k)
+        self.converged = True
+        self.stopped = False
+        self.warning = ""
+
+    # --- the plan --------------------------------------------------------------------------------
+
+    def _settings(self):
+        from .cpu.descent import Settings
+
+        o, n = self.options, self.x.shape[0]
+        mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
+        mean = o["reduction"] == "mean"
+        scale = 1 / (mass * self.k) if mean else 1.0
+        # A batch of m rows divides by m itself, so that its weights need a mean of 1.
+        row_scale = n * scale if mean and self.batch is not None else scale
+        return Settings(
+            lr=0.0 if self.automatic else o["lr"],
+            l2=o["l2"],
+            scale=scale,
+            row_scale=row_scale,
+            fit_intercept=o["fit_intercept"],
+            tol=o["tol"] or 0.0,
+        )
+
+    def _plan(self):
+        from .automatic import AutomaticDescent
+        from .cpu.descent import BatchDescent, StochasticDescent
+        from .cpu.source import DenseRows
+
+        o, settings = self.options, self._settings()
+        keep = o["keep_path"]
+        y = self.y
+        if self.automatic and self.batch is None:
+            if self.loss.name == "mse" and o["fit_intercept"]:
+                # A target far from zero would cost digits in every residual.
+                self.y_center = np.average(y, axis=1, weights=self.weight)
+                if not np.isfinite(self.y_center).all():
+                    self._overflow()
+                y = y - self.y_center[:, None]
+            self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
+            return AutomaticDescent(
+                self.source,
+                self.loss,
+                settings,
+                self.coef,
+                self.intercept - self.y_center,
+                o["epochs"] or _AUTO_EPOCHS,
+                keep,
+            )
+        self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
+        epochs = o["epochs"] or _EPOCHS
+        if self.batch is None:
+            may_stop = o["tol"] is not None or o["callback"] is not None
+            return BatchDescent(
+                self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
+            )
+        if self.automatic:
+            # A constant step keeps a noise floor in proportion to it: stay well below the limit.
+            stable = self._stable_lr(settings)
+            if stable is None or not stable > 0:
+                self._overflow()
+            settings.lr = min(1.0, stable / _STOCHASTIC_MARGIN)
+        return StochasticDescent(
+            self.source,
+            self.loss,
+            settings,
+            self.coef,
+            self.intercept,
+            epochs,
+            keep,
+            batch_size=self.batch,
+            shuffle=o["shuffle"],
+            seed=o["seed"],
+            mean=o["reduction"] == "mean",
+        )
+
+    def _stable_lr(self, settings) -> float | None:
+        from .stability import largest_stable_lr
+
+        return largest_stable_lr(self.source, self.loss, settings, self.batch)
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def result(self) -> Fit:
+        """Run, and return what the outside sees."""
+        # What overflows is found in the results and told there; NumPy's own warnings add nothing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._result()
+
+    def _result(self) -> Fit:
+        self.descent = self._plan()
+        bar = self._bar() if self.options["progress"] else None
+        try:
+            if self.automatic and self.batch is None:
+                return self._run_automatic(bar)
+            return self._run_chunks(bar)
+        except KeyboardInterrupt as stop:
+            stop.fit = self._so_far()  # type: ignore[attr-defined]
+            raise
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def _bar(self):
+        try:
+            from tqdm.auto import tqdm
+        except ImportError as error:
+            raise ImportError(
+                'progress=True needs tqdm: pip install "fastgd[progress]".'
+            ) from error
+        automatic = self.automatic and self.batch is None
+        return tqdm(total=None if automatic else self.options["epochs"] or _EPOCHS, unit="epoch")
+
+    def _after(self, bar) -> bool:
+        """Between chunks: show, ask the callback; True to stop."""
+        if bar is not None:
+            bar.update(self.descent.epoch - bar.n)
+        callback = self.options["callback"]
+        return callback is not None and bool(callback(self._so_far()))
+
+    def _run_chunks(self, bar) -> Fit:
+        from .cpu.dense import CONVERGED, NOT_FINITE
+
+        descent, tol = self.descent, self.options["tol"]
+        epochs, status = len(descent.costs), None
+        before = self._penalty()
+        while descent.epoch < epochs:
+            status = descent.run(min(epochs, descent.epoch + descent.chunk))
+            if status:
+                break
+            if self._after(bar):
+                self.stopped = True
+                break
+        cost = descent.cost() if status != NOT_FINITE else math.nan
+        if not math.isfinite(cost):
+            if status != NOT_FINITE:
+                descent.restore()
+                descent.epoch = max(0, descent.epoch - 1)
+            self._diverged()
+        if tol is not None and status != CONVERGED:
+            self._warn_short(epochs, tol)
+        elif descent.epoch and cost + self._penalty() > float(descent.costs[0]) + before:
+            self._warn(
+                f"the cost rose from {descent.costs[0]:.6g} to {cost:.6g} in {descent.epoch} epochs "
+                f"with lr={self.options['lr']}; {self._advice()}"
+            )
+        return self._so_far(cost)
+
+    def _run_automatic(self, bar) -> Fit:
+        descent = self.descent
+        descent.run(lambda: self._after(bar))
+        trouble = descent.trouble
+        if trouble == "overflow":
+            self._overflow()
+        self.converged = descent.converged
+        if trouble in ("dependent", "flat", "separable"):
+            self._warn(self._trouble_sentence(trouble, descent))
+        elif not self.converged and not descent.stopped:
+            self._warn_short(descent.epoch, self.options["tol"])
+        return self._so_far(descent.final_cost)
+
+    # --- telling the truth -----------------------------------------------------------------------
+
+    def _penalty(self) -> float:
+        return self.options["l2"] / 2 * float((self.descent.coef**2).sum())
+
+    def _warn(self, message: str) -> None:
+        self.converged, self.warning = False, message
+
+    def _warn_short(self, epochs: int, tol: float | None) -> None:
+        self.converged = False
+        goal = "rounding" if tol is None else f"tol={tol}"
+        if not self.stopped:
+            self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
+
+    def _advice(self) -> str:
+        lr = self._stable_lr(self.descent.settings)
+        if lr is None or not lr > 0:
+            return "scale the columns, or use lr='auto'."
+        return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
+
+    def _diverged(self) -> NoReturn:
+        inputs.require_finite(self.x, "x", self.names)
+        descent = self.descent
+        self.converged = False
+        lr = self._stable_lr(descent.settings)
+        raise DivergenceError(
+            f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
+            f"{self._advice()} The error's attribute `fit` holds the last finite parameters.",
+            self._so_far(descent.cost()),
+            lr,
+        )
+
+    def _overflow(self) -> NoReturn:
+        """The cost or the moments overflow before the first step."""
+        inputs.require_finite(self.x, "x", self.names)
+        self.converged = False
+        raise DivergenceError(
+            "the cost or its gradient overflows float64 at the start: values of x or y are too large, "
+            "or so small that their coefficients are; scale them.",
+            self._so_far(math.nan) if hasattr(self, "descent") else None,
+        )
+
+    def _trouble_sentence(self, trouble: str, descent) -> str:
+        if trouble == "separable":
+            return (
+                "the labels are separable: a plane parts them without error, so that no finite "
+                "optimum exists and the coefficients would grow without end; add l2."
+            )
+        weight = np.asarray(descent.null)
+        which = np.flatnonzero(weight > 1e-6 * weight.max())
+        shown = ", ".join(self._name(j) for j in which[:8]) + (", …" if len(which) > 8 else "")
+        if trouble == "flat":
+            return (
+                f"the labels are separable along column(s) {shown}: the cost has no finite optimum "
+                "there; add l2, or drop them."
+            )
+        return (
+            f"columns {shown} are linearly dependent to rounding; the coefficients returned are the "
+            "smallest, in scaled coordinates, of the many that fit equally well. Drop columns or "
+            "add l2."
+        )
+
+    def _name(self, column: int) -> str:
+        return f"{column} ({self.names[column]!r})" if self.names else str(int(column))
+
+    def _so_far(self, cost: float | None = None) -> Fit:
+        """The fit at the descent's current parameters."""
+        descent, epoch = self.descent, self.descent.epoch
+        costs = descent.costs[:epoch].copy()
+        if cost is None:
+            cost = float(costs[-1]) if epoch else math.nan
+        coef = descent.coef.astype(self.dtype)
+        intercept = descent.intercept + self.y_center
+        path = descent.path[:epoch].astype(self.dtype) if self.options["keep_path"] else None
+        if self.flat:
+            coef, path = coef[0], path[:, 0] if path is not None else None
+        return Fit(
+            coef=coef,
+            intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
+            costs=costs,
+            cost=float(cost),
+            n_epochs=epoch,
+            converged=self.converged,
+            method=descent.method,
+            path=path,
+            classes=self.classes,
+            loss=self.loss.name,
+            flat=self.flat,
+        )

@@ -1,0 +1,91 @@
+"""What all tests share: ugly shapes, both dtypes and their tolerances, hypothesis without chance."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# The same examples on every run and every machine, however slow.
+settings.register_profile("fastgd", derandomize=True, deadline=None, max_examples=25)
+settings.load_profile("fastgd")
+
+JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+
+#: Rows × columns: one number, odd sizes, more columns than rows, one column, several blocks.
+SHAPES = [(1, 1), (1, 4), (33, 5), (7, 1), (6, 20), (700, 3)]
+
+#: What rounding may cost, by the dtype of the computation.
+TOLERANCES = {
+    np.float32: {"rtol": 2e-4, "atol": 2e-5},
+    np.float64: {"rtol": 1e-10, "atol": 1e-12},
+}
+
+
+def _shape_id(shape):
+    return f"{shape[0]}x{shape[1]}"
+
+
+def pytest_collection_modifyitems(items):
+    if JIT_OFF:
+        reason = pytest.mark.skip(reason="speaks of compiled code, and the JIT is off")
+        for item in items:
+            if item.get_closest_marker("jit"):
+                item.add_marker(reason)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "jit: needs compiled code, so skipped when the JIT is off")
+
+
+@pytest.fixture(params=SHAPES, ids=_shape_id, scope="session")
+def shape(request):
+    return request.param
+
+
+@pytest.fixture(params=TOLERANCES, ids=lambda dtype: dtype.__name__, scope="session")
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def close(dtype):
+    """assert_allclose with the tolerance of the dtype."""
+
+    def assert_close(actual, expected, **options):
+        np.testing.assert_allclose(actual, expected, **(TOLERANCES[dtype] | options))
+
+    return assert_close
+
+
+@pytest.fixture(params=["mse", "bce"], scope="session")
+def loss_name(request):
+    return request.param
+
+
+@pytest.fixture(params=["mean", "sum"], scope="session")
+def reduction(request):
+    return request.param
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "weighted"], scope="session")
+def weighted(request):
+    return request.param
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def check_compiled(request):
+    """Check that a compiled function agrees with the plain one and stays in the dtype of its input.
+
+    One bare 1.0 in a leaf would make every float32 kernel compute in float64.
+    """
+    from fastgd._jit import compiled
+
+    def check(function, plain, *arguments):
+        kernel, scalar = compiled(function), request.param
+        wanted = pytest.approx(plain(*arguments), rel=8 * float(np.finfo(scalar).eps))
+        assert kernel(*map(scalar, arguments)) == wanted
+        types = [str(overload.signature.return_type) for overload in kernel.overloads.values()]
+        assert types == [scalar.__name__]
+
+    return check

@@ -1,0 +1,127 @@
+"""What the tests trust: torch twins of every leaf, gradients by autograd, trajectories by torch.optim.
+
+Nothing here imports fastgd. A new loss, activation or optimizer needs one line in a table below.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+ACTIVATIONS = {"identity": lambda z: z, "logistic": torch.sigmoid}
+LOSSES = {
+    "mse": functional.mse_loss,
+    "bce": functional.binary_cross_entropy_with_logits,
+}
+MODULES = {"mse": torch.nn.MSELoss, "bce": torch.nn.BCEWithLogitsLoss}
+OPTIMIZERS = {"gd": torch.optim.SGD}
+
+
+def problem(n, d, loss="mse", *, seed=0, dtype=np.float64):
+    """Random x (n, d), y (n,), positive weights (n,), coef (d,) and an intercept, fit for the loss."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d)).astype(dtype)
+    y = rng.integers(0, 2, n) if loss == "bce" else rng.standard_normal(n) * 2
+    weight = rng.random(n) + 0.1
+    coef = rng.standard_normal(d) / np.sqrt(d)
+    return x, y.astype(dtype), weight.astype(dtype), coef.astype(dtype), float(dtype(0.3))
+
+
+def tensor(value, requires_grad=False):
+    return torch.tensor(np.array(value, dtype=np.float64), requires_grad=requires_grad)
+
+
+def slope(function, z):
+    """The derivative of an elementwise function at every z, by autograd."""
+    z = tensor(z, requires_grad=True)
+    return torch.autograd.grad(function(z).sum(), z)[0].numpy()
+
+
+def _cost(x, y, coef, intercept, loss, weight, reduction):
+    losses = LOSSES[loss](x @ coef + intercept, y, reduction="none")
+    if weight is not None:
+        losses = losses * weight
+    if reduction == "sum":
+        return losses.sum()
+    return losses.sum() / (len(y) if weight is None else weight.sum())
+
+
+def cost_and_gradient(x, y, coef, intercept=0.0, loss="mse", weight=None, reduction="mean"):
+    """The cost, and by autograd its gradient in coef and in the intercept."""
+    coef, intercept = tensor(coef, True), tensor(intercept, True)
+    weight = None if weight is None else tensor(weight)
+    cost = _cost(tensor(x), tensor(y), coef, intercept, loss, weight, reduction)
+    by_coef, by_intercept = torch.autograd.grad(cost, (coef, intercept))
+    return cost.item(), by_coef.numpy(), by_intercept.item()
+
+
+def trajectory(
+    x,
+    y,
+    coef,
+    intercept=0.0,
+    *,
+    lr,
+    orders,
+    batch_size=None,
+    loss="mse",
+    weight=None,
+    reduction="mean",
+    l2=0.0,
+    fit_intercept=True,
+    optimizer="gd",
+):
+    """torch.optim over one visiting order an epoch: coef, intercept, costs and the path.
+
+    Weights are scaled to mean 1 under "mean", where a batch divides by its number of rows; `l2` is
+    the weight_decay of the coefficients alone. costs[e] is the mean (or sum) of the losses that epoch
+    e met before each update.
+    """
+    x, y, n = tensor(x), tensor(y), len(y)
+    coef, intercept = tensor(coef, True), tensor(intercept, fit_intercept)
+    weight = torch.ones(n, dtype=torch.float64) if weight is None else tensor(weight)
+    if reduction == "mean":
+        weight = weight * n / weight.sum()
+    groups = [{"params": [coef], "weight_decay": l2}]
+    if fit_intercept:
+        groups.append({"params": [intercept], "weight_decay": 0.0})
+    rule = OPTIMIZERS[optimizer](groups, lr=lr)
+    costs, path = [], []
+    for order in orders:
+        met = 0.0
+        for rows in torch.as_tensor(np.array(order), dtype=torch.int64).split(batch_size or n):
+            total = _cost(x[rows], y[rows], coef, intercept, loss, weight[rows], "sum")
+            met += total.item()
+            rule.zero_grad()
+            (total / len(rows) if reduction == "mean" else total).backward()
+            rule.step()
+        costs.append(met / n if reduction == "mean" else met)
+        path.append(coef.detach().numpy().copy())
+    return path[-1], intercept.item(), costs, path
+
+
+def module_trajectory(
+    x, y, coef, intercept=0.0, *, lr, orders, batch_size=None, loss="mse", reduction="mean", l2=0.0
+):
+    """The loop that every torch user writes: nn.Linear, a loss module, SGD with weight_decay.
+
+    There weight_decay takes the bias along, so `l2` goes without one. Returns coef, intercept and
+    the loss of every batch.
+    """
+    model = torch.nn.Linear(np.shape(x)[1], 1, bias=not l2).double()
+    with torch.no_grad():
+        model.weight[:] = tensor(coef)
+        if not l2:
+            model.bias[:] = intercept
+    x, y = tensor(x), tensor(y)[:, None]
+    criterion = MODULES[loss](reduction=reduction)
+    rule = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=l2)
+    losses = []
+    for order in orders:
+        for rows in torch.as_tensor(np.array(order), dtype=torch.int64).split(batch_size or len(y)):
+            rule.zero_grad()
+            value = criterion(model(x[rows]), y[rows])
+            value.backward()
+            rule.step()
+            losses.append(value.item())
+    bias = 0.0 if model.bias is None else model.bias.item()
+    return model.weight.detach().numpy()[0], bias, losses

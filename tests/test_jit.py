@@ -1,0 +1,133 @@
+"""The disk cache: hit in a second process, never trusted when damaged, and never in the way."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgd
+from fastgd import _jit
+from fastgd.losses import Loss
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"
+)
+
+FIT = """
+    import fastgd
+    fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=10)
+    print(repr(float(fit.coef[0])))
+"""
+COUNT = """
+    from fastgd.cpu import dense
+    from fastgd.losses import LOSSES
+    kernel = dense.descend(LOSSES["mse"], True)
+    print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A cache folder that one process has filled, and the answer that it printed."""
+    folder = tmp_path_factory.mktemp("warm")
+    return folder, run(FIT, folder)
+
+
+def run(code, cache=None, **environment):
+    environment = {**os.environ, **environment}
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = str(cache)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_second_process_compiles_nothing(warm):
+    folder, answer = warm
+    assert run(FIT + COUNT, folder) == [*answer, "1", "0"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "flip", "empty"])
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_damaged_cache_is_compiled_afresh(warm, tmp_path, damage, suffix):
+    folder, answer = warm
+    copy = tmp_path / "cache"
+    shutil.copytree(folder, copy)
+    files = list(copy.rglob("*" + suffix))
+    assert files
+    for file in files:
+        data = file.read_bytes()
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+        file.write_bytes(
+            {"truncate": data[:middle], "garbage": b"x" * 99, "flip": flipped, "empty": b""}[damage]
+        )
+    assert run(FIT, copy) == answer
+    assert run(FIT + COUNT, copy) == [*answer, "1", "0"]  # and mended
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of folders")
+def test_a_read_only_install_without_a_home(tmp_path, warm):
+    """Nowhere to write: neither beside the package nor in the home folder."""
+    package = tmp_path / "site" / "fastgd"
+    shutil.copytree(
+        Path(fastgd.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "file").write_text("a file where a folder would have to be")
+    for folder in [package, *(p for p in package.rglob("*") if p.is_dir())]:
+        (folder / "__pycache__").write_text("not a folder")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})" + textwrap.dedent(FIT)
+    blocked = str(tmp_path / "file")
+    answer = run(code, HOME=blocked, XDG_CACHE_HOME=blocked, PYTHONDONTWRITEBYTECODE="1")
+    assert answer == warm[1]
+
+
+def test_processes_that_compile_at_once(tmp_path, warm):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(FIT)], env=environment,
+            stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    answers = [process.communicate(timeout=300)[0].split() for process in processes]
+    assert answers == [warm[1]] * 3
+
+
+def test_the_fingerprint_follows_the_code_that_runs():
+    def value(z, y):
+        return (z - y) * (z - y)
+
+    def other(z, y):
+        return (z - y) * (z + y)
+
+    def slope(z, y):
+        return z - y
+
+    def kernel_of(loss):
+        value = loss.value
+
+        def kernel(z, y):
+            return value(z, y)
+
+        return kernel
+
+    first = _jit.fingerprint(kernel_of(Loss("a", value, slope)))
+    assert first == _jit.fingerprint(kernel_of(Loss("a", value, slope)))
+    assert first != _jit.fingerprint(kernel_of(Loss("a", other, slope)))
+
+
+def test_leaves_stay_plain_python():
+    from fastgd import losses
+
+    assert type(losses.squared_error) is type(lambda: 0)
+    assert losses.squared_error(np.float64(3.0), 1.0) == 4.0
