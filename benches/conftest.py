@@ -4,7 +4,8 @@ import importlib.metadata
 import pathlib
 
 import pytest
-from race import THREADS, recorded
+from providers import THREADS
+from race import recorded
 
 
 def pytest_collection_modifyitems(items):

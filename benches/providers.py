@@ -24,6 +24,8 @@ import numpy as np
 #: With FASTGD_BENCH_SMOKE=1 everything runs once, on a hundredth of the rows.
 SMOKE = os.environ.get("FASTGD_BENCH_SMOKE", "") not in ("", "0")
 
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 class Workload(NamedTuple):
     """A piece of work that all contestants do alike: gradient descent, or one cost and gradient."""
@@ -252,6 +254,13 @@ def _tensors(work: Workload):
     return lambda x, y: tuple(torch.as_tensor(np.asarray(a, work.dtype)) for a in (x, y))
 
 
+def _torch_threads(work: Workload) -> None:
+    """One thread for small steps: more only wait for each other, for seconds on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1 if work.toy or work.batch_size else THREADS)
+
+
 def _torch_batches(work: Workload, x, y, epoch: int):
     import torch
 
@@ -262,7 +271,9 @@ def _torch_batches(work: Workload, x, y, epoch: int):
     return zip(x.split(size), y.split(size), strict=True)
 
 
-@provides("torch", "batch", "minibatch", "per-sample", needs="torch")
+# An update takes torch 10 µs, and autograd 50, whatever d is: a row or two show that.
+@provides("torch", "batch", "minibatch", needs="torch")
+@provides("torch", "per-sample", needs="torch", when=lambda work: work.toy or work.d == 8)
 def torch_fit(work):
     import torch
 
@@ -271,6 +282,7 @@ def torch_fit(work):
 
     @torch.inference_mode()
     def run(x, y):
+        _torch_threads(work)
         coef, intercept = x.new_zeros(x.shape[1:]), x.new_zeros(())
         buffer = x.new_empty(work.batch_size or work.n)
         for epoch in range(work.epochs):
@@ -318,7 +330,6 @@ def _torch_loss(work: Workload):
     return lambda x, y, coef, intercept: loss(x @ coef + intercept, y)
 
 
-# At 100 µs an update, an epoch of 100,000 takes 10 s: the toy shows the same cost an update.
 @provides("torch autograd", "batch", "minibatch", needs="torch")
 @provides("torch autograd", "per-sample", needs="torch", when=lambda work: work.toy)
 def torch_autograd(work):
@@ -327,6 +338,7 @@ def torch_autograd(work):
     loss = _torch_loss(work)
 
     def run(x, y):
+        _torch_threads(work)
         parameters = x.new_zeros(x.shape[1:]), x.new_zeros(())
         for p in parameters:
             p.requires_grad_()
@@ -374,16 +386,22 @@ def jax_fit(work):
 
     prepare = _jax_arrays(work)
     size = work.batch_size or work.n
-    full, rest = divmod(work.n, size)
+    full = work.n // size
 
-    def update(state, batch):
-        (coef, intercept), (rows, target) = state, batch
-        z = (rows * coef if rows.ndim < 2 and size > 1 else rows @ coef) + intercept
+    def update(state, rows, target):
+        coef, intercept = state
+        z = (rows * coef if rows.ndim == 1 else rows @ coef) + intercept
         slope = (jax.nn.sigmoid(z) if work.logistic else z) - target
+        # Half the time of slope @ rows in float64, and no more of it in float32.
+        by_coef = slope @ rows if rows.ndim == 1 else (rows * slope[:, None]).sum(0)
         step = work.step / target.size
-        if size == 1:
-            return (coef - step * slope * rows, intercept - step * slope), None
-        return (coef - step * (slope @ rows), intercept - step * slope.sum()), None
+        return coef - step * by_coef, intercept - step * slope.sum()
+
+    def sample(state, row_and_target):
+        (coef, intercept), (row, target) = state, row_and_target
+        z = row @ coef + intercept
+        slope = work.step * ((jax.nn.sigmoid(z) if work.logistic else z) - target)
+        return (coef - slope * row, intercept - slope), None
 
     @jax.jit
     def fit(x, y, orders):
@@ -391,15 +409,21 @@ def jax_fit(work):
             x = x.reshape(work.n, work.d)
 
         def epoch(e, state):
-            xs, ys = (x[orders[e]], y[orders[e]]) if work.shuffle else (x, y)
             if size == work.n:
-                return update(state, (xs, ys))[0]
-            if size > 1:  # the last batch may be smaller
-                tail = xs[full * size :], ys[full * size :]
-                xs = xs[: full * size].reshape(full, size, *xs.shape[1:])
-                ys = ys[: full * size].reshape(full, size)
-            state, _ = lax.scan(update, state, (xs, ys))
-            return update(state, tail)[0] if rest else state
+                return update(state, x, y)
+            if size == 1:
+                return lax.scan(
+                    sample, state, (x[orders[e]], y[orders[e]]) if work.shuffle else (x, y)
+                )[0]
+
+            def batch(i, state):
+                cut = functools.partial(
+                    lax.dynamic_slice_in_dim, start_index=i * size, slice_size=size
+                )
+                return update(state, cut(x), cut(y))
+
+            state = lax.fori_loop(0, full, batch, state)
+            return update(state, x[full * size :], y[full * size :]) if work.n % size else state
 
         start = jnp.zeros(x.shape[1:], x.dtype), jnp.zeros((), x.dtype)
         return lax.fori_loop(0, work.epochs, epoch, start)

@@ -7,25 +7,22 @@ through pytest-benchmark's timer option: a clock that shows recorded durations.
 
 import functools
 import gc
-import os
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
-from providers import SMOKE, Workload, contestant, contestants, cost_at, data
+from providers import SMOKE, THREADS, Workload, contestant, contestants, cost_at, data
 
 #: At most this many rounds, and no further one for a contestant that has spent this many seconds.
-ROUNDS, BUDGET = (1, 0.0) if SMOKE else (11, 1.0)
-#: What is too short to time alone is called often enough to last this long.
+ROUNDS, BUDGET = (1, 0.0) if SMOKE else (9, 0.8)
+#: What is too short to time alone is called until this long has passed.
 SHORTEST = 2e-3
 #: Largest relative difference of the results. A plain loop over 10⁶ float32 loses most.
 TOLERANCE = {"float32": 2e-3, "float64": 1e-8}
 #: The bytes whose reading tells the machine's bandwidth: more than a processor's share of a cache.
 READ_BYTES = 4 << 20 if SMOKE else 512 << 20
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 _now = 0.0
 
@@ -40,43 +37,47 @@ def _pass(duration: float) -> None:
     _now += duration
 
 
-def _raise(failure: Exception) -> None:
-    raise failure
-
-
-class Outcome(NamedTuple):
-    """Seconds a call in each round, what the results cost, and the bandwidth read meanwhile."""
-
-    seconds: list[float]
-    cost: float | None = None
-    read_gbps: float | None = None
-
-
 def rounds(entrants: dict[str, Callable[[], float]], n_rounds=ROUNDS, budget=BUDGET):
-    """Seconds of every entrant by round. An entrant returns its own time; who starts rotates."""
-    seconds: dict[str, list[float]] = {name: [] for name in entrants}
+    """Seconds of every entrant by round, or the exception that ended its race.
+
+    An entrant returns its own time. Who starts rotates.
+    """
+    seconds: dict[str, list[float] | Exception] = {name: [] for name in entrants}
     names = list(entrants)
     for number in range(n_rounds):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            if not seconds[name] or sum(seconds[name]) < budget:
-                time.sleep(0.005)  # worker threads of the one before go on spinning for a while
-                seconds[name].append(entrants[name]())
+            past = seconds[name]
+            if isinstance(past, Exception) or (past and sum(past) > budget):
+                continue
+            time.sleep(0.005)  # worker threads of the one before go on spinning for a while
+            try:
+                past.append(entrants[name]())
+            except Exception as failure:
+                seconds[name] = failure
     return seconds
 
 
-def _timed(call: Callable[[], object]) -> Callable[[], float]:
-    start = time.perf_counter()
-    call()
-    calls = max(1, round(SHORTEST / (time.perf_counter() - start)))
+def replay(benchmark, group: str, name: str, seconds: list[float] | Exception, **info) -> None:
+    """Report rounds held before as a benchmark's own."""
 
-    def entrant() -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        return (time.perf_counter() - start) / calls
+    def next_round():
+        if isinstance(seconds, Exception):
+            raise seconds
+        _pass(next(durations))
 
-    return entrant
+    durations = iter([] if isinstance(seconds, Exception) else seconds)
+    benchmark.group = group
+    benchmark.extra_info.update(contestant=name, threads=THREADS, **info)
+    benchmark.pedantic(next_round, rounds=len(seconds) if isinstance(seconds, list) else 1)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    calls, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < SHORTEST:
+        call()
+        calls += 1
+    return elapsed / calls
 
 
 @functools.cache
@@ -129,8 +130,11 @@ def _check(name: str, work: Workload, x, y, result, expected) -> float:
 
 
 @functools.lru_cache(maxsize=1)
-def _race(work: Workload) -> dict[str, Outcome | Exception]:
-    """Everyone runs once, to compile and to agree with NumPy; then they are timed in rounds."""
+def _race(work: Workload):
+    """Everyone runs once, to compile and to agree with NumPy; then they are timed in rounds.
+
+    Returns the seconds (or the failure) and the final cost by contestant, and the bandwidth read.
+    """
     gc.collect()
     x, y = data(work)
     expected = _entrant("NumPy", work, x, y)()
@@ -141,7 +145,7 @@ def _race(work: Workload) -> dict[str, Outcome | Exception]:
         try:
             call = _entrant(name, work, x, y)
             costs[name] = _check(name, work, x, y, call(), expected)
-            entrants[name] = _timed(call)
+            entrants[name] = functools.partial(_timed, call)
         except Exception as failure:  # its own test fails; the others run on
             failures[name] = failure
     if not work.toy:
@@ -152,26 +156,15 @@ def _race(work: Workload) -> dict[str, Outcome | Exception]:
     finally:
         gc.enable()
     read = seconds.pop("a read", None)
-    read_gbps = READ_BYTES / statistics.median(read) / 1e9 if read else None
-    return {name: Outcome(s, costs[name], read_gbps) for name, s in seconds.items()} | failures
-
-
-def replay(benchmark, group: str, name: str, outcome: Outcome, **info) -> None:
-    """Report rounds held before as a benchmark's own."""
-    durations = iter(outcome.seconds)
-    benchmark.group = group
-    benchmark.extra_info.update(contestant=name, threads=THREADS, **info)
-    benchmark.pedantic(lambda: _pass(next(durations)), rounds=len(outcome.seconds))
+    return seconds | failures, costs, READ_BYTES / statistics.median(read) / 1e9 if read else None
 
 
 def run(benchmark, work: Workload, name: str) -> None:
     """Hold the race of a workload, once, and report one contestant's rounds."""
-    outcome = _race(work)[name]
-    if isinstance(outcome, Exception):
-        benchmark.pedantic(_raise, (outcome,))
-    info = {"dtype": work.dtype, "cost": outcome.cost}
-    if outcome.read_gbps:
-        gbps = work.bytes / statistics.median(outcome.seconds) / 1e9
+    seconds, costs, read_gbps = _race(work)
+    info = {"dtype": work.dtype, "cost": costs.get(name)}
+    if read_gbps and isinstance(seconds[name], list):
+        gbps = work.bytes / statistics.median(seconds[name]) / 1e9
         info |= {"bytes": work.bytes, "GBps": gbps}
-        info |= {"read_GBps": outcome.read_gbps, "of_read": gbps / outcome.read_gbps}
-    replay(benchmark, work.name, name, outcome, **info)
+        info |= {"read_GBps": read_gbps, "of_read": gbps / read_gbps}
+    replay(benchmark, work.name, name, seconds[name], **info)

@@ -171,7 +171,7 @@ class AutomaticDescent:
         self.stopped = False
         self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
         self.intercept = intercept.copy()
-        self.final_cost = math.nan
+        self.final_cost, self._largest_cost = math.nan, 0.0
 
     # The state as the caller sees it.
     @property
@@ -213,10 +213,10 @@ class AutomaticDescent:
             return
         while True:
             done = self._descend(metric, point, exact, refresh, after_step)
-            if exact or not full or self.stopped or self.epoch >= self.epochs:
-                break
-            if settings.l2 == 0 and self._separated():
+            if self.loss.name == "bce" and settings.l2 == 0 and self._separated():
                 self.trouble = "separable"
+                break
+            if exact or not full or self.stopped or self.epoch >= self.epochs:
                 break
             if done and (settings.l2 > 0 or np.abs(self._logits()).max() < _FAR):
                 break
@@ -255,6 +255,7 @@ class AutomaticDescent:
         """Steps in one metric; True when the gradient is at its floor (or within tol)."""
         level = self._centred(metric, self.intercept)
         self.final_cost = point.cost
+        self._largest_cost = max(self._largest_cost, point.cost)
         first = float(np.linalg.norm(point.gradient))
         history: list[float] = []
         memory: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -299,11 +300,14 @@ class AutomaticDescent:
         if self.settings.tol > 0:
             self.converged = norm <= self.settings.tol * first
             return self.converged
-        size = max(metric.size(self.coef, level), 1e-300)
+        # A residual of size r leaves rounding of eps·r in the gradient, whatever the parameters are.
+        size = max(metric.size(self.coef, level), math.sqrt(self._largest_cost))
         eps = np.finfo(np.float64).eps
         done = norm <= 2 * eps * size
-        if len(history) > 3 and norm > 0.5 * min(history[-4:-1]) and norm < 1e-9 * size:
-            done = True  # three steps without halving it, far below anything visible
+        patience = 3 if metric.whiten.ndim == 2 else 12
+        if len(history) > patience and norm < 1e-9 * size:
+            # So many steps without halving it, far below anything visible.
+            done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
 

@@ -123,7 +123,7 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     if x.ndim != 2:
         raise InputError(f"{name} has shape {x.shape}; expected (n,) or (n, d).")
     if x.shape[0] == 0:
-        raise InputError(f"{name} has 0 rows; there is nothing to fit.")
+        raise InputError(f"{name} has 0 rows; pass at least one.")
     if x.shape[1] == 0:
         raise InputError(f"{name} has 0 columns; pass at least one feature.")
     return x
@@ -139,9 +139,13 @@ def targets(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
     if y.ndim == 2 and y.shape[1] == 0:
         raise InputError("y has 0 columns; pass at least one target.")
     flat = y.ndim == 1
-    converted = np.ascontiguousarray(y[None, :] if flat else y.T, dtype=dtype)
+    converted = _cast(y[None, :] if flat else y.T, dtype)
     if not _sum_is_finite(converted):
-        require_finite(converted.T[:, 0] if flat else converted.T, "y")
+        require_finite(y, "y")
+        if not np.isfinite(converted).all():
+            raise InputError(
+                f"y goes up to {np.abs(y).max():.3g}, beyond {dtype}; use dtype='float64'."
+            )
     return converted, flat
 
 
@@ -200,7 +204,7 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
         raise InputError(
             f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x."
         )
-    weight = np.ascontiguousarray(weight, dtype=dtype)
+    weight = _cast(weight, dtype)
     if not _sum_is_finite(weight):
         require_finite(weight, "sample_weight")
     if weight.min() < 0:
@@ -209,6 +213,11 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
     if not weight.any():
         raise InputError("sample_weight is zero for every row; at least one row must count.")
     return weight
+
+
+def _cast(array: np.ndarray, dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _sum_is_finite(array: np.ndarray) -> bool:

@@ -117,17 +117,20 @@ class Fit:
         d = self.coef.shape[-1]
         if x.shape[1] != d:
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d} coefficients.")
-        if x.dtype in (np.float32, np.float64):
-            raw = x @ self.coef.T
-        else:  # block by block, so that a large integer x is not copied whole
-            raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
-            rows = max(1, _BLOCK_BYTES // (8 * d))
-            for start in range(0, len(x), rows):
-                block = x[start : start + rows].astype(self.coef.dtype)
-                raw[start : start + rows] = block @ self.coef.T
-        raw = raw + self.intercept
+        with np.errstate(over="ignore", invalid="ignore"):
+            if x.dtype in (np.float32, np.float64):
+                raw = x @ self.coef.T
+            else:  # block by block, so that a large integer x is not copied whole
+                raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
+                rows = max(1, _BLOCK_BYTES // (8 * d))
+                for start in range(0, len(x), rows):
+                    block = x[start : start + rows].astype(self.coef.dtype)
+                    raw[start : start + rows] = block @ self.coef.T
+            raw = raw + self.intercept
         if not np.isfinite(raw).all():
             inputs.require_finite(x, "x", names)
+            row = int(np.argwhere(~np.isfinite(raw))[0][0])
+            raise InputError(f"the prediction overflows {raw.dtype} at row {row}; x is too large.")
         return raw
 
     def predict(self, x: Any) -> np.ndarray:
@@ -160,13 +163,20 @@ class Fit:
         weight = inputs.weights(sample_weight, len(predicted), np.float64)
         if self.classes is not None:
             labels = np.asarray(y)
+            if labels.shape == (len(predicted), 1):
+                labels = labels[:, 0]
             if labels.shape != predicted.shape:
                 raise InputError(f"y has shape {labels.shape}; expected {predicted.shape}.")
+            if not np.isin(labels, self.classes).any():
+                known = ", ".join(map(repr, self.classes.tolist()))
+                raise InputError(f"y holds none of the labels {known} that were fitted.")
             return float(np.average(labels == predicted, weights=weight))
         wanted, _ = inputs.targets(y, len(predicted), np.float64)
         got = predicted[None, :] if predicted.ndim == 1 else predicted.T
         if wanted.shape != got.shape:
             raise InputError(f"y has shape {wanted.T.shape}; expected {predicted.shape}.")
+        unit = max(float(np.abs(wanted).max()), float(np.abs(got).max())) or 1.0
+        wanted, got = wanted / unit, got / unit  # squares of very large numbers would overflow
         mean = np.average(wanted, axis=1, weights=weight, keepdims=True)
         left = np.average((wanted - got) ** 2, axis=1, weights=weight)
         spread = np.average((wanted - mean) ** 2, axis=1, weights=weight)

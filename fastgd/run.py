@@ -40,7 +40,9 @@ class Run:
             self.flat = True
         else:
             self.y, self.flat = inputs.targets(y, n, inner)
-        self.weight = inputs.weights(options["sample_weight"], n, inner)
+        self.weight, self.weight_unit = _in_units(
+            inputs.weights(options["sample_weight"], n, np.float64)
+        )
         self.k = len(self.y)
         self.coef = inputs.parameters(options["coef_init"], (self.k, d), "coef_init")
         self.intercept = inputs.parameters(options["intercept_init"], (self.k,), "intercept_init")
@@ -48,7 +50,7 @@ class Run:
             raise InputError("intercept_init needs fit_intercept=True.")
         self.inner = inner
         self.n_threads = options["n_threads"] or default_threads()
-        self.y_center = np.zeros(self.k)
+        self.y_center, self.y_unit = np.zeros(self.k), 1.0
         self.converged = True
         self.stopped = False
         self.warning = ""
@@ -61,7 +63,7 @@ class Run:
         o, n = self.options, self.x.shape[0]
         mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
         mean = o["reduction"] == "mean"
-        scale = 1 / (mass * self.k) if mean else 1.0
+        scale = 1 / (mass * self.k) if mean else self.weight_unit
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
@@ -82,19 +84,15 @@ class Run:
         keep = o["keep_path"]
         y = self.y
         if self.automatic and self.batch is None:
-            if self.loss.name == "mse" and o["fit_intercept"]:
-                # A target far from zero would cost digits in every residual.
-                self.y_center = np.average(y, axis=1, weights=self.weight)
-                if not np.isfinite(self.y_center).all():
-                    self._overflow()
-                y = y - self.y_center[:, None]
+            if self.loss.name == "mse":
+                y = self._centred_targets()
             self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
             return AutomaticDescent(
                 self.source,
                 self.loss,
                 settings,
-                self.coef,
-                self.intercept - self.y_center,
+                self.coef / self.y_unit,
+                (self.intercept - self.y_center) / self.y_unit,
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
@@ -125,6 +123,20 @@ class Run:
             mean=o["reduction"] == "mean",
         )
 
+    def _centred_targets(self) -> np.ndarray:
+        """y without its mean and in units of its size.
+
+        A target far from zero would cost digits in every residual, and squares of very small or
+        large ones underflow or overflow.
+        """
+        y = self.y
+        if self.options["fit_intercept"]:
+            mean = np.average(y / 2, axis=1, weights=self.weight) * 2
+            self.y_center = np.where(np.isfinite(mean), mean, 0.0)
+            y = y - self.y_center[:, None]
+        y, self.y_unit = _in_units(y)
+        return y
+
     def _stable_lr(self, settings) -> float | None:
         from .stability import largest_stable_lr
 
@@ -139,14 +151,15 @@ class Run:
             return self._result()
 
     def _result(self) -> Fit:
-        self.descent = self._plan()
         bar = self._bar() if self.options["progress"] else None
         try:
+            self.descent = self._plan()
             if self.automatic and self.batch is None:
                 return self._run_automatic(bar)
             return self._run_chunks(bar)
         except KeyboardInterrupt as stop:
-            stop.fit = self._so_far()  # type: ignore[attr-defined]
+            if hasattr(self, "descent"):
+                stop.fit = self._so_far()  # type: ignore[attr-defined]
             raise
         finally:
             if bar is not None:
@@ -174,7 +187,7 @@ class Run:
 
         descent, tol = self.descent, self.options["tol"]
         epochs, status = len(descent.costs), None
-        before = self._penalty()
+        penalty = self._penalty()
         while descent.epoch < epochs:
             status = descent.run(min(epochs, descent.epoch + descent.chunk))
             if status:
@@ -186,14 +199,15 @@ class Run:
         if not math.isfinite(cost):
             if status != NOT_FINITE:
                 descent.restore()
-                descent.epoch = max(0, descent.epoch - 1)
             self._diverged()
+        before = descent.first_cost() + penalty
+        slack = 8 * float(np.finfo(self.dtype).eps) * abs(before)
         if tol is not None and status != CONVERGED:
             self._warn_short(epochs, tol)
-        elif descent.epoch and cost + self._penalty() > float(descent.costs[0]) + before:
+        elif not cost + self._penalty() <= before + slack:
             self._warn(
-                f"the cost rose from {descent.costs[0]:.6g} to {cost:.6g} in {descent.epoch} epochs "
-                f"with lr={self.options['lr']}; {self._advice()}"
+                f"the cost rose from {before:.6g} to {cost:.6g} in {descent.epoch} epochs "
+                f"with lr={descent.settings.lr:g}; {self._advice()}"
             )
         return self._so_far(cost)
 
@@ -213,7 +227,8 @@ class Run:
     # --- telling the truth -----------------------------------------------------------------------
 
     def _penalty(self) -> float:
-        return self.options["l2"] / 2 * float((self.descent.coef**2).sum())
+        l2 = self.options["l2"]
+        return l2 / 2 * float((self.descent.coef**2).sum()) if l2 else 0.0
 
     def _warn(self, message: str) -> None:
         self.converged, self.warning = False, message
@@ -226,7 +241,7 @@ class Run:
 
     def _advice(self) -> str:
         lr = self._stable_lr(self.descent.settings)
-        if lr is None or not lr > 0:
+        if lr is None or not 0 < lr < math.inf:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
 
@@ -234,22 +249,23 @@ class Run:
         inputs.require_finite(self.x, "x", self.names)
         descent = self.descent
         self.converged = False
+        cost = descent.cost()
+        if not math.isfinite(cost):
+            self._overflow()
         lr = self._stable_lr(descent.settings)
         raise DivergenceError(
             f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
             f"{self._advice()} The error's attribute `fit` holds the last finite parameters.",
-            self._so_far(descent.cost()),
-            lr,
+            self._so_far(cost),
+            lr if lr is not None and 0 < lr < math.inf else None,
         )
 
     def _overflow(self) -> NoReturn:
         """The cost or the moments overflow before the first step."""
         inputs.require_finite(self.x, "x", self.names)
-        self.converged = False
         raise DivergenceError(
-            "the cost or its gradient overflows float64 at the start: values of x or y are too large, "
-            "or so small that their coefficients are; scale them.",
-            self._so_far(math.nan) if hasattr(self, "descent") else None,
+            "the cost or its gradient overflows at the start: values of x or y are too large, "
+            f"or so small that their coefficients are, for {self.inner}; scale them."
         )
 
     def _trouble_sentence(self, trouble: str, descent) -> str:
@@ -267,9 +283,9 @@ class Run:
                 "there; add l2, or drop them."
             )
         return (
-            f"columns {shown} are linearly dependent to rounding; the coefficients returned are the "
-            "smallest, in scaled coordinates, of the many that fit equally well. Drop columns or "
-            "add l2."
+            f"columns {shown} are linearly dependent to the accuracy of X^T X; the coefficients are "
+            "the smallest, in scaled coordinates, of the many that fit equally well. Drop columns, "
+            "centre them, or add l2."
         )
 
     def _name(self, column: int) -> str:
@@ -277,13 +293,21 @@ class Run:
 
     def _so_far(self, cost: float | None = None) -> Fit:
         """The fit at the descent's current parameters."""
-        descent, epoch = self.descent, self.descent.epoch
-        costs = descent.costs[:epoch].copy()
+        descent, epoch, unit = self.descent, self.descent.epoch, self.y_unit
+        costs = descent.costs[:epoch] * unit * unit
         if cost is None:
-            cost = float(costs[-1]) if epoch else math.nan
-        coef = descent.coef.astype(self.dtype)
-        intercept = descent.intercept + self.y_center
-        path = descent.path[:epoch].astype(self.dtype) if self.options["keep_path"] else None
+            cost = float(descent.costs[epoch - 1]) if epoch else math.nan
+        cost = cost * unit * unit
+        coef = (descent.coef * unit).astype(self.dtype)
+        intercept = descent.intercept * unit + self.y_center
+        path = None
+        if self.options["keep_path"]:
+            path = (descent.path[:epoch] * unit).astype(self.dtype)
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all() and cost < math.inf):
+            raise DivergenceError(
+                f"the result overflows {self.dtype}; scale x and y"
+                + (", or use dtype='float64'." if self.dtype == np.float32 else ".")
+            )
         if self.flat:
             coef, path = coef[0], path[:, 0] if path is not None else None
         return Fit(
@@ -299,3 +323,17 @@ class Run:
             loss=self.loss.name,
             flat=self.flat,
         )
+
+
+def _in_units(array):
+    """The array in units of a power of two near its largest entry, and that unit; exact.
+
+    Squares and sums of it neither overflow nor vanish.
+    """
+    if array is None:
+        return None, 1.0
+    largest = float(np.abs(array).max(initial=0))
+    if not 0 < largest < math.inf or 1e-10 < largest < 1e10:
+        return array, 1.0
+    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    return array / unit, unit

@@ -64,9 +64,10 @@ class _Descent:
     def _low(self, array):
         return array.astype(self.source.dtype)
 
-    def restore(self) -> int:
-        """Back to the last parameters whose cost was finite."""
+    def restore(self, epochs: int = 1) -> int:
+        """Back to the last parameters whose cost was finite, so many epochs ago."""
         self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
+        self.epoch = max(0, self.epoch - epochs)
         return NOT_FINITE
 
     def totals(self) -> np.ndarray:
@@ -125,9 +126,15 @@ class BatchDescent(_Descent):
                 status = self._run_compiled(min(stop, self._switch))
             else:
                 status = self._run_by_parts(min(stop, self._switch))
+            if status == NOT_FINITE:
+                return self.restore()
             if status != RUNNING:
                 return status
         return RUNNING
+
+    def first_cost(self) -> float:
+        """The cost at the start, once an epoch has run."""
+        return float(self.costs[0])
 
     def cost(self) -> float:
         return float(self._state[1]) if math.isfinite(self._state[1]) else super().cost()
@@ -243,19 +250,37 @@ class StochasticDescent(_Descent):
         self.chunk = max(1, int(CHUNK_NS / (source.n * row_ns)))
         self._rows_at_once = batch_size * max(1, int(CHUNK_NS / 2 / row_ns / batch_size))
         self._first_norm = -1.0
+        self._first_cost = math.nan
+
+    def first_cost(self) -> float:
+        """The cost at the start; the losses met in the first epoch would be too late a measure."""
+        return self._first_cost
+
+    def _cost_at_start(self) -> float:
+        if self.coef.any():
+            return self.cost()
+        # From zero it needs no pass over X.
+        source = self.source
+        z = np.empty((source.k, source.n), source.dtype)
+        z[:] = self._low(self.intercept)[:, None]
+        order = visiting_order(source.n, False, 0, 0)
+        kernel = stochastic.sum_of_losses(self.loss)
+        return self.settings.scale * kernel(z, source.y, source.weight, order, 0, source.n)
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
+        if self.epoch == 0:
+            self._first_cost = self._cost_at_start()
         while self.epoch < stop:
             self.previous[:, :-1], self.previous[:, -1] = self.coef, self.intercept
             try:
                 cost = self._one_epoch()
             except KeyboardInterrupt:  # back to the start of the epoch: costs and parameters agree
-                self.restore()
+                self.restore(0)
                 raise
             finite = np.isfinite(self.coef).all() and np.isfinite(self.intercept).all()
             if not (math.isfinite(cost) and finite):
-                return self.restore()
+                return self.restore(0)
             self.costs[self.epoch] = cost
             if len(self.path):
                 self.path[self.epoch] = self.coef

@@ -69,7 +69,8 @@ class DenseRows:
         self.x = x
         self.seen = _read_only(x.T if self.by_columns else x)
         self.y = _read_only(np.ascontiguousarray(y, dtype=self.dtype))
-        self.weight = _read_only(np.empty(0, self.dtype) if weight is None else weight)
+        weight = np.empty(0) if weight is None else weight
+        self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
         row_bytes = max(1, d * x.dtype.itemsize)
         self.part_rows = max(1, PART_BYTES // row_bytes)
         self.n_parts = max(1, -(-n // self.part_rows))

@@ -19,11 +19,12 @@ _MET = 256
 
 
 @functools.cache
-def _sum_of_losses(loss: Loss):
+def sum_of_losses(loss: Loss):
+    """Compiled: the weighted sum of the losses at raw predictions z (k, m) of rows in order."""
     value = vectorised(loss.value)
 
     @compiled
-    def sum_of_losses(z, y, weight, order, first, m):
+    def losses_met(z, y, weight, order, first, m):
         cost = 0.0
         for c in range(z.shape[0]):
             met = z.dtype.type(0)
@@ -34,7 +35,7 @@ def _sum_of_losses(loss: Loss):
             cost += met
         return cost
 
-    return sum_of_losses
+    return losses_met
 
 
 @functools.cache
@@ -47,7 +48,7 @@ def per_sample(loss: Loss, optimizer: str = "gd"):
     """
     slope = vectorised(loss.slope)
     step = vectorised(OPTIMIZERS[optimizer].step)
-    sum_of_losses = _sum_of_losses(loss)
+    losses_met = sum_of_losses(loss)
 
     @compiled
     def updates(x, y, weight, order, coef, intercept, settings, first, last):
@@ -76,7 +77,7 @@ def per_sample(loss: Loss, optimizer: str = "gd"):
                             coef[c, j] = step(coef[c, j], s * x[row, j] + l2 * coef[c, j], lr)
                     if learn_intercept != zero:
                         intercept[c] = step(intercept[c], s, lr)
-            cost += sum_of_losses(z, y, weight, order, start, m)
+            cost += losses_met(z, y, weight, order, start, m)
         return cost
 
     return updates
@@ -91,7 +92,7 @@ def minibatch(loss: Loss, optimizer: str = "gd"):
     """
     slope = vectorised(loss.slope)
     step = vectorised(OPTIMIZERS[optimizer].step)
-    sum_of_losses = _sum_of_losses(loss)
+    losses_met = sum_of_losses(loss)
 
     @compiled
     def updates(x, y, weight, order, coef, intercept, settings, batch_size, first, last):
@@ -126,7 +127,7 @@ def minibatch(loss: Loss, optimizer: str = "gd"):
                         for j in range(d):
                             gradient[c, j] += si * x[row, j]
                         gradient[c, d] += si
-                cost += sum_of_losses(z, y, weight, order, start, m)
+                cost += losses_met(z, y, weight, order, start, m)
             for c in range(k):
                 for j in range(d):
                     g = gradient[c, j] + l2 * coef[c, j]

@@ -1,0 +1,541 @@
+"""What can be passed, and the sentence for everything that can't: the README's table of errors."""
+
+import datetime
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+import torch
+
+import fastgd
+from fastgd import inputs
+
+X = np.array([[1.0, 2.0], [2.0, 1.0], [3.0, 5.0], [4.0, 3.0], [5.0, 8.0], [6.0, 4.0]])
+Y = np.array([1.0, 3.0, 2.0, 5.0, 4.0, 6.0])
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+
+
+def with_(array, value, *at):
+    """A copy of `array` with `value` at index `at`."""
+    array = np.array(array)
+    array[at] = value
+    return array
+
+
+# --- bad input: arguments that differ from fit_linear(X, Y), and the whole sentence -------------------
+
+NAN, INF = np.nan, np.inf
+SETS = "expected a finite number"
+
+DATA = {
+    "x of 0 rows": (dict(x=np.empty((0, 2))), "x has 0 rows; there is nothing to fit."),
+    "x = []": (dict(x=[]), "x has 0 rows; there is nothing to fit."),
+    "x of 0 columns": (
+        dict(x=np.empty((6, 0))),
+        "x has 0 columns; pass at least one feature.",
+    ),
+    "x a number": (dict(x=3.0), "x has shape (); expected (n,) or (n, d)."),
+    "x (n, d, 1)": (
+        dict(x=X[:, :, None]),
+        "x has shape (6, 2, 1); expected (n,) or (n, d).",
+    ),
+    "x shorter than y": (
+        dict(x=X[:4]),
+        "x has 4 rows and y has 6; they must be as long.",
+    ),
+    "x ragged": (dict(x=[[1, 2], [3]]), "x can't be read as an array: …"),
+    "x None": (dict(x=None), "x is None; pass an array of numbers."),
+    "x of text": (dict(x=["a"] * 6), "x holds text (… at row 0); encode it as numbers first."),
+    "x text in one cell": (
+        dict(x=with_(X.astype(object), "two", 2, 1)),
+        "x holds text ('two' at row 2, column 1…); encode it as a number first.",
+    ),
+    "x DataFrame with a text column": (
+        dict(x=pd.DataFrame({"size": Y, "town": list("abcdef")})),
+        "x holds text ('a' at row 0, column 1…); encode it as a number first.",
+    ),
+    "x with None": (
+        dict(x=with_(X.astype(object), None, 5, 1)),
+        "x holds … (None at row 5, column 1…); …",
+    ),
+    "x of objects": (
+        dict(x=with_(X.astype(object), [], 3, 0)),
+        "x holds a list ([] at row 3, column 0…); encode it as a number first.",
+    ),
+    "x of bytes": (dict(x=[b"a"] * 6), "x holds bytes (… at row 0); encode it as numbers first."),
+    "x of dates": (
+        dict(x=np.array(["2024-02-29"] * 6, "M8[D]")),
+        "x holds dates (… at row 0); encode it as numbers first.",
+    ),
+    "x of datetime.date": (
+        dict(x=[datetime.date(2024, 2, 29)] * 6),
+        "x holds a date (datetime.date(2024, 2, 29) at row 0…); encode it as a number first.",
+    ),
+    "x of time spans": (
+        dict(x=np.ones(6, "m8[s]")),
+        "x holds time spans (… at row 0); encode it as numbers first.",
+    ),
+    "x complex": (
+        dict(x=X + 1j),
+        "x is complex; take its real part, or stack real and imaginary parts.",
+    ),
+    "x masked": (
+        dict(x=np.ma.masked_greater(X, 5)),
+        "x is a masked array with masked entries; fill or drop them first.",
+    ),
+    "x sparse": (
+        dict(x=scipy.sparse.csr_matrix(X)),
+        "x is sparse; sparse data is not in yet, pass x.toarray().",
+    ),
+    "x with NaN": (
+        dict(x=with_(X, NAN, 3, 1)),
+        "x is nan at row 3, column 1; drop or fill that row.",
+    ),
+    "x with -inf": (
+        dict(x=with_(X, -INF, 0, 1), lr=0.01),
+        "x is -inf at row 0, column 1; drop or fill that row.",
+    ),
+    "x DataFrame with NaN": (
+        dict(x=pd.DataFrame(with_(X, NAN, 3, 1), columns=["size", "age"])),
+        "x is nan at row 3, column 1 ('age'); drop or fill that row.",
+    ),
+    "x polars with null": (
+        dict(x=pl.DataFrame({"size": Y, "age": [1.0, None, 2.0, 5.0, 3.0, 4.0]})),
+        "x is nan at row 1, column 1 ('age'); drop or fill that row.",
+    ),
+    "y shorter than x": (
+        dict(y=Y[:4]),
+        "x has 6 rows and y has 4; they must be as long.",
+    ),
+    "y (n, k, 1)": (
+        dict(y=Y[:, None, None]),
+        "y has shape (6, 1, 1); expected (n,) or (n, k).",
+    ),
+    "y a number": (dict(y=2.0), "y has shape (); expected (n,) or (n, k)."),
+    "y of 0 columns": (
+        dict(y=np.empty((6, 0))),
+        "y has 0 columns; pass at least one target.",
+    ),
+    "y with NaN": (
+        dict(y=with_(Y, NAN, 2)),
+        "y is nan at row 2; drop or fill that row.",
+    ),
+    "y (n, k) with inf": (
+        dict(y=with_(np.column_stack([Y, Y]), INF, 4, 1)),
+        "y is inf at row 4, column 1; drop or fill that row.",
+    ),
+    "y of text": (
+        dict(y=list("abcdef")),
+        "y holds text (… at row 0); encode it as numbers first.",
+    ),
+    "y complex": (
+        dict(y=Y + 0j),
+        "y is complex; take its real part, or stack real and imaginary parts.",
+    ),
+    "y None": (dict(y=None), "y is None; pass an array of numbers."),
+    "weight negative": (
+        dict(sample_weight=with_(Y, -2, 4)),
+        "sample_weight is -2.0 at row 4; weights can't be negative.",
+    ),
+    "weights all zero": (
+        dict(sample_weight=np.zeros(6)),
+        "sample_weight is zero for every row; at least one row must count.",
+    ),
+    "weight NaN": (
+        dict(sample_weight=with_(Y, NAN, 1)),
+        "sample_weight is nan at row 1; drop or fill that row.",
+    ),
+    "weight inf": (
+        dict(sample_weight=with_(Y, INF, 1)),
+        "sample_weight is inf at row 1; drop or fill that row.",
+    ),
+    "weights too few": (
+        dict(sample_weight=Y[:3]),
+        "sample_weight has shape (3,); expected (6,), one a row of x.",
+    ),
+    "weights of text": (
+        dict(sample_weight=list("abcdef")),
+        "sample_weight holds text (… at row 0); encode it as numbers first.",
+    ),
+}
+
+OPTIONS = {
+    "lr=-1": (dict(lr=-1), f"lr is -1; {SETS} above 0."),
+    "lr=0": (dict(lr=0), f"lr is 0; {SETS} above 0."),
+    "lr=nan": (dict(lr=NAN), f"lr is nan; {SETS} above 0."),
+    "lr=inf": (dict(lr=INF), f"lr is inf; {SETS} above 0."),
+    "lr='fast'": (dict(lr="fast"), "lr is 'fast'; pass a number or 'auto'."),
+    "lr=True": (dict(lr=True), "lr is True; expected a number."),
+    "lr=None": (dict(lr=None), "lr is None; expected a number."),
+    "lr=[0.1]": (dict(lr=[0.1]), "lr is [0.1]; expected a number."),
+    "epochs=0": (dict(epochs=0), "epochs is 0; expected at least 1."),
+    "epochs=-1": (dict(epochs=-1), "epochs is -1; expected at least 1."),
+    "epochs=1.5": (dict(epochs=1.5), "epochs is 1.5; expected a whole number."),
+    "epochs=True": (dict(epochs=True), "epochs is True; expected a whole number."),
+    "batch_size=0": (dict(batch_size=0), "batch_size is 0; expected at least 1."),
+    "batch_size larger than n": (
+        dict(batch_size=7),
+        "batch_size is 7, x has 6 rows; None takes all rows at once.",
+    ),
+    "batch_size=2.0": (dict(batch_size=2.0), "batch_size is 2.0; expected a whole number."),
+    "optimizer='adamm'": (
+        dict(optimizer="adamm"),
+        "optimizer is 'adamm'; did you mean 'adam'? choose from …",
+    ),
+    "optimizer='best'": (dict(optimizer="best"), "optimizer is 'best'; choose from …"),
+    "optimizer='adam'": (dict(optimizer="adam"), "optimizer 'adam' is not in yet; choose 'gd'."),
+    "tol=nan": (dict(tol=NAN), f"tol is nan; {SETS} …"),
+    "tol=-1": (dict(tol=-1), f"tol is -1; {SETS} …"),
+    "tol='small'": (dict(tol="small"), "tol is 'small'; expected a number."),
+    "l1=0.1": (dict(l1=0.1), "l1 is not in yet; use l2, or leave it at 0."),
+    "l2=-1": (dict(l2=-1), f"l2 is -1; {SETS} at least 0."),
+    "l2=nan": (dict(l2=NAN), f"l2 is nan; {SETS} at least 0."),
+    "shuffle='blok'": (
+        dict(shuffle="blok"),
+        "shuffle is 'blok'; did you mean 'block'? choose from True, False, 'block'.",
+    ),
+    "seed=-1": (dict(seed=-1), "seed is -1; expected at least 0."),
+    "seed=None": (dict(seed=None), "seed is None; expected a whole number."),
+    "reduction='avg'": (
+        dict(reduction="avg"),
+        "reduction is 'avg'; choose from 'mean', 'sum'.",
+    ),
+    "device='cuda'": (
+        dict(device="cuda"),
+        "device='cuda' is not in yet; leave it out to fit on the CPU.",
+    ),
+    "device='gpu'": (
+        dict(device="gpu"),
+        "device is 'gpu'; did you mean 'cpu'? choose from 'cpu', 'cuda'.",
+    ),
+    "dtype='int32'": (dict(dtype="int32"), "dtype is 'int32'; choose 'float32' or 'float64'."),
+    "coef_init of another shape": (
+        dict(coef_init=[1.0, 2.0, 3.0]),
+        "coef_init has shape (3,); expected …",
+    ),
+    "coef_init for one of two targets": (
+        dict(y=np.column_stack([Y, Y]), coef_init=[1.0, 2.0]),
+        "coef_init has shape (2,); expected (2, 2).",
+    ),
+    "coef_init with NaN": (dict(coef_init=[NAN, 1.0]), "coef_init is nan at …"),
+    "intercept_init of another shape": (
+        dict(intercept_init=[1.0, 2.0]),
+        "intercept_init has shape (2,); expected …",
+    ),
+    "intercept_init without intercept": (
+        dict(intercept_init=1.0, fit_intercept=False),
+        "intercept_init needs fit_intercept=True.",
+    ),
+    "n_threads=0": (dict(n_threads=0), "n_threads is 0; expected at least 1."),
+    "callback=3": (dict(callback=3), "callback is 3; expected a function of one argument."),
+    "fit_intercept=1": (dict(fit_intercept=1), "fit_intercept is 1; expected True or False."),
+    "keep_path=None": (dict(keep_path=None), "keep_path is None; expected True or False."),
+    "progress='yes'": (dict(progress="yes"), "progress is 'yes'; expected True or False."),
+}
+
+Y_LABELS = {
+    "one label": ([1] * 6, "y has 1 label value(s), 1; two are needed."),
+    "three labels": (
+        [0, 1, 2, 0, 1, 2],
+        "y has 3 label value(s), 0, 1, 2; two are needed. "
+        "More than two labels (softmax) is not in yet.",
+    ),
+    "many labels": (Y, "y has 6 label value(s), 1.0, 2.0, 3.0, 4.0, 5.0, …; two are needed. …"),
+    "None among labels": (
+        ["a", "b", None, "a", "b", "a"],
+        "y has no label at row 2 (None); drop or fill that row.",
+    ),
+    "NaN among labels": (
+        [0, 1, NAN, 1, 0, 1],
+        "y is nan at row 2; drop or fill that row.",
+    ),
+    "NaN among text labels": (
+        np.array(["a", "b", NAN, "a", "b", "a"], dtype=object),
+        "y has no label at row 2 (nan); drop or fill that row.",
+    ),
+    "pandas category with a gap": (
+        pd.Categorical(["a", "b", None, "a", "b", "a"]),
+        "y has no label at row 2 (nan); drop or fill that row.",
+    ),
+    "labels that can't be compared": (
+        np.array(["a", 1] * 3, dtype=object),
+        "y mixes labels that can't be compared: …",
+    ),
+    "complex labels": (LABELS + 0j, "y is complex; labels are numbers, text or booleans."),
+    "one-hot labels": (
+        np.eye(6, dtype=int),
+        "y has shape (6, 6); fit_logistic takes one label a row, shape (n,).",
+    ),
+    "too few labels": (LABELS[:3], "x has 6 rows and y has 3; they must be as long."),
+    "no labels": (None, "y is None; pass an array of numbers."),
+}
+
+
+def sentence(text):
+    """A pattern for the whole message; … stands for anything."""
+    return f"^{re.escape(text).replace('…', '.*')}$"
+
+
+@pytest.mark.parametrize("case", [*DATA, *OPTIONS])
+def test_bad_input_is_answered_with_a_sentence(case):
+    arguments, text = {**DATA, **OPTIONS}[case]
+    arguments = {"x": X, "y": Y, **arguments}
+    with pytest.raises(fastgd.InputError, match=sentence(text)):
+        fastgd.fit_linear(**arguments)
+
+
+@pytest.mark.parametrize("case", Y_LABELS)
+def test_bad_labels_are_answered_with_a_sentence(case):
+    y, text = Y_LABELS[case]
+    with pytest.raises(fastgd.InputError, match=sentence(text)):
+        fastgd.fit_logistic(X, y)
+
+
+@pytest.mark.parametrize("case", [c for c in DATA if c.startswith(("x", "weight"))] + [*OPTIONS])
+def test_fit_logistic_says_the_same(case):
+    arguments, text = {**DATA, **OPTIONS}[case]
+    if "y" not in arguments:
+        with pytest.raises(fastgd.InputError, match=sentence(text)):
+            fastgd.fit_logistic(**{"x": X, "y": LABELS, **arguments})
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize(
+    "options", [dict(lr=0.01), dict(lr=0.01, batch_size=1), dict(lr=0.01, batch_size=4), dict()]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_culprit_is_named_on_every_loop(value, options, dtype):
+    if not options and np.isinf(value):
+        pytest.skip("covered by test_infinity_with_lr_auto")
+    frame = pd.DataFrame(with_(X, value, 5, 0).astype(dtype), columns=["size", "age"])
+    text = f"x is {value} at row 5, column 0 ('size'); drop or fill that row."
+    with pytest.raises(fastgd.InputError, match=sentence(text)):
+        fastgd.fit_linear(frame, Y, **options)
+    with pytest.raises(fastgd.InputError, match=sentence(text)):
+        fastgd.fit_logistic(frame, LABELS, **options)
+
+
+def test_a_culprit_far_down_is_found(monkeypatch):
+    monkeypatch.setattr(inputs, "_SEARCH_BYTES", 64)
+    x = with_(np.ones((500, 2)), NAN, 499, 1)
+    with pytest.raises(fastgd.InputError, match="x is nan at row 499, column 1"):
+        inputs.require_finite(x, "x")
+
+
+def test_errors_are_value_errors_and_unknown_arguments_type_errors():
+    assert issubclass(fastgd.InputError, ValueError)
+    assert issubclass(fastgd.DivergenceError, ArithmeticError)
+    assert issubclass(fastgd.ConvergenceWarning, UserWarning)
+    with pytest.raises(TypeError, match="learning_rate"):
+        fastgd.fit_linear(X, Y, learning_rate=0.1)
+
+
+def test_finite_values_whose_sum_overflows_are_not_called_infinite():
+    y = np.array([1e308, 1e308, 1e308, 1.0, 2.0, 3.0])
+    with np.errstate(over="ignore"):
+        converted, flat = inputs.targets(y, 6, np.float64)
+    assert flat
+    np.testing.assert_array_equal(converted, y[None, :])
+
+
+# --- good input: everything answers as the plain float64 array does -------------------------------------
+
+
+def memory_mapped(x, folder):
+    np.save(folder / "x.npy", x)
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+class HasArray:
+    """Something that NumPy can read through __array__."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __array__(self, dtype=None, copy=None):
+        return self.x
+
+
+KINDS = {
+    "list": lambda x, _: x.tolist(),
+    "tuples": lambda x, _: tuple(map(tuple, x.tolist())),
+    "memoryview": lambda x, _: memoryview(np.ascontiguousarray(x)),
+    "__array__": lambda x, _: HasArray(x),
+    "objects": lambda x, _: x.astype(object),
+    "clean masked array": lambda x, _: np.ma.masked_array(x, mask=np.zeros_like(x, dtype=bool)),
+    "Fortran order": lambda x, _: np.asfortranarray(x),
+    "every second row and column": lambda x, _: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
+    "reversed": lambda x, _: x[::-1, ::-1].copy()[::-1, ::-1],
+    "unaligned": lambda x, _: np.frombuffer(b"." + x.tobytes(), offset=1).reshape(x.shape),
+    "big-endian": lambda x, _: x.astype(">f8"),
+    "big-endian int": lambda x, _: x.astype(">i4"),
+    "longdouble": lambda x, _: x.astype(np.longdouble),
+    "int8": lambda x, _: x.astype(np.int8),
+    "uint64": lambda x, _: x.astype(np.uint64),
+    "float16": lambda x, _: x.astype(np.float16),
+    "float32": lambda x, _: x.astype(np.float32),
+    "read-only": lambda x, _: read_only(x),
+    "memory-mapped": memory_mapped,
+    "pandas": lambda x, _: pd.DataFrame(x, columns=["size", "age"], index=list("fedcba")),
+    "pandas of two dtypes": lambda x, _: pd.DataFrame({"i": x[:, 0].astype(int), "f": x[:, 1]}),
+    "pandas same name twice": lambda x, _: pd.DataFrame(x, columns=["size", "size"]),
+    "pandas Int64": lambda x, _: pd.DataFrame(x).astype("Int64"),
+    "pandas Float64": lambda x, _: pd.DataFrame(x).astype("Float64"),
+    "polars": lambda x, _: pl.DataFrame({"size": x[:, 0], "age": x[:, 1]}),
+    "polars of two dtypes": lambda x, _: pl.DataFrame({"i": x[:, 0].astype(int), "f": x[:, 1]}),
+    "torch": lambda x, _: torch.tensor(x),
+    "torch float32": lambda x, _: torch.tensor(x).float(),
+    "torch with gradient": lambda x, _: torch.tensor(x, requires_grad=True),
+    "torch transposed": lambda x, _: torch.tensor(x.T.copy()).T,
+    "torch int": lambda x, _: torch.tensor(x).int(),
+}
+
+Y_KINDS = {
+    "list": lambda y: y.tolist(),
+    "int8": lambda y: y.astype(np.int8),
+    "float32": lambda y: y.astype(np.float32),
+    "big-endian": lambda y: y.astype(">f4"),
+    "strided": lambda y: np.repeat(y, 3)[::3],
+    "objects": lambda y: y.astype(object),
+    "pandas": lambda y: pd.Series(y, index=list("fedcba")),
+    "pandas Int64": lambda y: pd.Series(y).astype("Int64"),
+    "polars": lambda y: pl.Series("y", y),
+    "torch": lambda y: torch.tensor(y, requires_grad=True),
+}
+
+
+def answers(x, y, **options):
+    """The fits of every loop as rows of numbers."""
+    loops = (dict(lr=0.01), dict(lr=0.01, batch_size=1), dict(lr=0.01, batch_size=4), dict())
+    fits = [fastgd.fit_linear(x, y, epochs=5, **loop, **options) for loop in loops]
+    return np.array([[*fit.coef, fit.intercept, fit.cost] for fit in fits])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_x_gives_the_same_answer(kind, tmp_path):
+    x = KINDS[kind](X, tmp_path)
+    close = dict(rtol=1e-5) if kind in ("float16", "float32", "torch float32") else dict(rtol=1e-13)
+    np.testing.assert_allclose(answers(x, Y), answers(X, Y), **close)
+    fit = fastgd.fit_logistic(X, LABELS, lr=0.01, epochs=3)
+    np.testing.assert_allclose(fit.predict_proba(x), fit.predict_proba(X), **close)
+
+
+@pytest.mark.parametrize("kind", Y_KINDS)
+def test_every_kind_of_y_and_weights_gives_the_same_answer(kind):
+    y = Y_KINDS[kind](Y)
+    np.testing.assert_allclose(answers(X, y), answers(X, Y), rtol=1e-13)
+    weighted = answers(X, Y, sample_weight=Y)
+    np.testing.assert_allclose(answers(X, Y, sample_weight=y), weighted, rtol=1e-13)
+
+
+def test_pyarrow_tables_and_columns():
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"size": X[:, 0], "age": X[:, 1]})
+    np.testing.assert_allclose(answers(table, pa.array(Y)), answers(X, Y), rtol=1e-13)
+    column = pa.chunked_array([X[:2, 0], X[2:, 0]])
+    np.testing.assert_allclose(answers(column, Y), answers(X[:, 0], Y), rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [lambda v: v, list, pd.Series, pl.Series, torch.tensor])
+def test_one_dimension_is_one_column(kind):
+    np.testing.assert_allclose(answers(kind(X[:, 0]), Y), answers(X[:, :1], Y), rtol=1e-13)
+
+
+def test_bool_columns_are_zeros_and_ones():
+    x = X > 3
+    np.testing.assert_allclose(answers(x, Y), answers(x.astype(float), Y), rtol=1e-13)
+    flagged = pd.DataFrame(x, columns=["size", "age"])
+    np.testing.assert_allclose(answers(flagged, Y), answers(x.astype(float), Y), rtol=1e-13)
+
+
+ANY_LABELS = {
+    "text": ["no", "yes"],
+    "bytes": [b"no", b"yes"],
+    "bool": [False, True],
+    "ints": [-1, 1],
+    "unsigned": list(np.array([3, 200], np.uint8)),
+    "floats": [0.5, 2.5],
+    "objects of text": list(np.array(["no", "yes"], dtype=object)),
+    "objects of int": list(np.array([10**30, 10**31], dtype=object)),
+    "dates": list(np.array(["2023-01-01", "2024-01-01"], "M8[D]")),
+}
+
+
+@pytest.mark.parametrize("kind", ANY_LABELS)
+@pytest.mark.parametrize("container", [list, np.array, pd.Series, "column", "category"])
+def test_labels_of_any_kind_give_the_same_answer(kind, container):
+    values = ANY_LABELS[kind]
+    y = [values[label] for label in LABELS]
+    if container == "category":
+        y = pd.Categorical(y)
+    elif container == "column":
+        y = np.array(y)[:, None]
+    else:
+        y = container(y)
+    wanted = fastgd.fit_logistic(X, LABELS, l2=0.1)
+    fit = fastgd.fit_logistic(X, y, l2=0.1)
+    assert fit.coef.tobytes() == wanted.coef.tobytes()
+    assert fit.costs.tobytes() == wanted.costs.tobytes()
+    assert list(fit.classes) == sorted(values)
+    assert set(fit.predict(X)) <= set(values)
+    assert fit.score(X, np.ravel(y)) == wanted.score(X, LABELS)
+
+
+@pytest.mark.parametrize("kind", [pl.Series, torch.tensor])
+def test_labels_of_other_libraries(kind):
+    fit = fastgd.fit_logistic(X, kind(LABELS.tolist()), l2=0.1)
+    assert fit.coef.tobytes() == fastgd.fit_logistic(X, LABELS, l2=0.1).coef.tobytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("options", [dict(), dict(lr=0.01), dict(lr=0.01, batch_size=2)])
+def test_the_callers_arrays_are_never_modified(order, dtype, options):
+    x, y = np.array(X, dtype, order=order), Y.astype(dtype)
+    weight, labels = (Y + 1).astype(dtype), LABELS.copy()
+    coef, intercept = np.array([0.5, -0.5]), np.array([0.25])
+    before = [a.copy() for a in (x, y, weight, labels, coef, intercept)]
+    common = dict(sample_weight=weight, coef_init=coef, intercept_init=intercept, l2=0.1, **options)
+    fastgd.fit_linear(x, y, **common).predict(x)
+    fastgd.fit_logistic(x, labels, **common).predict_proba(x)
+    fastgd.mse_cost_and_gradient(x, y, coef, intercept[0], sample_weight=weight)
+    fastgd.cost_curve(x, y, coef[None, :])
+    fastgd.linear(x, coef[None, :], intercept)
+    for array, old in zip((x, y, weight, labels, coef, intercept), before, strict=True):
+        assert array.tobytes() == old.tobytes()
+        assert array.flags.writeable
+
+
+def test_a_fit_shares_no_memory_with_what_was_passed():
+    coef, intercept = np.array([0.5, -0.5]), np.array([0.25])
+    fit = fastgd.fit_linear(X, Y, lr=1e-9, epochs=1, coef_init=coef, intercept_init=intercept)
+    assert not np.shares_memory(fit.coef, coef)
+    fit.coef[:] = 7
+    assert coef.tolist() == [0.5, -0.5]
+
+
+def test_starting_values_take_every_allowed_shape():
+    wanted = fastgd.fit_linear(X, Y, lr=0.01, epochs=2, coef_init=[1, 2], intercept_init=3)
+    for coef, intercept in (([[1.0, 2.0]], [3]), (np.array([1, 2]), np.float32(3)), ((1, 2), 3.0)):
+        fit = fastgd.fit_linear(
+            X, Y, lr=0.01, epochs=2, coef_init=coef, intercept_init=intercept
+        )
+        assert fit.coef.tobytes() == wanted.coef.tobytes()
+    one = fastgd.fit_linear(X[:, 0], Y, lr=0.01, epochs=2, coef_init=1.5)
+    assert one.coef == fastgd.fit_linear(X[:, 0], Y, lr=0.01, epochs=2, coef_init=[1.5]).coef
+
+
+def test_numbers_of_other_kinds_are_taken_as_options():
+    wanted = fastgd.fit_linear(X, Y, lr=0.01, epochs=3, batch_size=2)
+    for lr in (np.float64(0.01), np.array(0.01)):
+        fit = fastgd.fit_linear(X, Y, lr=lr, epochs=np.int64(3), batch_size=np.uint8(2))
+        assert fit.coef.tobytes() == wanted.coef.tobytes()
