@@ -103,7 +103,7 @@ def fit_linear(
     DivergenceError
         If the cost stops being finite; names a stable learning rate and carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit so far in its attribute `fit`.
+        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step).
 
     Warns
     -----
@@ -191,8 +191,14 @@ sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, c
 
 
 def _fit(loss: Loss, x, y, options) -> Fit:
-    run = Run(loss, x, y, checked(options))
-    fit = run.result()
+    run: Any = None
+    try:
+        run = Run(loss, x, y, checked(options))
+        fit = run.result()
+    except KeyboardInterrupt as stop:
+        fit_so_far = run.so_far() if hasattr(run, "descent") else None
+        stop.fit = fit_so_far  # type: ignore[attr-defined]
+        raise
     if run.warning:
         warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
     return fit

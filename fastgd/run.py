@@ -51,7 +51,7 @@ class Run:
         self.inner = inner
         self.n_threads = options["n_threads"] or default_threads()
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
-        self.converged = True
+        self.converged = False  # until the end says otherwise
         self.stopped = False
         self.warning = ""
 
@@ -97,8 +97,8 @@ class Run:
                 keep,
             )
         self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
-        epochs = o["epochs"] or _EPOCHS
         if self.batch is None:
+            epochs = o["epochs"] or _EPOCHS
             may_stop = o["tol"] is not None or o["callback"] is not None
             return BatchDescent(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
@@ -115,7 +115,6 @@ class Run:
             settings,
             self.coef,
             self.intercept,
-            epochs,
             keep,
             batch_size=self.batch,
             shuffle=o["shuffle"],
@@ -157,10 +156,6 @@ class Run:
             if self.automatic and self.batch is None:
                 return self._run_automatic(bar)
             return self._run_chunks(bar)
-        except KeyboardInterrupt as stop:
-            if hasattr(self, "descent"):
-                stop.fit = self._so_far()  # type: ignore[attr-defined]
-            raise
         finally:
             if bar is not None:
                 bar.close()
@@ -180,13 +175,13 @@ class Run:
         if bar is not None:
             bar.update(self.descent.epoch - bar.n)
         callback = self.options["callback"]
-        return callback is not None and bool(callback(self._so_far()))
+        return callback is not None and bool(callback(self.so_far()))
 
     def _run_chunks(self, bar) -> Fit:
         from .cpu.dense import CONVERGED, NOT_FINITE
 
         descent, tol = self.descent, self.options["tol"]
-        epochs, status = len(descent.costs), None
+        epochs, status = self.options["epochs"] or _EPOCHS, None
         penalty = self._penalty()
         while descent.epoch < epochs:
             status = descent.run(min(epochs, descent.epoch + descent.chunk))
@@ -203,13 +198,15 @@ class Run:
         before = descent.first_cost() + penalty
         slack = 8 * float(np.finfo(self.dtype).eps) * abs(before)
         if tol is not None and status != CONVERGED:
-            self._warn_short(epochs, tol)
+            self._warn_short(descent.epoch, tol)
         elif not cost + self._penalty() <= before + slack:
             self._warn(
                 f"the cost rose from {before:.6g} to {cost:.6g} in {descent.epoch} epochs "
                 f"with lr={descent.settings.lr:g}; {self._advice()}"
             )
-        return self._so_far(cost)
+        else:
+            self.converged = not self.stopped
+        return self.so_far(cost)
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent
@@ -222,7 +219,7 @@ class Run:
             self._warn(self._trouble_sentence(trouble, descent))
         elif not self.converged and not descent.stopped:
             self._warn_short(descent.epoch, self.options["tol"])
-        return self._so_far(descent.final_cost)
+        return self.so_far(descent.final_cost)
 
     # --- telling the truth -----------------------------------------------------------------------
 
@@ -234,7 +231,6 @@ class Run:
         self.converged, self.warning = False, message
 
     def _warn_short(self, epochs: int, tol: float | None) -> None:
-        self.converged = False
         goal = "rounding" if tol is None else f"tol={tol}"
         if not self.stopped:
             self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
@@ -248,7 +244,6 @@ class Run:
     def _diverged(self) -> NoReturn:
         inputs.require_finite(self.x, "x", self.names)
         descent = self.descent
-        self.converged = False
         cost = descent.cost()
         if not math.isfinite(cost):
             self._overflow()
@@ -256,7 +251,7 @@ class Run:
         raise DivergenceError(
             f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
             f"{self._advice()} The error's attribute `fit` holds the last finite parameters.",
-            self._so_far(cost),
+            self.so_far(cost),
             lr if lr is not None and 0 < lr < math.inf else None,
         )
 
@@ -291,7 +286,7 @@ class Run:
     def _name(self, column: int) -> str:
         return f"{column} ({self.names[column]!r})" if self.names else str(int(column))
 
-    def _so_far(self, cost: float | None = None) -> Fit:
+    def so_far(self, cost: float | None = None) -> Fit:
         """The fit at the descent's current parameters."""
         descent, epoch, unit = self.descent, self.descent.epoch, self.y_unit
         costs = descent.costs[:epoch] * unit * unit

@@ -125,3 +125,10 @@ def module_trajectory(
             losses.append(value.item())
     bias = 0.0 if model.bias is None else model.bias.item()
     return model.weight.detach().numpy()[0], bias, losses
+
+
+def read_only(array):
+    """As the kernels get all that they only read."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

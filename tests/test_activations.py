@@ -12,7 +12,23 @@ from hypothesis import strategies as st
 from fastgd._jit import leaf
 from fastgd.activations import ACTIVATIONS
 
-Z = [-1e308, -1e4, -745.0, -709.0, -40.0, -1.0, -1e-9, 0.0, 1e-9, 0.5, 17.0, 40.0, 709.0, 1e4, 1e308]
+Z = [
+    -1e308,
+    -1e4,
+    -745.0,
+    -709.0,
+    -40.0,
+    -1.0,
+    -1e-9,
+    0.0,
+    1e-9,
+    0.5,
+    17.0,
+    40.0,
+    709.0,
+    1e4,
+    1e308,
+]
 
 EXACT = {
     "identity": (lambda z: z, lambda z: mpmath.mpf(1)),
@@ -65,7 +81,10 @@ def test_logistic_is_a_rising_probability(z, more):
 
 
 def test_ends_of_the_line():
-    for activation, (left, right) in {"logistic": (0, 1), "identity": (-math.inf, math.inf)}.items():
+    for activation, (left, right) in {
+        "logistic": (0, 1),
+        "identity": (-math.inf, math.inf),
+    }.items():
         value = ACTIVATIONS[activation].value
         assert (value(-math.inf), value(math.inf)) == (left, right)
         assert math.isnan(value(math.nan))

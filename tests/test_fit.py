@@ -245,6 +245,25 @@ def test_same_bits_for_every_number_of_threads(monkeypatch):
                 assert fit.intercept == fits[0].intercept
 
 
+@pytest.mark.skipif(JIT_OFF, reason="the danger is in compiled code that depends on addresses")
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_same_bits_wherever_the_arrays_lie_in_memory(order):
+    x, y = made(1500, 5, logistic=True)
+    weight = np.random.default_rng(1).random(1500)
+    sizes = np.random.default_rng(2).integers(1, 5000, 100)
+    for options in (
+        dict(lr=0.1, epochs=3), dict(lr=0.1, epochs=3, sample_weight=weight), dict(l2=0.01),
+        dict(lr=0.1, epochs=2, batch_size=1), dict(lr=0.1, epochs=2, batch_size=64),
+    ):  # fmt: skip
+        for fit_it in (fastgd.fit_linear, fastgd.fit_logistic):
+            found, held = set(), []
+            for size in sizes:
+                held.append(bytearray(int(size)))  # moves what is allocated next
+                fit = fit_it(np.array(x, order=order), y, **options)
+                found.add((fit.coef.tobytes(), fit.intercept, fit.costs.tobytes(), fit.cost))
+            assert len(found) == 1
+
+
 def test_the_seed_decides_the_order():
     x, y = made(50, 2)
     options = dict(lr=0.01, epochs=2, batch_size=1)

@@ -75,7 +75,9 @@ def test_slope_is_the_finite_difference(loss, z, y):
 def test_curvature_is_the_largest_second_derivative(loss):
     h = 1e-4
     for y in (0.0, 0.3, 1.0):
-        second = [(loss.slope(z + h, y) - loss.slope(z - h, y)) / (2 * h) for z in np.linspace(-9, 9, 91)]
+        second = [
+            (loss.slope(z + h, y) - loss.slope(z - h, y)) / (2 * h) for z in np.linspace(-9, 9, 91)
+        ]
         assert max(second) == pytest.approx(loss.curvature, rel=1e-6)
 
 

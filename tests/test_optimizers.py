@@ -23,7 +23,9 @@ def test_what_is_planned_is_not_there_yet():
 
 
 @every_optimizer
-@given(parameter=numbers, gradients=st.lists(numbers, min_size=1, max_size=5), lr=st.floats(1e-6, 10))
+@given(
+    parameter=numbers, gradients=st.lists(numbers, min_size=1, max_size=5), lr=st.floats(1e-6, 10)
+)
 def test_steps_follow_torch(optimizer, parameter, gradients, lr):
     twin = oracles.tensor(parameter, requires_grad=True)
     rule = oracles.OPTIMIZERS[optimizer.name]([twin], lr=lr)

@@ -80,7 +80,9 @@ LOOPS = {
     reference.minibatch_gd: 4,
     reference.per_sample_sgd: 1,
 }
-every_loop = pytest.mark.parametrize(("loop", "size"), LOOPS.items(), ids=lambda p: getattr(p, "__name__", ""))
+every_loop = pytest.mark.parametrize(
+    ("loop", "size"), LOOPS.items(), ids=lambda p: getattr(p, "__name__", "")
+)
 
 
 @every_loop
@@ -101,7 +103,14 @@ def test_trajectories_follow_torch_sgd(
     options = {"lr": 0.01, "l2": l2, "fit_intercept": fit_intercept, "reduction": reduction}
     weight = weight.tolist() if weighted else None
     found = run(
-        loop, *lists(x, y, coef), intercept, orders, size, loss=LOSSES[loss], weight=weight, **options
+        loop,
+        *lists(x, y, coef),
+        intercept,
+        orders,
+        size,
+        loss=LOSSES[loss],
+        weight=weight,
+        **options,
     )
     wanted = oracles.trajectory(
         x, y, coef, intercept, orders=orders, batch_size=size, loss=loss, weight=weight, **options

@@ -43,24 +43,25 @@ def _losses(loss: Loss):
     """Compiled: raw predictions in z become slopes; returns the summed cost and slope."""
     value, slope = vectorised(loss.value), vectorised(loss.slope)
 
+    # Sums and stores in loops of their own. A loop that does both is compiled twice, as vector and as
+    # scalar code, and where the arrays lie in memory decides at run time which one runs: one call in
+    # a hundred then added up in another order.
     @compiled
     def losses(z, y, weight, c, start, m):
         cost = z.dtype.type(0)
         slopes = z.dtype.type(0)
-        if weight.shape[0] == 0:
+        if weight.shape[0] > 0:
             for i in range(m):
-                zi, yi = z[i], y[c, start + i]
-                cost += value(zi, yi)
-                s = slope(zi, yi)
-                slopes += s
-                z[i] = s
+                cost += weight[start + i] * value(z[i], y[c, start + i])
+            for i in range(m):
+                z[i] = weight[start + i] * slope(z[i], y[c, start + i])
         else:
             for i in range(m):
-                zi, yi, wi = z[i], y[c, start + i], weight[start + i]
-                cost += wi * value(zi, yi)
-                s = wi * slope(zi, yi)
-                slopes += s
-                z[i] = s
+                cost += value(z[i], y[c, start + i])
+            for i in range(m):
+                z[i] = slope(z[i], y[c, start + i])
+        for i in range(m):
+            slopes += z[i]
         return cost, slopes
 
     return losses

@@ -51,15 +51,26 @@ class Settings:
 class _Descent:
     """The state that both loops share."""
 
-    def __init__(self, source: DenseRows, loss: Loss, settings, coef, intercept, epochs, keep_path):
+    def __init__(self, source: DenseRows, loss: Loss, settings, coef, intercept, keep_path):
         k, d = coef.shape
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept
         self.previous = np.empty((k, d + 1))
         self.previous[:, :d], self.previous[:, d] = coef, intercept
-        self.costs = np.empty(epochs)
-        self.path = np.empty((epochs if keep_path else 0, k, d))
+        self.costs = np.empty(0)
+        self.path = np.empty((0, k, d))
+        self.keep_path = keep_path
         self.epoch = 0
+
+    def _make_room(self, stop: int) -> None:
+        """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
+        if stop <= len(self.costs):
+            return
+        rows = max(stop, 2 * len(self.costs))
+        costs, path = np.empty(rows), np.empty((rows if self.keep_path else 0, *self.coef.shape))
+        costs[: self.epoch] = self.costs[: self.epoch]
+        path[: self.epoch] = self.path[: self.epoch]
+        self.costs, self.path = costs, path
 
     def _low(self, array):
         return array.astype(self.source.dtype)
@@ -97,7 +108,7 @@ class BatchDescent(_Descent):
     """
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
-        super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
+        super().__init__(source, loss, settings, coef, intercept, keep_path)
         self._array = settings.array()
         self._state = np.array([-1.0, np.nan])
         one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
@@ -119,6 +130,7 @@ class BatchDescent(_Descent):
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
         self._state[1] = math.nan
+        self._make_room(stop)
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
@@ -235,7 +247,6 @@ class StochasticDescent(_Descent):
         settings,
         coef,
         intercept,
-        epochs,
         keep_path,
         *,
         batch_size,
@@ -243,7 +254,7 @@ class StochasticDescent(_Descent):
         seed,
         mean,
     ):
-        super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
+        super().__init__(source, loss, settings, coef, intercept, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
         self.method = "per-sample" if batch_size == 1 else "minibatch"
         row_ns = 20 + 2.0 * source.d * source.k
@@ -271,6 +282,7 @@ class StochasticDescent(_Descent):
         """Go on to epoch number `stop` at most; returns the status."""
         if self.epoch == 0:
             self._first_cost = self._cost_at_start()
+        self._make_room(stop)
         while self.epoch < stop:
             self.previous[:, :-1], self.previous[:, -1] = self.coef, self.intercept
             try:
@@ -282,7 +294,7 @@ class StochasticDescent(_Descent):
             if not (math.isfinite(cost) and finite):
                 return self.restore(0)
             self.costs[self.epoch] = cost
-            if len(self.path):
+            if self.keep_path:
                 self.path[self.epoch] = self.coef
             self.epoch += 1
             if self.settings.tol > 0 and self._within_tolerance():

@@ -1,0 +1,49 @@
+"""The Python of the README runs, in its order, in one namespace; its commands are the real ones."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_every_python_block_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    assert len(BLOCKS) >= 5
+    scope: dict = {"__name__": "readme"}
+    for number, block in enumerate(BLOCKS):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            # A file that exists, as compiled functions of a block need one.
+            path = tmp_path / f"block_{number}.py"
+            path.write_text(block, encoding="utf-8")
+            exec(compile(block, path, "exec"), scope)
+
+
+def test_every_claimed_value_is_true():
+    """`expression  # → value` in the README is checked, number by number."""
+    scope: dict = {"__name__": "readme"}
+    checked = 0
+    for block in BLOCKS:
+        exec(block, scope)
+        for line in block.splitlines():
+            expression, arrow, value = line.partition("  # → ")
+            if not arrow:
+                continue
+            result = eval(expression, scope)
+            assert repr(result) == value or result == pytest.approx(eval(value, scope), rel=1e-6)
+            checked += 1
+    assert checked >= 4
+
+
+def test_the_commands_are_those_that_ci_runs():
+    text = README.read_text(encoding="utf-8")
+    ci = (README.parent / ".ci" / "run").read_text(encoding="utf-8")
+    assert "pip install . && python -m fastgd" in text
+    assert 'pip install -e ".[test]" && pytest' in text
+    assert "\npytest\n" in ci
+    assert "\npython -m fastgd\n" in ci

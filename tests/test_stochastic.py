@@ -1,0 +1,152 @@
+"""The stochastic loops against the reference's, along the same visiting orders."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import read_only
+
+from fastgd import reference
+from fastgd.cpu import stochastic
+from fastgd.losses import LOSSES, Loss
+
+
+class Loop:
+    """The arrays of a stochastic descent; `run` does rows order[first:last] of one epoch.
+
+    Under "mean" the weights have a mean of 1 in every update, as `row_scale` makes them.
+    """
+
+    def __init__(
+        self, n, d, loss_name, batch_size, *, weighted=False, dtype=np.float64, k=1, seed=0
+    ):
+        x, y, weight, coef, self.b = oracles.problem(n, d, loss_name, seed=seed, dtype=dtype)
+        self.x, self.loss, self.batch_size = x, LOSSES[loss_name], batch_size
+        self.weight = weight if weighted else np.empty(0, dtype)
+        self.y = np.stack([np.roll(y, c) for c in range(k)])
+        self.start = np.stack([coef * (-1) ** c for c in range(k)])
+        self.coef, self.intercept = self.start.copy(), np.full(k, self.b, dtype=dtype)
+
+    def run(self, order, first=0, last=None, *, lr=0.02, l2=0.0, reduction="mean", learn=True):
+        mean = reduction == "mean"
+        row_scale = len(self.x) / self.weight.sum() if mean and len(self.weight) else 1.0
+        settings = (
+            [lr, l2, row_scale, learn] if self.batch_size == 1 else [lr, l2, row_scale, learn, mean]
+        )
+        make = stochastic.per_sample if self.batch_size == 1 else stochastic.minibatch
+        return make(self.loss)(
+            *map(read_only, (self.x, self.y, self.weight)), np.array(order, dtype=np.int32),
+            self.coef, self.intercept, np.array(settings, dtype=self.x.dtype),
+            *([] if self.batch_size == 1 else [self.batch_size]),
+            first, len(order) if last is None else last,
+        )  # fmt: skip
+
+    def expected(self, orders, *, learn=True, **options):
+        """The reference's coef, intercept and costs of every output."""
+        runs = [
+            reference.minibatch_gd(
+                self.x.tolist(), y.tolist(), start.tolist(), self.b, orders=orders, loss=self.loss,
+                batch_size=self.batch_size, weight=self.weight.tolist() or None, fit_intercept=learn,
+                **options,
+            )
+            for y, start in zip(self.y, self.start, strict=True)
+        ]  # fmt: skip
+        return [np.array(part) for part in list(zip(*runs, strict=True))[:3]]
+
+    def scale(self, reduction):
+        """What turns summed losses into the cost of an epoch."""
+        mass = self.weight.sum(dtype=float) if len(self.weight) else len(self.x)
+        return 1 / mass if reduction == "mean" else 1.0
+
+
+def orders_of(n, epochs):
+    rng = np.random.default_rng(7)
+    return [rng.permutation(n).tolist() for _ in range(epochs)]
+
+
+every_size = pytest.mark.parametrize("batch_size", [1, 4, 300], ids="batch{}".format)
+
+
+@every_size
+def test_iterates_are_those_of_the_reference(
+    shape, dtype, close, loss_name, reduction, weighted, batch_size
+):
+    loop = Loop(*shape, loss_name, batch_size, weighted=weighted, dtype=dtype)
+    # Under "sum" 300 rows add up in one step.
+    options = {"lr": 0.02 if batch_size < 300 else 0.001, "reduction": reduction}
+    orders = orders_of(shape[0], 2)
+    costs = [loop.scale(reduction) * loop.run(order, **options) for order in orders]
+    coef, intercept, wanted = loop.expected(orders, **options)
+    close(loop.coef, coef)
+    close(loop.intercept, intercept)
+    close(costs, wanted[0])
+
+
+@every_size
+@given(
+    l2=st.sampled_from([0.0, 0.3]),
+    learn=st.booleans(),
+    weighted=st.booleans(),
+    reduction=st.sampled_from(["mean", "sum"]),
+    loss_name=st.sampled_from(["mse", "bce"]),
+    seed=st.integers(0, 9),
+)
+def test_penalty_intercept_and_several_outputs(
+    batch_size, l2, learn, weighted, reduction, loss_name, seed
+):
+    loop = Loop(33, 5, loss_name, batch_size, weighted=weighted, k=3, seed=seed)
+    options = {"lr": 0.01, "l2": l2, "learn": learn, "reduction": reduction}
+    orders = orders_of(33, 3)
+    costs = [loop.scale(reduction) * loop.run(order, **options) for order in orders]
+    coef, intercept, wanted = loop.expected(orders, **options)
+    np.testing.assert_allclose(loop.coef, coef, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(loop.intercept, intercept, rtol=1e-11)
+    np.testing.assert_allclose(costs, wanted.sum(axis=0), rtol=1e-11)
+    assert learn or (loop.intercept == loop.b).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4], ids="batch{}".format)
+@given(cuts=st.lists(st.integers(0, 175), max_size=4))
+def test_chunks_end_where_one_call_ends(batch_size, cuts):
+    """All state is in the caller's arrays: calls that follow each other give the same bits."""
+    order = orders_of(700, 1)[0]
+    whole = Loop(700, 3, "bce", batch_size, weighted=True)
+    cost = whole.run(order, l2=0.1)
+    parts = Loop(700, 3, "bce", batch_size, weighted=True)
+    cuts = [0, *(4 * cut for cut in sorted(cuts)), 700]
+    met = sum(parts.run(order, a, b, l2=0.1) for a, b in zip(cuts, cuts[1:], strict=False))
+    np.testing.assert_array_equal(parts.coef, whole.coef)
+    np.testing.assert_array_equal(parts.intercept, whole.intercept)
+    assert met == pytest.approx(cost, rel=1e-12)
+
+
+def test_the_order_decides():
+    """The same rows in another order are another path; a row visited twice counts twice."""
+    ends = []
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [0, 0, 1, 2, 3, 3]):
+        loop = Loop(4, 2, "mse", 1)
+        loop.run(order, lr=0.1)
+        np.testing.assert_allclose(loop.coef[0], loop.expected([order], lr=0.1)[0][0], rtol=1e-13)
+        ends.append(loop.coef.tobytes())
+    assert len(set(ends)) == 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 3], ids="batch{}".format)
+def test_a_loss_of_your_own(batch_size):
+    quartic = Loss("quartic", lambda z, y: (z - y) ** 4, lambda z, y: 4 * (z - y) ** 3)
+    loop = Loop(10, 2, "mse", batch_size)
+    loop.loss = quartic
+    order = orders_of(10, 1)[0]
+    cost = loop.run(order, lr=0.001) / 10
+    coef, _, wanted = loop.expected([order], lr=0.001)
+    np.testing.assert_allclose(loop.coef, coef, rtol=1e-13)
+    assert cost == pytest.approx(wanted[0, 0], rel=1e-13)
+
+
+def test_nan_is_passed_on():
+    """The check for divergence looks at the result."""
+    loop = Loop(6, 2, "mse", 1)
+    loop.x[3, 1] = np.nan
+    assert np.isnan(loop.run(range(6)))
+    assert np.isnan(loop.coef).all()
