@@ -16,7 +16,7 @@ import numpy as np
 from providers import SMOKE, THREADS, Workload, contestant, contestants, cost_at, data
 
 #: At most this many rounds, and no further one for a contestant that has spent this many seconds.
-ROUNDS, BUDGET = (1, 0.0) if SMOKE else (9, 0.8)
+ROUNDS, BUDGET = (1, 0.0) if SMOKE else (9, 0.5)
 #: What is too short to time alone is called until this long has passed.
 SHORTEST = 2e-3
 #: Largest relative difference of the results. A plain loop over 10⁶ float32 loses most.

@@ -171,7 +171,7 @@ class AutomaticDescent:
         self.stopped = False
         self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
         self.intercept = intercept.copy()
-        self.final_cost, self._largest_cost = math.nan, 0.0
+        self.final_cost = math.nan
 
     # The state as the caller sees it.
     @property
@@ -255,14 +255,13 @@ class AutomaticDescent:
         """Steps in one metric; True when the gradient is at its floor (or within tol)."""
         level = self._centred(metric, self.intercept)
         self.final_cost = point.cost
-        self._largest_cost = max(self._largest_cost, point.cost)
         first = float(np.linalg.norm(point.gradient))
         history: list[float] = []
         memory: list[tuple[np.ndarray, np.ndarray, float]] = []
         for taken in range(10**9):
             norm = float(np.linalg.norm(point.gradient))
             history.append(norm)
-            if self._at_floor(norm, first, history, metric, level):
+            if self._at_floor(norm, first, history, metric, level, point, exact):
                 return True
             if self.epoch >= self.epochs or taken >= refresh:
                 return False
@@ -295,18 +294,17 @@ class AutomaticDescent:
                 return False
         return False
 
-    def _at_floor(self, norm, first, history, metric, level) -> bool:
+    def _at_floor(self, norm, first, history, metric, level, point, exact) -> bool:
         """Whether this gradient is as small as wanted, or as rounding lets it be."""
         if self.settings.tol > 0:
             self.converged = norm <= self.settings.tol * first
             return self.converged
-        # A residual of size r leaves rounding of eps·r in the gradient, whatever the parameters are.
-        size = max(metric.size(self.coef, level), math.sqrt(self._largest_cost))
-        eps = np.finfo(np.float64).eps
-        done = norm <= 2 * eps * size
-        patience = 3 if metric.whiten.ndim == 2 else 12
-        if len(history) > patience and norm < 1e-9 * size:
-            # So many steps without halving it, far below anything visible.
+        # Residuals of size r leave rounding of eps·r in the gradient. Predictions much larger than
+        # the residuals leave more: then it ends where steps no longer halve the gradient.
+        root = math.sqrt(point.cost)
+        done = norm <= 2 * np.finfo(np.float64).eps * root
+        patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
+        if len(history) > patience and norm < 1e-9 * max(metric.size(self.coef, level), root):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
@@ -325,12 +323,13 @@ class AutomaticDescent:
             if math.isfinite(new.objective):
                 if new.objective <= point.objective + 1e-4 * length * slope:
                     return step, coef, new_level, new
-                flat = 1e-10 * abs(point.objective)
-                if exact or new.objective <= point.objective + flat:
-                    if np.linalg.norm(new.gradient) < np.linalg.norm(point.gradient):
-                        return step, coef, new_level, new
-                    if exact or length < 0.1:
-                        return None
+                if exact:
+                    smaller = np.linalg.norm(new.gradient) < np.linalg.norm(point.gradient)
+                    return (step, coef, new_level, new) if smaller else None
+                # Where objectives differ by rounding alone, slopes still tell (Hager and Zhang 2005).
+                level_ground = new.objective <= point.objective + 1e-12 * abs(point.objective)
+                if level_ground and abs((new.gradient * direction).sum()) <= -0.9 * slope:
+                    return step, coef, new_level, new
                 better = (
                     -slope * length**2 / (2 * (new.objective - point.objective - slope * length))
                 )

@@ -105,7 +105,15 @@ class Fit:
         )
 
     def raw_prediction(self, x: Any) -> np.ndarray:
-        """x·coef + intercept: (n,), or (n, k) for k targets.
+        """x·coef + intercept.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+
+        Returns
+        -------
+        ndarray (n,), or (n, k) for k targets
 
         Raises
         ------
@@ -148,7 +156,17 @@ class Fit:
         return raw if self.classes is None else self.classes[(raw > 0).astype(np.intp)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """The probability of each label, (n, 2), in the order of `classes`; logistic fits only."""
+        """The probability of each label; logistic fits only.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+
+        Returns
+        -------
+        ndarray (n, 2)
+            In the order of `classes`.
+        """
         if self.classes is None:
             raise AttributeError("predict_proba is for logistic fits; this one is linear.")
         raw = self.raw_prediction(x)
@@ -158,7 +176,20 @@ class Fit:
         return np.column_stack([np.where(right, small, large), np.where(right, large, small)])
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
-        """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)² (the mean over targets), or the accuracy of a logistic fit."""
+        """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)², or the accuracy of a logistic fit.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+        y : array-like (n,) or (n, k)
+            Targets, or labels.
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        float
+            The mean over targets where there are several.
+        """
         predicted = self.predict(x)
         weight = inputs.weights(sample_weight, len(predicted), np.float64)
         if self.classes is not None:
@@ -175,13 +206,15 @@ class Fit:
         got = predicted[None, :] if predicted.ndim == 1 else predicted.T
         if wanted.shape != got.shape:
             raise InputError(f"y has shape {wanted.T.shape}; expected {predicted.shape}.")
-        unit = max(float(np.abs(wanted).max()), float(np.abs(got).max())) or 1.0
-        wanted, got = wanted / unit, got / unit  # squares of very large numbers would overflow
+        # Squares of very large numbers would overflow: in units of a power of two, which is exact.
+        unit = np.ldexp(1.0, np.frexp(max(np.abs(wanted).max(), np.abs(got).max()))[1])
+        wanted, got = wanted / unit, got / unit
         mean = np.average(wanted, axis=1, weights=weight, keepdims=True)
         left = np.average((wanted - got) ** 2, axis=1, weights=weight)
         spread = np.average((wanted - mean) ** 2, axis=1, weights=weight)
+        varies = wanted.min(axis=1) < wanted.max(axis=1)
         # A constant target is predicted fully or not at all, as scikit-learn has it.
-        ratio = np.divide(left, spread, out=(left > 0).astype(float), where=spread > 0)
+        ratio = np.divide(left, spread, out=(left > 0).astype(float), where=varies)
         return float((1 - ratio).mean())
 
     def plot(self, ax: Any = None) -> Any:
@@ -209,7 +242,12 @@ class Fit:
         return ax
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fit to `path` as an .npz file without pickles; `fastgd.load` reads it.
+        """Write the fit to a file without pickles; `fastgd.load` reads it.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write; .npz is NumPy's ending for such files.
 
         Raises
         ------
@@ -230,15 +268,33 @@ class Fit:
 def load(path: str | os.PathLike[str]) -> Fit:
     """The fit that `Fit.save` wrote.
 
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Fit
+
     Raises
     ------
     InputError
         If the file is not one that `Fit.save` wrote. Nothing is ever unpickled.
+    OSError
+        If there is no such file, or it can't be read.
+
+    Examples
+    --------
+    >>> import os, tempfile, fastgd
+    >>> path = os.path.join(tempfile.mkdtemp(), "fit.npz")
+    >>> fastgd.fit_linear([1, 2, 3], [2, 4, 6]).save(path)
+    >>> fastgd.load(path).converged
+    True
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             values = {name: file[name] for name in _SAVED}
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # zipfile, numpy and key errors all mean the same here
         raise InputError(f"{os.fspath(path)} is not a saved fit ({error}).") from error

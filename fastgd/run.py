@@ -92,7 +92,7 @@ class Run:
                 self.loss,
                 settings,
                 self.coef / self.y_unit,
-                (self.intercept - self.y_center) / self.y_unit,
+                self._automatic_start(),
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
@@ -135,6 +135,12 @@ class Run:
             y = y - self.y_center[:, None]
         y, self.y_unit = _in_units(y)
         return y
+
+    def _automatic_start(self) -> np.ndarray:
+        """The intercept to start from, for centred targets: their mean, unless the caller says."""
+        if self.options["intercept_init"] is None and self.loss.name == "mse":
+            return np.zeros(self.k)
+        return (self.intercept - self.y_center) / self.y_unit
 
     def _stable_lr(self, settings) -> float | None:
         from .stability import largest_stable_lr
@@ -196,12 +202,14 @@ class Run:
                 descent.restore()
             self._diverged()
         before = descent.first_cost() + penalty
+        after = cost + self._penalty()
         slack = 8 * float(np.finfo(self.dtype).eps) * abs(before)
         if tol is not None and status != CONVERGED:
             self._warn_short(descent.epoch, tol)
-        elif not cost + self._penalty() <= before + slack:
+        elif not after <= before + slack:
+            what = "the cost plus penalty" if self.options["l2"] else "the cost"
             self._warn(
-                f"the cost rose from {before:.6g} to {cost:.6g} in {descent.epoch} epochs "
+                f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
                 f"with lr={descent.settings.lr:g}; {self._advice()}"
             )
         else:
@@ -260,7 +268,8 @@ class Run:
         inputs.require_finite(self.x, "x", self.names)
         raise DivergenceError(
             "the cost or its gradient overflows at the start: values of x or y are too large, "
-            f"or so small that their coefficients are, for {self.inner}; scale them."
+            f"or so small that their coefficients are, for {self.inner}; scale them.",
+            self.so_far(math.nan) if hasattr(self, "descent") else None,
         )
 
     def _trouble_sentence(self, trouble: str, descent) -> str:

@@ -1,5 +1,6 @@
 """The fused passes against the reference, and their use from code of the caller's own."""
 
+import itertools
 import math
 
 import numba
@@ -81,9 +82,7 @@ def test_parts_add_up(by_columns, cuts, weighted):
     """Every split of the rows gives the totals of the whole, empty parts included."""
     problem = several(700, 3, 2, "mse", weighted)
     cuts = [0, *sorted(cuts), 700]
-    found = one_pass(
-        *problem, LOSSES["mse"], by_columns, bounds=list(zip(cuts, cuts[1:], strict=False))
-    )
+    found = one_pass(*problem, LOSSES["mse"], by_columns, bounds=list(itertools.pairwise(cuts)))
     whole = one_pass(*problem, LOSSES["mse"], by_columns)
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 

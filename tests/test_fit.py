@@ -237,7 +237,7 @@ def test_same_bits_for_every_number_of_threads(monkeypatch):
     for logistic in (False, True):
         x, y = made(3000, 5, logistic=logistic)
         fit_it = fastgd.fit_logistic if logistic else fastgd.fit_linear
-        for options in (dict(lr=0.1, epochs=5), dict(), dict(lr=0.01, epochs=2, batch_size=16)):
+        for options in (dict(lr=0.1, epochs=5), {}, dict(lr=0.01, epochs=2, batch_size=16)):
             fits = [fit_it(x, y, n_threads=threads, **options) for threads in (1, 2, 5)]
             for fit in fits[1:]:
                 assert fit.coef.tobytes() == fits[0].coef.tobytes()
@@ -303,7 +303,7 @@ def test_tol_stops_when_the_gradient_is_small():
     assert not fit.converged
 
 
-@pytest.mark.parametrize("options", [dict(lr=1e-6), dict(lr=1e-6, batch_size=1), dict()])
+@pytest.mark.parametrize("options", [dict(lr=1e-6), dict(lr=1e-6, batch_size=1), {}])
 def test_a_callback_stops_the_fit(monkeypatch, options):
     monkeypatch.setattr("fastgd.cpu.descent.CHUNK_NS", 1.0)
     x, y = made(300, 3, logistic=True)
@@ -328,7 +328,7 @@ def test_progress_shows_a_bar(capfd):
 # --- no silent nonsense ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [dict(), dict(batch_size=1), dict(batch_size=9)])
+@pytest.mark.parametrize("options", [{}, dict(batch_size=1), dict(batch_size=9)])
 def test_divergence_names_a_stable_step_and_keeps_the_last_finite_fit(options):
     x, y = made(60, 3)
     with pytest.raises(fastgd.DivergenceError, match=r"lr=50.*lr up to .* is stable") as caught:
@@ -369,7 +369,7 @@ def test_a_run_that_ends_higher_says_so():
 def test_nan_is_named_on_every_loop():
     x, y = made(40, 3)
     x[17, 2] = np.nan
-    for options in (dict(), dict(lr=0.1), dict(lr=0.1, batch_size=1), dict(lr=0.1, batch_size=8)):
+    for options in ({}, dict(lr=0.1), dict(lr=0.1, batch_size=1), dict(lr=0.1, batch_size=8)):
         with pytest.raises(fastgd.InputError, match=r"x is nan at row 17, column 2"):
             fastgd.fit_linear(x, y, **options)
         with pytest.raises(fastgd.InputError, match=r"x is nan at row 17, column 2"):

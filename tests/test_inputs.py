@@ -542,6 +542,7 @@ def test_labels_of_any_kind_give_the_same_answer(kind, container):
     assert fit.coef.tobytes() == wanted.coef.tobytes()
     assert fit.costs.tobytes() == wanted.costs.tobytes()
     assert list(fit.classes) == sorted(values)
+    assert fit.cost == pytest.approx(fastgd.bce_cost(X, LABELS, fit.coef, fit.intercept))
     assert set(fit.predict(X)) <= set(values)
     assert fit.score(X, np.ravel(y)) == wanted.score(X, LABELS)
 

@@ -1,5 +1,7 @@
 """The stochastic loops against the reference's, along the same visiting orders."""
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -115,7 +117,7 @@ def test_chunks_end_where_one_call_ends(batch_size, cuts):
     cost = whole.run(order, l2=0.1)
     parts = Loop(700, 3, "bce", batch_size, weighted=True)
     cuts = [0, *(4 * cut for cut in sorted(cuts)), 700]
-    met = sum(parts.run(order, a, b, l2=0.1) for a, b in zip(cuts, cuts[1:], strict=False))
+    met = sum(parts.run(order, a, b, l2=0.1) for a, b in itertools.pairwise(cuts))
     np.testing.assert_array_equal(parts.coef, whole.coef)
     np.testing.assert_array_equal(parts.intercept, whole.intercept)
     assert met == pytest.approx(cost, rel=1e-12)

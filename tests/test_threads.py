@@ -24,7 +24,7 @@ def test_every_part_is_done_once_and_groups_keep_their_order():
     groups = [range(0, 3), range(3, 4), range(4, 9)]
     for n_threads in (1, 2, 5):
         done = []
-        threads.for_each_part(lambda group, part: done.append((group, part)), groups, n_threads)
+        threads.for_each_part(lambda *at, to=done: to.append(at), groups, n_threads)
         assert sorted(part for _, part in done) == list(range(9))
         for index, group in enumerate(groups):
             assert [part for g, part in done if g == index] == list(group)

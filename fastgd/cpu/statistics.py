@@ -92,7 +92,7 @@ def moments_kernel(by_columns: bool):
                 z[0, i] = 1.0
             if weight.shape[0] > 0:
                 for i in range(m):
-                    z[0, i] = math.sqrt(weight[start + offset + i])
+                    z[0, i] = math.sqrt(np.float64(weight[start + offset + i]))
             for j in range(d):
                 c, s = center[j], scale[j]
                 for i in range(m):
