@@ -146,7 +146,14 @@ def compiled(function):
 
 @functools.cache
 def leaf(function):
-    """Make a plain function callable from kernels on every backend; it stays plain Python."""
+    """Make a plain function, and those it calls, callable from kernels on every backend.
+
+    They stay plain Python.
+    """
+    for name in function.__code__.co_names:
+        called = function.__globals__.get(name)
+        if isinstance(called, types.FunctionType):
+            leaf(called)
     return register_jitable(forceinline=True)(function)
 
 

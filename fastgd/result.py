@@ -292,7 +292,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
     True
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # A file of our own: np.load leaves its own open when it finds no archive in it.
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             values = {name: file[name] for name in _SAVED}
     except (FileNotFoundError, PermissionError):
         raise

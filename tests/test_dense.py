@@ -116,6 +116,28 @@ def test_many_costs(shape, name, scalar, weighted, by_columns):
     np.testing.assert_allclose(totals, wanted, rtol=1e-5 if scalar == np.float32 else 1e-12)
 
 
+@pytest.mark.jit
+@pytest.mark.parametrize("first", [0, 170])
+def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
+    """Compiled loops check whether their arrays overlap, and sum in another order where they do.
+
+    The scratch of a block is then a matter of the allocator: here it lies right behind y or weight,
+    where an index that might be negative would make the check fail, or far from both.
+    """
+    _, y, weight, *_ = oracles.problem(900, 1, loss_name)
+    losses, results = dense._losses(LOSSES[loss_name]), set()
+    for behind, gap in itertools.product((0, 1), (0, first, 5000)):
+        memory = np.zeros((2, 9000))
+        memory[:, :900] = (y, weight) if behind == 0 else (weight, y)
+        labels, weights = memory[behind, :900], memory[1 - behind, :900]
+        z = memory[0, 900 + gap :][:170]
+        z[:] = np.linspace(-3, 3, 170)
+        weights = weights if weighted else weights[:0]
+        sums = losses(z, read_only(labels[None]), read_only(weights), 0, first, 170)
+        results.add((*sums, z.tobytes()))
+    assert len(results) == 1
+
+
 # --- the loop over epochs ----------------------------------------------------------------------------
 
 

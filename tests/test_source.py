@@ -173,6 +173,7 @@ def test_groups_hold_every_part_once(n_parts, n_groups):
     assert len(groups) == min(n_parts, n_groups)
 
 
+@pytest.mark.jit  # interpreted kernels take memory of their own
 @pytest.mark.parametrize("lay", ["every second row", "every second column", "foreign byte order"])
 def test_a_large_x_is_never_copied_whole(monkeypatch, lay):
     """A fit of what kernels can't read takes the memory of a few parts beside x."""

@@ -17,10 +17,11 @@ import numpy as np
 from .._jit import compiled
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from .prefetch import LINE, LONGEST_ROW, prefetch
 from .vector_math import vectorised
 
-#: Elements of X in a block of rows: 32 KiB of float64, two thirds of the first-level cache.
-_ROW_BLOCK = 4096
+#: Bytes of X in a block of rows: with the next block on its way, a third of the first-level cache.
+_ROW_BLOCK = 1 << 14
 #: Elements in a block of columns: 256 KiB of float64, inside the second-level cache.
 _COLUMN_BLOCK = 32768
 #: Rows whose gradients are summed in the working dtype before they go to float64.
@@ -39,25 +40,40 @@ def _centred(x, center, i, j):
 
 
 @functools.cache
+def _values(loss: Loss):
+    """Compiled: the weighted sum of the losses at raw predictions z."""
+    value = vectorised(loss.value)
+
+    @compiled
+    def values(z, y, weight, c, start, m):
+        cost = z.dtype.type(0)
+        if weight.shape[0] > 0:
+            for i in range(m):
+                cost += weight[start + i] * value(z[i], y[c, start + i])
+        else:
+            for i in range(m):
+                cost += value(z[i], y[c, start + i])
+        return cost
+
+    return values
+
+
+@functools.cache
 def _losses(loss: Loss):
     """Compiled: raw predictions in z become slopes; returns the summed cost and slope."""
-    value, slope = vectorised(loss.value), vectorised(loss.slope)
+    values, slope = _values(loss), vectorised(loss.slope)
 
     # Sums and stores in loops of their own. A loop that does both is compiled twice, as vector and as
     # scalar code, and where the arrays lie in memory decides at run time which one runs: one call in
     # a hundred then added up in another order.
     @compiled
     def losses(z, y, weight, c, start, m):
-        cost = z.dtype.type(0)
+        cost = values(z, y, weight, c, start, m)
         slopes = z.dtype.type(0)
         if weight.shape[0] > 0:
             for i in range(m):
-                cost += weight[start + i] * value(z[i], y[c, start + i])
-            for i in range(m):
                 z[i] = weight[start + i] * slope(z[i], y[c, start + i])
         else:
-            for i in range(m):
-                cost += value(z[i], y[c, start + i])
             for i in range(m):
                 z[i] = slope(z[i], y[c, start + i])
         for i in range(m):
@@ -67,27 +83,32 @@ def _losses(loss: Loss):
     return losses
 
 
-@functools.cache
-def accumulate_rows(loss: Loss, centred: bool = False):
-    """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
+@compiled
+def _scratch(x, coef, by_columns):
+    """Working memory of a pass: raw predictions of a block, and sums in the dtype of `coef`."""
+    k, d = coef.shape
+    rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
+    if not by_columns:
+        rows = min(_SUMMED, max(4, _ROW_BLOCK // max(d * x.itemsize, 1) // 4 * 4))
+    return np.empty(rows, coef.dtype), np.zeros((k, d), coef.dtype)
 
-    The kernel takes ``(x, y, weight, center, coef, intercept, first, last, offset, totals)`` with
-    y (k, n), weight (n,) or (0,) for none, center (d,) or (0,), coef (k, d), intercept (k,). Row i of
-    x belongs to sample i + offset of y and weight. It adds to `totals` and returns nothing.
-    """
+
+@functools.cache
+def _rows_pass(loss: Loss, centred: bool):
     element = compiled(_centred if centred else _plain)
     losses = _losses(loss)
 
     @compiled
-    def rows_pass(x, y, weight, center, coef, intercept, first, last, offset, totals):
+    def rows_pass(x, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals):
         k, d = coef.shape
         zero = coef.dtype.type(0)
-        rows = min(_SUMMED, max(1, _ROW_BLOCK // max(d, 1)))
-        z = np.empty(rows, coef.dtype)
-        gradient = np.zeros((k, d), coef.dtype)
+        rows = z.shape[0]
+        line = LINE // x.itemsize
+        ahead = d * x.itemsize <= LONGEST_ROW
         summed = 0
         for start in range(first, last, rows):
             stop = min(start + rows, last)
+            fours = start + (stop - start) // 4 * 4
             for c in range(k):
                 for i in range(start, stop):
                     prediction = zero
@@ -95,7 +116,18 @@ def accumulate_rows(loss: Loss, centred: bool = False):
                         prediction += element(x, center, i, j) * coef[c, j]
                     z[i - start] = prediction + intercept[c]
                 cost, slopes = losses(z, y, weight, c, start + offset, stop - start)
-                for i in range(start, stop):
+                # Four rows at a time: one load and store of the gradient for four products.
+                for i in range(start, fours, 4):
+                    if ahead and c == 0:
+                        for j in range(0, 4 * d, line):
+                            prefetch(x, i + rows, j)
+                    at = i - start
+                    s0, s1, s2, s3 = z[at], z[at + 1], z[at + 2], z[at + 3]
+                    for j in range(d):
+                        gradient[c, j] += (
+                            s0 * element(x, center, i, j) + s1 * element(x, center, i + 1, j)
+                        ) + (s2 * element(x, center, i + 2, j) + s3 * element(x, center, i + 3, j))
+                for i in range(fours, stop):
                     s = z[i - start]
                     for j in range(d):
                         gradient[c, j] += s * element(x, center, i, j)
@@ -113,29 +145,52 @@ def accumulate_rows(loss: Loss, centred: bool = False):
 
 
 @functools.cache
-def accumulate_columns(loss: Loss, centred: bool = False):
-    """The same pass over columns: x is given as its transpose (d, n) in C order."""
+def _columns_pass(loss: Loss, centred: bool):
     element = compiled(_centred if centred else _plain)
     losses = _losses(loss)
 
     @compiled
-    def columns_pass(xt, y, weight, center, coef, intercept, first, last, offset, totals):
+    def columns_pass(
+        xt, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals
+    ):
         k, d = coef.shape
         x = xt.T
         zero = coef.dtype.type(0)
-        rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
-        z = np.empty(rows, coef.dtype)
+        rows = z.shape[0]
+        fours = d // 4 * 4
         for start in range(first, last, rows):
             m = min(rows, last - start)
             for c in range(k):
                 for i in range(m):
                     z[i] = intercept[c]
-                for j in range(d):
+                # Four columns at a time: one load of z for four products.
+                for j in range(0, fours, 4):
+                    w0, w1, w2, w3 = coef[c, j], coef[c, j + 1], coef[c, j + 2], coef[c, j + 3]
+                    for i in range(m):
+                        at = start + i
+                        z[i] += (
+                            element(x, center, at, j) * w0 + element(x, center, at, j + 1) * w1
+                        ) + (
+                            element(x, center, at, j + 2) * w2 + element(x, center, at, j + 3) * w3
+                        )
+                for j in range(fours, d):
                     w = coef[c, j]
                     for i in range(m):
                         z[i] += element(x, center, start + i, j) * w
                 cost, slopes = losses(z, y, weight, c, start + offset, m)
-                for j in range(d):
+                for j in range(0, fours, 4):
+                    g0, g1, g2, g3 = zero, zero, zero, zero
+                    for i in range(m):
+                        at, s = start + i, z[i]
+                        g0 += element(x, center, at, j) * s
+                        g1 += element(x, center, at, j + 1) * s
+                        g2 += element(x, center, at, j + 2) * s
+                        g3 += element(x, center, at, j + 3) * s
+                    totals[c, j] += g0
+                    totals[c, j + 1] += g1
+                    totals[c, j + 2] += g2
+                    totals[c, j + 3] += g3
+                for j in range(fours, d):
                     g = zero
                     for i in range(m):
                         g += element(x, center, start + i, j) * z[i]
@@ -147,18 +202,44 @@ def accumulate_columns(loss: Loss, centred: bool = False):
 
 
 @functools.cache
+def accumulate_rows(loss: Loss, centred: bool = False):
+    """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
+
+    The kernel takes ``(x, y, weight, center, coef, intercept, first, last, offset, totals)`` with
+    y (k, n), weight (n,) or (0,) for none, center (d,) or (0,), coef (k, d), intercept (k,). Row i of
+    x belongs to sample i + offset of y and weight. It adds to `totals` and returns nothing.
+    """
+    return _accumulate(_rows_pass(loss, centred), False)
+
+
+@functools.cache
+def accumulate_columns(loss: Loss, centred: bool = False):
+    """The same pass over columns: x is given as its transpose (d, n) in C order."""
+    return _accumulate(_columns_pass(loss, centred), True)
+
+
+def _accumulate(one_pass, by_columns):
+    @compiled
+    def accumulate(x, y, weight, center, coef, intercept, first, last, offset, totals):
+        z, gradient = _scratch(x, coef, by_columns)
+        one_pass(x, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals)
+
+    return accumulate
+
+
+@functools.cache
 def many_costs(loss: Loss, by_columns: bool):
     """The compiled pass that sums the cost at each of m coefficients, a block of rows at a time.
 
     As `accumulate_rows`, with coef (m, d), intercept (m,), y (1, n) and totals (m,).
     """
-    losses = _losses(loss)
+    values = _values(loss)
 
     @compiled
     def costs_pass(x, y, weight, center, coef, intercept, first, last, offset, totals):
         x = x.T if by_columns else x
         m, d = coef.shape
-        rows = min(1024, max(1, _ROW_BLOCK // max(d, 1)))
+        rows = min(1024, max(1, _ROW_BLOCK // max(d * x.itemsize, 1)))
         z = np.empty(rows, coef.dtype)
         for start in range(first, last, rows):
             stop = min(start + rows, last)
@@ -175,8 +256,7 @@ def many_costs(loss: Loss, by_columns: bool):
                         for j in range(d):
                             prediction += x[start + i, j] * coef[c, j]
                         z[i] = prediction
-                cost, _ = losses(z, y, weight, 0, start + offset, stop - start)
-                totals[c] += cost
+                totals[c] += values(z, y, weight, 0, start + offset, stop - start)
 
     return costs_pass
 
@@ -240,7 +320,7 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
     parameters themselves are float64. Returns the status and the number of updates done, and leaves
     the cost at the last parameters in state[1].
     """
-    one_pass = (accumulate_columns if by_columns else accumulate_rows)(loss)
+    one_pass = (_columns_pass if by_columns else _rows_pass)(loss, False)
     end_of_epoch = advance(optimizer)
 
     @compiled
@@ -262,13 +342,15 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
+        z, gradient = _scratch(x, low, by_columns)
+        n, center = y.shape[1], low[0]
         for epoch in range(first_epoch, last_epoch + 1):
             for c in range(k):
                 low_intercept[c] = intercept[c]
                 for j in range(d):
                     low[c, j] = coef[c, j]
             totals[:, :] = 0.0
-            one_pass(x, y, weight, low[0], low, low_intercept, 0, y.shape[1], 0, totals)
+            one_pass(x, y, weight, center, low, low_intercept, 0, n, 0, z, gradient, totals)
             if epoch == last_epoch:
                 state[1] = 0.0
                 for c in range(k):

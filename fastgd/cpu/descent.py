@@ -10,7 +10,7 @@ import numpy as np
 
 from ..losses import Loss
 from . import dense, statistics, stochastic
-from .order import visiting_order
+from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
 
 RUNNING, CONVERGED, NOT_FINITE = dense.RUNNING, dense.CONVERGED, dense.NOT_FINITE
@@ -87,7 +87,10 @@ class _Descent:
 
     def cost(self) -> float:
         """The cost at the current parameters, without the penalty."""
-        return self.settings.scale * float(self.totals()[:, -1].sum())
+        if self.source.k > 1:
+            return self.settings.scale * float(self.totals()[:, -1].sum())
+        coef, intercept = self._low(self.coef), self._low(self.intercept)
+        return self.settings.scale * float(self.source.costs(self.loss, coef, intercept)[0])
 
     def gradient_norm(self) -> float:
         """The norm of the objective's gradient at the current parameters."""
@@ -260,6 +263,9 @@ class StochasticDescent(_Descent):
         row_ns = 20 + 2.0 * source.d * source.k
         self.chunk = max(1, int(CHUNK_NS / (source.n * row_ns)))
         self._rows_at_once = batch_size * max(1, int(CHUNK_NS / 2 / row_ns / batch_size))
+        self._in_place = source.by_rows is not None
+        # One call for many epochs, where an epoch needs no pause and nothing looks in between.
+        self._compiled = self._in_place and self.chunk > 1 and settings.tol == 0
         self._first_norm = -1.0
         self._first_cost = math.nan
 
@@ -283,6 +289,8 @@ class StochasticDescent(_Descent):
         if self.epoch == 0:
             self._first_cost = self._cost_at_start()
         self._make_room(stop)
+        if self._compiled:
+            return self._run_compiled(stop)
         while self.epoch < stop:
             self.previous[:, :-1], self.previous[:, -1] = self.coef, self.intercept
             try:
@@ -301,6 +309,20 @@ class StochasticDescent(_Descent):
                 return CONVERGED
         return RUNNING
 
+    def _run_compiled(self, stop: int) -> int:
+        source = self.source
+        coef, intercept = self._low(self.coef), self._low(self.intercept)
+        by_row = self.batch_size == 1
+        mean = None if by_row else float(self.mean)
+        status, self.epoch = stochastic.descend(self.loss, by_row)(
+            source.by_rows, source.y, source.weight, empty_order(source.n),
+            KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
+            self.settings.array(source.dtype, mean), self.batch_size, self.settings.scale,
+            self.costs, self.path, self.epoch, stop,
+        )  # fmt: skip
+        self.coef[:], self.intercept[:] = coef, intercept
+        return status
+
     def _within_tolerance(self) -> bool:
         norm = self.gradient_norm()
         if self._first_norm < 0:
@@ -311,7 +333,7 @@ class StochasticDescent(_Descent):
         source = self.source
         order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         coef, intercept = self._low(self.coef), self._low(self.intercept)
-        in_place = not source.converts and not source.by_columns
+        in_place = self._in_place
         # Rows that can't be read one by one are gathered a part at a time.
         share = PART_BYTES // (source.d * source.dtype.itemsize)
         gathered = self.batch_size * max(1, share // self.batch_size)
@@ -321,7 +343,7 @@ class StochasticDescent(_Descent):
             last = min(first + at_once, source.n)
             if in_place:
                 met += self._updates(
-                    source.seen, source.y, source.weight, order, coef, intercept, first, last
+                    source.by_rows, source.y, source.weight, order, coef, intercept, first, last
                 )
                 continue
             rows = order[first:last]

@@ -10,6 +10,8 @@ import numpy as np
 
 from .._jit import compiled
 
+#: What `shuffle` may be.
+KINDS = (False, True, "block")
 #: Rows in a window of the "block" order.
 _WINDOW = 512
 
@@ -41,18 +43,35 @@ def _shuffle(order, first, last, state):
 
 
 @compiled
-def _block_order(order, windows, window, state):
-    state = _shuffle(windows, 0, windows.shape[0], state)
+def fill_order(order, kind, seed, epoch):
+    """Fill `order` with the rows as epoch number `epoch` visits them; `kind` indexes KINDS."""
     n = order.shape[0]
-    at = 0
-    for index in range(windows.shape[0]):
-        start = windows[index] * window
-        stop = min(start + window, n)
-        for row in range(start, stop):
-            order[at + row - start] = row
-        state = _shuffle(order, at, at + stop - start, state)
-        at += stop - start
-    return state
+    for row in range(n):
+        order[row] = row
+    state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
+    if kind == 1:
+        _shuffle(order, 0, n, state)
+    elif kind == 2:
+        windows = np.arange((n + _WINDOW - 1) // _WINDOW)
+        state = _shuffle(windows, 0, windows.shape[0], state)
+        at = 0
+        for index in range(windows.shape[0]):
+            start = windows[index] * _WINDOW
+            stop = min(start + _WINDOW, n)
+            for row in range(start, stop):
+                order[at + row - start] = row
+            state = _shuffle(order, at, at + stop - start, state)
+            at += stop - start
+
+
+def empty_order(n: int) -> np.ndarray:
+    """Room for an order of n rows: 32 bits each as long as they suffice."""
+    return np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
+
+
+def seed_number(seed: int) -> np.uint64:
+    """A seed of any size as the 64 bits that `fill_order` takes."""
+    return np.uint64((seed ^ seed >> 64) % 2**64)
 
 
 def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.ndarray:
@@ -71,15 +90,7 @@ def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.nda
     -------
     ndarray of int32, or of int64 from 2³¹ rows on
     """
-    order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
-    if shuffle is False or n < 2:
-        return order
-    mask = 2**64 - 1
-    mixed = (seed * 0xD1342543DE82EF95 + epoch * 0x2545F4914F6CDD1D + 1) & mask
-    state = np.uint64(mixed ^ (mixed >> 29))
-    with np.errstate(over="ignore"):
-        if shuffle == "block":
-            _block_order(order, np.arange(-(-n // _WINDOW)), _WINDOW, state)
-        else:
-            _shuffle(order, 0, n, state)
+    order = empty_order(n)
+    with np.errstate(over="ignore"):  # the generator wraps around, as it should
+        fill_order(order, KINDS.index(shuffle), seed_number(seed), epoch)
     return order

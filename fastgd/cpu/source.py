@@ -68,6 +68,8 @@ class DenseRows:
         self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
         self.x = x
         self.seen = _read_only(x.T if self.by_columns else x)
+        #: x row by row, where it can be read so.
+        self.by_rows = _read_only(x) if not self.converts and x.flags.c_contiguous else None
         self.y = _read_only(np.ascontiguousarray(y, dtype=self.dtype))
         weight = np.empty(0) if weight is None else weight
         self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
