@@ -7,7 +7,6 @@ from .errors import ConvergenceWarning
 from .losses import LOSSES, Loss
 from .options import checked
 from .result import Fit
-from .run import Run
 
 
 def fit_linear(
@@ -191,6 +190,8 @@ sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, c
 
 
 def _fit(loss: Loss, x, y, options) -> Fit:
+    from .run import Run  # numba comes with it, 0.3 s that only a fit should cost
+
     run: Any = None
     try:
         run = Run(loss, x, y, checked(options))

@@ -282,6 +282,8 @@ def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
     """A finite real number, at least (or, when `strict`, above) `low`."""
+    if type(value) is float and low < value < math.inf:
+        return value
     scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
     real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
     if not (real or scalar):
@@ -295,6 +297,8 @@ def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> 
 
 def integer(value: Any, name: str, *, low: int) -> int:
     """A whole number, at least `low`."""
+    if type(value) is int and value >= low:
+        return value
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise InputError(f"{name} is {value!r}; expected a whole number.")
     if value < low:

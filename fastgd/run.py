@@ -6,9 +6,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import inputs
+from ._jit import default_threads
+from .automatic import AutomaticDescent
+from .cpu.descent import CONVERGED, NOT_FINITE, BatchDescent, Settings, StochasticDescent
+from .cpu.source import DenseRows
 from .errors import DivergenceError, InputError
 from .losses import Loss
 from .result import Fit
+from .stability import largest_stable_lr
 
 _EPOCHS = 100
 #: With lr="auto", passes after which a batch fit gives up.
@@ -21,8 +26,6 @@ class Run:
     """One fit, from checked options to the result."""
 
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
-        from ._jit import default_threads
-
         self.loss, self.options = loss, options
         self.names = inputs.column_names(x)
         self.x = inputs.features(x)
@@ -58,8 +61,6 @@ class Run:
     # --- the plan --------------------------------------------------------------------------------
 
     def _settings(self):
-        from .cpu.descent import Settings
-
         o, n = self.options, self.x.shape[0]
         mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
         mean = o["reduction"] == "mean"
@@ -76,10 +77,6 @@ class Run:
         )
 
     def _plan(self):
-        from .automatic import AutomaticDescent
-        from .cpu.descent import BatchDescent, StochasticDescent
-        from .cpu.source import DenseRows
-
         o, settings = self.options, self._settings()
         keep = o["keep_path"]
         y = self.y
@@ -143,8 +140,6 @@ class Run:
         return (self.intercept - self.y_center) / self.y_unit
 
     def _stable_lr(self, settings) -> float | None:
-        from .stability import largest_stable_lr
-
         return largest_stable_lr(self.source, self.loss, settings, self.batch)
 
     # --- running ---------------------------------------------------------------------------------
@@ -184,8 +179,6 @@ class Run:
         return callback is not None and bool(callback(self.so_far()))
 
     def _run_chunks(self, bar) -> Fit:
-        from .cpu.dense import CONVERGED, NOT_FINITE
-
         descent, tol = self.descent, self.options["tol"]
         epochs, status = self.options["epochs"] or _EPOCHS, None
         penalty = self._penalty()

@@ -24,8 +24,9 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
             exec(compile(block, path, "exec"), scope)
 
 
-def test_every_claimed_value_is_true():
+def test_every_claimed_value_is_true(tmp_path, monkeypatch):
     """`expression  # → value` in the README is checked, number by number."""
+    monkeypatch.chdir(tmp_path)
     scope: dict = {"__name__": "readme"}
     checked = 0
     for block in BLOCKS:

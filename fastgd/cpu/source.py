@@ -73,7 +73,7 @@ class DenseRows:
         self.y = _read_only(np.ascontiguousarray(y, dtype=self.dtype))
         weight = np.empty(0) if weight is None else weight
         self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
-        row_bytes = max(1, d * x.dtype.itemsize)
+        row_bytes = d * max(x.dtype.itemsize, self.dtype.itemsize if self.converts else 1)
         self.part_rows = max(1, PART_BYTES // row_bytes)
         self.n_parts = max(1, -(-n // self.part_rows))
         self.n, self.d, self.k = n, d, y.shape[0]

@@ -50,10 +50,10 @@ def sum_of_losses(loss: Loss):
 @compiled
 def _in_sequence(order, first, last):
     """Whether the first few rows follow each other, as they do in the given order."""
+    breaks = 0
     for at in range(first, min(first + 4, last) - 1):
-        if order[at + 1] != order[at] + 1:
-            return False
-    return True
+        breaks += order[at + 1] != order[at] + 1
+    return breaks == 0
 
 
 @compiled
@@ -157,13 +157,22 @@ def minibatch(loss: Loss, optimizer: str = "gd"):
                         row = order[start + i]
                         w = share * weight[row] if weight.shape[0] > 0 else share
                         s[c, i] = w * slope(z[c, i], y[c, row])
+                fours = m // 4 * 4
                 for c in range(k):
-                    for i in range(m):
-                        row = order[start + i]
-                        si = s[c, i]
+                    for i in range(0, fours, 4):
+                        at = start + i
+                        r0, r1, r2, r3 = order[at], order[at + 1], order[at + 2], order[at + 3]
+                        s0, s1, s2, s3 = s[c, i], s[c, i + 1], s[c, i + 2], s[c, i + 3]
                         for j in range(d):
-                            gradient[c, j] += si * x[row, j]
-                        gradient[c, d] += si
+                            gradient[c, j] += (s0 * x[r0, j] + s1 * x[r1, j]) + (
+                                s2 * x[r2, j] + s3 * x[r3, j]
+                            )
+                    for i in range(fours, m):
+                        row = order[start + i]
+                        for j in range(d):
+                            gradient[c, j] += s[c, i] * x[row, j]
+                    for i in range(m):
+                        gradient[c, d] += s[c, i]
                 cost += losses_met(z, y, weight, order, start, m)
             for c in range(k):
                 for j in range(d):
