@@ -48,3 +48,16 @@ def test_the_commands_are_those_that_ci_runs():
     assert 'pip install -e ".[test]" && pytest' in text
     assert "\npytest\n" in ci
     assert "\npython -m fastgd\n" in ci
+
+
+def test_every_error_of_the_table_is_tested():
+    from test_inputs import DATA, OPTIONS, Y_LABELS
+
+    text = README.read_text(encoding="utf-8")
+    table = text.split("| input | `InputError` |")[1].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert len(rows) >= 20
+    cases = {**DATA, **OPTIONS, **{f"fit_logistic: {name}": case for name, case in Y_LABELS.items()}}
+    for name, sentence in rows:
+        pattern = re.escape(cases[name][-1]).replace("…", ".*")
+        assert re.fullmatch(pattern, sentence), name

@@ -110,16 +110,30 @@ def _rows_pass(loss: Loss, centred: bool):
             stop = min(start + rows, last)
             fours = start + (stop - start) // 4 * 4
             for c in range(k):
-                for i in range(start, stop):
+                # Four rows at a time: each coefficient, and each part of the gradient, is loaded
+                # once for four products. Both halves ask for a half of the next block.
+                for i in range(start, fours, 4):
+                    if ahead and c == 0:
+                        for j in range(0, 2 * d, line):
+                            prefetch(x, i + rows, j)
+                    p0, p1, p2, p3 = zero, zero, zero, zero
+                    for j in range(d):
+                        w = coef[c, j]
+                        p0 += element(x, center, i, j) * w
+                        p1 += element(x, center, i + 1, j) * w
+                        p2 += element(x, center, i + 2, j) * w
+                        p3 += element(x, center, i + 3, j) * w
+                    at, b = i - start, intercept[c]
+                    z[at], z[at + 1], z[at + 2], z[at + 3] = p0 + b, p1 + b, p2 + b, p3 + b
+                for i in range(fours, stop):
                     prediction = zero
                     for j in range(d):
                         prediction += element(x, center, i, j) * coef[c, j]
                     z[i - start] = prediction + intercept[c]
                 cost, slopes = losses(z, y, weight, c, start + offset, stop - start)
-                # Four rows at a time: one load and store of the gradient for four products.
                 for i in range(start, fours, 4):
                     if ahead and c == 0:
-                        for j in range(0, 4 * d, line):
+                        for j in range(2 * d, 4 * d, line):
                             prefetch(x, i + rows, j)
                     at = i - start
                     s0, s1, s2, s3 = z[at], z[at + 1], z[at + 2], z[at + 3]

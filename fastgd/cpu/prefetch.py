@@ -1,8 +1,8 @@
 """`prefetch(x, i, j)`: ask for the cache line of x[i, j] ahead of its use.
 
-The gradient half of a block of rows reads X from the first-level cache and leaves the memory idle;
-asking for the next block meanwhile took a pass over 1e6×32 from 23 to 18 ns a row in float64 and from
-13.6 to 11.1 in float32. An address beyond the array is harmless: a prefetch never faults.
+A block of rows is read from memory once and from the first-level cache the second time, when the
+memory would stand idle. Asking for the next block throughout took a pass over 1e6×32 by two threads
+from 22 to 26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33). An address beyond the array is harmless: a prefetch never faults.
 """
 
 import numpy as np
