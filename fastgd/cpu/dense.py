@@ -316,10 +316,14 @@ def advance(optimizer: str = "gd"):
             previous[c, d] = intercept[c]
             if settings[3] != 0.0:
                 intercept[c] = step(intercept[c], scale * totals[c, d], lr)
+            # Loops of few arrays: before a loop of many, compiled code compares all their addresses.
             for j in range(d):
                 previous[c, j] = coef[c, j]
+            for j in range(d):
                 coef[c, j] = step(coef[c, j], scale * totals[c, j] + l2 * coef[c, j], lr)
-                if path.shape[0] > 0:
+        if path.shape[0] > 0:
+            for c in range(k):
+                for j in range(d):
                     path[epoch, c, j] = coef[c, j]
         return RUNNING
 
@@ -363,7 +367,9 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
                 low_intercept[c] = intercept[c]
                 for j in range(d):
                     low[c, j] = coef[c, j]
-            totals[:, :] = 0.0
+            for c in range(k):
+                for j in range(d + 2):
+                    totals[c, j] = 0.0
             one_pass(x, y, weight, center, low, low_intercept, 0, n, 0, z, gradient, totals)
             if epoch == last_epoch:
                 state[1] = 0.0
