@@ -2,7 +2,8 @@
 
 A block of rows is read from memory once and from the first-level cache the second time, when the
 memory would stand idle. Asking for the next block throughout took a pass over 1e6×32 by two threads
-from 22 to 26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33). An address beyond the array is harmless: a prefetch never faults.
+from 22 to 26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33). An address beyond the
+array is harmless: a prefetch never faults.
 """
 
 import numpy as np

@@ -136,31 +136,48 @@ def minibatch(loss: Loss, optimizer: str = "gd"):
         z = np.empty((k, _MET), coef.dtype)
         s = np.empty((k, _MET), coef.dtype)
         gradient = np.zeros((k, d + 1), coef.dtype)
-        shuffled = not _in_sequence(order, first, last)
         cost = 0.0
         for batch in range(first, last, batch_size):
             stop = min(batch + batch_size, last)
             share = scale / coef.dtype.type(stop - batch) if settings[4] != zero else scale
             for start in range(batch, stop, _MET):
                 m = min(_MET, stop - start)
-                for i in range(m):
-                    if shuffled and i % _AHEAD == 0:
-                        _ask_for(x, order, start + i + _AHEAD, min(start + i + 2 * _AHEAD, last))
-                    row = order[start + i]
-                    for c in range(k):
+                fours = m // 4 * 4
+                for c in range(k):
+                    b = intercept[c]
+                    for i in range(0, fours, 4):
+                        at = start + i
+                        r0, r1, r2, r3 = order[at], order[at + 1], order[at + 2], order[at + 3]
+                        p0, p1, p2, p3 = zero, zero, zero, zero
+                        for j in range(d):
+                            w = coef[c, j]
+                            p0 += x[r0, j] * w
+                            p1 += x[r1, j] * w
+                            p2 += x[r2, j] * w
+                            p3 += x[r3, j] * w
+                        z[c, i], z[c, i + 1], z[c, i + 2], z[c, i + 3] = (
+                            p0 + b,
+                            p1 + b,
+                            p2 + b,
+                            p3 + b,
+                        )
+                    for i in range(fours, m):
+                        row = order[start + i]
                         prediction = zero
                         for j in range(d):
                             prediction += x[row, j] * coef[c, j]
-                        z[c, i] = prediction + intercept[c]
+                        z[c, i] = prediction + b
                 for c in range(k):
                     for i in range(m):
                         row = order[start + i]
                         w = share * weight[row] if weight.shape[0] > 0 else share
                         s[c, i] = w * slope(z[c, i], y[c, row])
-                fours = m // 4 * 4
+                following = start + m
                 for c in range(k):
                     for i in range(0, fours, 4):
                         at = start + i
+                        if c == 0:  # the rows after these, while these come from the cache
+                            _ask_for(x, order, following + i, min(following + i + 4, last))
                         r0, r1, r2, r3 = order[at], order[at + 1], order[at + 2], order[at + 3]
                         s0, s1, s2, s3 = s[c, i], s[c, i + 1], s[c, i + 2], s[c, i + 3]
                         for j in range(d):
