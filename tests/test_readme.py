@@ -57,7 +57,11 @@ def test_every_error_of_the_table_is_tested():
     table = text.split("| input | `InputError` |")[1].split("\n\n")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     assert len(rows) >= 20
-    cases = {**DATA, **OPTIONS, **{f"fit_logistic: {name}": case for name, case in Y_LABELS.items()}}
+    cases = {
+        **DATA,
+        **OPTIONS,
+        **{f"fit_logistic: {name}": case for name, case in Y_LABELS.items()},
+    }
     for name, sentence in rows:
         pattern = re.escape(cases[name][-1]).replace("…", ".*")
         assert re.fullmatch(pattern, sentence), name
