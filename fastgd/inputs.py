@@ -173,7 +173,8 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
     try:
-        classes = np.unique(y)
+        classes = _two_numbers(y) if y.dtype.kind in "fiub" and len(y) else None
+        classes = np.unique(y) if classes is None else classes
     except TypeError as error:
         raise InputError(f"y mixes labels that can't be compared: {error}.") from error
     if len(classes) != 2:
@@ -183,6 +184,13 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
         more = " More than two labels (softmax) is not in yet." if len(classes) > 2 else ""
         raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.{more}")
     return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
+
+
+def _two_numbers(y: np.ndarray) -> np.ndarray | None:
+    """The two values of y without sorting it, or None if there are not two."""
+    low, high = y.min(), y.max()
+    two = low != high and bool(((y == low) | (y == high)).all())
+    return np.array([low, high]) if two else None
 
 
 def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:

@@ -31,12 +31,12 @@ class Run:
         self.x = inputs.features(x)
         n, d = self.x.shape
         self.dtype = inputs.working_dtype(self.x, options["dtype"])
-        self.automatic = options["lr"] == "auto"
         batch = options["batch_size"]
         if batch is not None and batch > n:
             raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
         self.batch = None if batch == n else batch
-        inner = np.dtype(np.float64) if self.automatic and self.batch is None else self.dtype
+        self.automatic = options["lr"] == "auto" and self.batch is None
+        inner = np.dtype(np.float64) if self.automatic else self.dtype
         self.classes = None
         if loss.name == "bce":
             self.y, self.classes = inputs.binary_labels(y, n, inner)
@@ -68,7 +68,7 @@ class Run:
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
-            lr=0.0 if self.automatic else o["lr"],
+            lr=0.0 if o["lr"] == "auto" else o["lr"],
             l2=o["l2"],
             scale=scale,
             row_scale=row_scale,
@@ -80,7 +80,7 @@ class Run:
         o, settings = self.options, self._settings()
         keep = o["keep_path"]
         y = self.y
-        if self.automatic and self.batch is None:
+        if self.automatic:
             if self.loss.name == "mse":
                 y = self._centred_targets()
             self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
@@ -100,9 +100,9 @@ class Run:
             return BatchDescent(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
-        if self.automatic:
+        if o["lr"] == "auto":
             # A constant step keeps a noise floor in proportion to it: stay well below the limit.
-            stable = self._stable_lr(settings)
+            stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
             if stable is None or not stable > 0:
                 self._overflow()
             settings.lr = min(1.0, stable / _STOCHASTIC_MARGIN)
@@ -139,9 +139,6 @@ class Run:
             return np.zeros(self.k)
         return (self.intercept - self.y_center) / self.y_unit
 
-    def _stable_lr(self, settings) -> float | None:
-        return largest_stable_lr(self.source, self.loss, settings, self.batch)
-
     # --- running ---------------------------------------------------------------------------------
 
     def result(self) -> Fit:
@@ -154,7 +151,7 @@ class Run:
         bar = self._bar() if self.options["progress"] else None
         try:
             self.descent = self._plan()
-            if self.automatic and self.batch is None:
+            if self.automatic:
                 return self._run_automatic(bar)
             return self._run_chunks(bar)
         finally:
@@ -168,8 +165,8 @@ class Run:
             raise ImportError(
                 'progress=True needs tqdm: pip install "fastgd[progress]".'
             ) from error
-        automatic = self.automatic and self.batch is None
-        return tqdm(total=None if automatic else self.options["epochs"] or _EPOCHS, unit="epoch")
+        total = None if self.automatic else self.options["epochs"] or _EPOCHS
+        return tqdm(total=total, unit="epoch")
 
     def _after(self, bar) -> bool:
         """Between chunks: show, ask the callback; True to stop."""
@@ -203,7 +200,7 @@ class Run:
             what = "the cost plus penalty" if self.options["l2"] else "the cost"
             self._warn(
                 f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
-                f"with lr={descent.settings.lr:g}; {self._advice()}"
+                f"with lr={descent.settings.lr:g}; {self._advice(self._usable_lr())}"
             )
         else:
             self.converged = not self.stopped
@@ -236,11 +233,15 @@ class Run:
         if not self.stopped:
             self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
 
-    def _advice(self) -> str:
-        lr = self._stable_lr(self.descent.settings)
-        if lr is None or not 0 < lr < math.inf:
+    def _advice(self, lr: float | None) -> str:
+        if lr is None:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
+
+    def _usable_lr(self) -> float | None:
+        """A stable learning rate worth naming; it costs up to a hundred passes to find."""
+        lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
+        return lr if lr is not None and 0 < lr < math.inf else None
 
     def _diverged(self) -> NoReturn:
         inputs.require_finite(self.x, "x", self.names)
@@ -248,12 +249,12 @@ class Run:
         cost = descent.cost()
         if not math.isfinite(cost):
             self._overflow()
-        lr = self._stable_lr(descent.settings)
+        lr = self._usable_lr()
         raise DivergenceError(
             f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
-            f"{self._advice()} The error's attribute `fit` holds the last finite parameters.",
+            f"{self._advice(lr)} The error's attribute `fit` holds the last finite parameters.",
             self.so_far(cost),
-            lr if lr is not None and 0 < lr < math.inf else None,
+            lr,
         )
 
     def _overflow(self) -> NoReturn:
