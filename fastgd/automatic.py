@@ -161,7 +161,7 @@ class AutomaticDescent:
 
     def __init__(self, source, loss: Loss, settings, coef, intercept, epochs: int, keep_path: bool):
         self.source, self.loss, self.settings = source, loss, settings
-        self.coef, self._start = coef.copy(), (coef.copy(), intercept.copy())
+        self.coef = coef.copy()
         self.epochs, self.keep_path = epochs, keep_path
         self.costs_list: list[float] = []
         self.path_list: list[np.ndarray] = []

@@ -22,7 +22,6 @@ _SAVED = (
     "path",
     "classes",
     "loss",
-    "flat",
 )
 
 
@@ -63,7 +62,6 @@ class Fit:
     """
 
     __slots__ = (
-        "_flat",
         "classes",
         "coef",
         "converged",
@@ -89,13 +87,11 @@ class Fit:
         path=None,
         classes=None,
         loss="mse",
-        flat=True,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
         self.path, self.classes, self.loss = path, classes, loss
-        self._flat = flat
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -259,7 +255,7 @@ class Fit:
             raise InputError("the labels are Python objects; fit on text or numbers to save.")
         values: dict[str, Any] = {}
         for name in _SAVED:
-            value = getattr(self, "_flat" if name == "flat" else name)
+            value = getattr(self, name)
             values[name] = np.empty(0, dtype="V1") if value is None else value
         with open(path, "wb") as file:
             np.savez(file, **values)

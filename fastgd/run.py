@@ -319,7 +319,6 @@ class Run:
             path=path,
             classes=self.classes,
             loss=self.loss.name,
-            flat=self.flat,
         )
 
 

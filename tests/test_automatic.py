@@ -203,7 +203,7 @@ def test_rare_labels_converge():
 
 def test_separable_labels_are_reported():
     x = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    with pytest.warns(fastgd.ConvergenceWarning, match="labels are separable"):
+    with pytest.warns(fastgd.ConvergenceWarning, match="labels are separable: a plane parts them"):
         fit = fastgd.fit_logistic(x, [0, 0, 1, 1, 1])
     assert not fit.converged
     assert fit.score(x, [0, 0, 1, 1, 1]) == 1.0

@@ -338,6 +338,10 @@ def test_divergence_names_a_stable_step_and_keeps_the_last_finite_fit(options):
     assert np.isfinite(error.fit.cost)
     assert np.isfinite(error.fit.costs).all()
     assert not error.fit.converged
+    assert len(error.fit.costs) == error.fit.n_epochs
+    with pytest.warns(fastgd.ConvergenceWarning, match="rose"):
+        same = fastgd.fit_linear(x, y, lr=50, epochs=error.fit.n_epochs, **options)
+    np.testing.assert_allclose(error.fit.coef, same.coef, rtol=1e-9)
     cost = fastgd.mse_cost(x, y, error.fit.coef, error.fit.intercept)
     assert error.fit.cost == pytest.approx(cost, rel=1e-6)
     # Stochastic updates keep a noise floor in proportion to the step: they get a smaller share.

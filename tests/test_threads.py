@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -37,10 +38,12 @@ def test_an_error_in_one_thread_stops_the_others():
     def work(group, part):
         if group == 1:
             raise ZeroDivisionError("in a worker")
+        time.sleep(1e-3)
         done.append(part)
 
     with pytest.raises(ZeroDivisionError, match="in a worker"):
-        threads.for_each_part(work, [range(0, 1), range(1, 2), range(2, 3)], 2)
+        threads.for_each_part(work, [range(0, 1000), range(1000, 1001)], 2)
+    assert len(done) < 1000
     after = []
     threads.for_each_part(lambda group, part: after.append(part), [range(0, 4)] * 2, 2)
     assert len(after) == 8

@@ -22,7 +22,7 @@ from numba.extending import intrinsic, overload
 
 from .._jit import leaf
 
-#: No "reassoc": it takes exp from 0.7 to 4.5 ulp and removes the correction in log1p altogether.
+#: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p rest on.
 _EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
 
