@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .cpu.descent import moments_ns, pass_ns
+from .cpu.statistics import totals_at_zero
 from .losses import Loss
 
 #: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
@@ -38,6 +39,9 @@ class NotFiniteError(ArithmeticError):
 
 class Metric:
     """Coordinates u with coef = base + u·whiten^T and (centred) intercept = base + bias·u_last."""
+
+    #: Squared error: the totals where all parameters are zero.
+    totals_at_zero: np.ndarray | None = None
 
     def __init__(self, center, whiten, bias, hessian, scale, null):
         self.center, self.whiten, self.bias = center, whiten, bias
@@ -63,17 +67,18 @@ class Metric:
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
 
-def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
+def full_metric(source, curvature, l2, fit_intercept, weight=None, squares=False) -> Metric:
     """The metric of curvature·(second moments) + l2.
 
-    `curvature` is that of the summed objective for each unit of weight.
+    `curvature` is that of the summed objective for each unit of weight. With `squares` the moments take
+    y along, and the metric knows the first step of least squares.
     """
-    d, no_y = source.d, np.zeros(0)
+    d, y_center = source.d, np.zeros(source.k if squares else 0)
     center, scale = _sampled_scale(source, fit_intercept)
-    moments = source.moments(center, scale, no_y, weight)
+    moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():  # the sample missed an extreme value
         center, scale = _exact_scale(source, fit_intercept)
-        moments = source.moments(center, scale, no_y, weight)
+        moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():
         raise NotFiniteError
     mass = moments[0, 0]
@@ -81,13 +86,13 @@ def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
     if fit_intercept and (mean**2 > 1e4 * (np.diagonal(second) - mean**2)).any():
         # A centre far outside the column costs digits: once more from the true mean.
         center = center + mean / scale
-        moments = source.moments(center, scale, no_y, weight)
+        moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
     noise = 1e-30 * np.diagonal(second)
+    shift = mean / scale if fit_intercept else np.zeros(d)
     if fit_intercept:
         noise = 16 * np.finfo(float).eps * mean**2 + noise
         second = second - np.outer(mean, mean)
-        center = center + mean / scale
     hessian = curvature * mass * second + np.diag(l2 * scale * scale)
     diagonal = np.diagonal(hessian)
     used = diagonal > curvature * mass * noise
@@ -100,7 +105,10 @@ def full_metric(source, curvature, l2, fit_intercept, weight=None) -> Metric:
     null = np.abs(vectors[:, dependent]).max(axis=1, initial=0) * used
     whiten = (unit * scale)[:, None] * (vectors[:, kept] / np.sqrt(values[kept]))
     bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
-    return Metric(center, whiten, bias, hessian, scale, null)
+    metric = Metric(center + shift, whiten, bias, hessian, scale, null)
+    if squares:
+        metric.totals_at_zero = totals_at_zero(moments, d, scale, shift)
+    return metric
 
 
 def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
@@ -197,8 +205,9 @@ class AutomaticDescent:
         if not full:
             self.method = "diagonal-lbfgs"
         curvature = self.loss.curvature * settings.scale
+        options = {"squares": True} if full and self.loss.name == "mse" else {}
         try:
-            metric = make(source, curvature, settings.l2, settings.fit_intercept)
+            metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
         except NotFiniteError:
             self.trouble = "overflow"
             return
@@ -207,7 +216,10 @@ class AutomaticDescent:
         bound, refresh = metric, math.inf
         if full and not exact:
             refresh = max(10, math.ceil(self._moments_in_passes()))
-        point = self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
+        level = self._centred(metric, self.intercept)
+        at_zero = not self.coef.any() and not level.any()
+        known = metric.totals_at_zero if at_zero else None
+        point = self._evaluate(metric, self.coef, level, known)
         if not math.isfinite(point.objective):
             self.trouble = "overflow"
             return
@@ -237,10 +249,11 @@ class AutomaticDescent:
     def _centred(self, metric, intercept):
         return intercept + self.coef @ metric.center
 
-    def _evaluate(self, metric, coef, level):
-        """The point at given coefficients and centred intercept."""
+    def _evaluate(self, metric, coef, level, totals=None):
+        """The point at given coefficients and centred intercept; by a pass if its totals are unknown."""
         settings, d = self.settings, self.source.d
-        totals = self.source.totals(self.loss, coef, level, metric.center)
+        if totals is None:
+            totals = self.source.totals(self.loss, coef, level, metric.center)
         cost = settings.scale * float(totals[:, d + 1].sum())
         by_coef, objective = settings.scale * totals[:, :d], cost
         if settings.l2 > 0:
@@ -300,11 +313,13 @@ class AutomaticDescent:
             self.converged = norm <= self.settings.tol * first
             return self.converged
         # Residuals of size r leave rounding of eps·r in the gradient. Predictions much larger than
-        # the residuals leave more: then it ends where steps no longer halve the gradient.
-        root = math.sqrt(point.cost)
-        done = norm <= 2 * np.finfo(np.float64).eps * root
+        # the residuals leave more: squared error ends at eps·(size of the predictions), the others where
+        # steps no longer halve the gradient.
+        eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
+        size = metric.size(self.coef, level)
+        done = norm <= 2 * eps * root or (exact and norm <= eps * size)
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        if len(history) > patience and norm < 1e-9 * max(metric.size(self.coef, level), root):
+        if len(history) > patience and norm < 1e-9 * max(size, root):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged

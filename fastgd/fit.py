@@ -1,5 +1,6 @@
 """The two fits, as they are called."""
 
+import functools
 import warnings
 from typing import Any
 
@@ -120,7 +121,7 @@ def fit_linear(
     (18.666667, 100)
     """
     options = dict(locals())  # every argument by its name
-    return _fit(LOSSES["mse"], options.pop("x"), options.pop("y"), options)
+    return _fit(LOSSES["mse"], x, y, options)
 
 
 def fit_logistic(
@@ -186,15 +187,26 @@ sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, c
     ['no', 'yes']
     """
     options = dict(locals())  # every argument by its name
-    return _fit(LOSSES["bce"], options.pop("x"), options.pop("y"), options)
+    return _fit(LOSSES["bce"], x, y, options)
+
+
+@functools.cache
+def _ways():
+    """The two ways to fit; Numba comes with them, 0.3 s that only a fit should cost."""
+    from .run import Run
+    from .small import attempt
+
+    return attempt, Run
 
 
 def _fit(loss: Loss, x, y, options) -> Fit:
-    from .run import Run  # numba comes with it, 0.3 s that only a fit should cost
-
+    in_a_hurry, planned = _ways()
     run: Any = None
     try:
-        run = Run(loss, x, y, checked(options))
+        fit = in_a_hurry(loss, x, y, options, fit_linear.__kwdefaults__)
+        if fit is not None:
+            return fit
+        run = planned(loss, x, y, checked(options))
         fit = run.result()
     except KeyboardInterrupt as stop:
         fit_so_far = run.so_far() if hasattr(run, "descent") else None

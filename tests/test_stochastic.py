@@ -36,12 +36,17 @@ class Loop:
         settings = (
             [lr, l2, row_scale, learn] if self.batch_size == 1 else [lr, l2, row_scale, learn, mean]
         )
-        make = stochastic.per_sample if self.batch_size == 1 else stochastic.minibatch
-        return make(self.loss)(
-            *map(read_only, (self.x, self.y, self.weight)), np.array(order, dtype=np.int32),
+        order = np.array(order, dtype=np.int32)
+        last = (len(order) or len(self.x)) if last is None else last
+        if self.batch_size == 1:
+            kernel = stochastic.per_sample(self.loss)
+        else:
+            kernel = stochastic.minibatch(self.loss, len(order) > 0)
+        return kernel(
+            *map(read_only, (self.x, self.y, self.weight)), order,
             self.coef, self.intercept, np.array(settings, dtype=self.x.dtype),
             *([] if self.batch_size == 1 else [self.batch_size]),
-            first, len(order) if last is None else last,
+            first, last,
         )  # fmt: skip
 
     def expected(self, orders, *, learn=True, **options):
@@ -121,6 +126,35 @@ def test_chunks_end_where_one_call_ends(batch_size, cuts):
     np.testing.assert_array_equal(parts.coef, whole.coef)
     np.testing.assert_array_equal(parts.intercept, whole.intercept)
     assert met == pytest.approx(cost, rel=1e-12)
+
+
+@every_size
+@pytest.mark.parametrize("n", [33, 700])
+def test_an_empty_order_is_the_given_one(n, loss_name, weighted, batch_size):
+    """The kernels then read x where it lies."""
+    given = Loop(n, 5, loss_name, batch_size, weighted=weighted, k=2)
+    told = Loop(n, 5, loss_name, batch_size, weighted=weighted, k=2)
+    cost = given.run([], l2=0.1)
+    assert cost == pytest.approx(told.run(range(n), l2=0.1), rel=1e-13)
+    np.testing.assert_allclose(given.coef, told.coef, rtol=1e-13)
+    np.testing.assert_allclose(given.intercept, told.intercept, rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss_name", ["mse", "bce"])
+def test_the_cost_where_all_coefficients_are_zero(loss_name, weighted, dtype, close):
+    x, y, weight, _, b = oracles.problem(300, 4, loss_name, dtype=dtype)
+    weight = weight if weighted else np.empty(0, dtype)
+    intercept = np.array([b, -1.0], dtype=dtype)
+    ys = np.stack([y, np.roll(y, 1)])
+    got = stochastic.cost_at_zero(LOSSES[loss_name])(*map(read_only, (ys, weight)), intercept)
+    wanted = sum(
+        reference.cost(
+            x.tolist(), target.tolist(), [0.0] * 4, float(level), LOSSES[loss_name],
+            weight.tolist() or None, "sum",
+        )
+        for target, level in zip(ys, intercept, strict=True)
+    )  # fmt: skip
+    close(got, wanted)
 
 
 def test_the_order_decides():

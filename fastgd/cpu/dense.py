@@ -17,8 +17,9 @@ import numpy as np
 from .._jit import compiled
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
-from .prefetch import LINE, LONGEST_ROW, prefetch
+from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
 from .vector_math import vectorised
+from .vector_width import use_widest_vectors
 
 #: Bytes of X in a block of rows: with the next block on its way, a third of the first-level cache.
 _ROW_BLOCK = 1 << 14
@@ -39,6 +40,14 @@ def _centred(x, center, i, j):
     return x[i, j] - center[j]
 
 
+def _given(order, at):
+    return at
+
+
+def _ordered(order, at):
+    return order[at]
+
+
 @functools.cache
 def _values(loss: Loss):
     """Compiled: the weighted sum of the losses at raw predictions z."""
@@ -46,6 +55,7 @@ def _values(loss: Loss):
 
     @compiled
     def values(z, y, weight, c, start, m):
+        use_widest_vectors()
         cost = z.dtype.type(0)
         if weight.shape[0] > 0:
             for i in range(m):
@@ -61,22 +71,28 @@ def _values(loss: Loss):
 @functools.cache
 def _losses(loss: Loss):
     """Compiled: raw predictions in z become slopes; returns the summed cost and slope."""
-    values, slope = _values(loss), vectorised(loss.slope)
+    value, slope = vectorised(loss.value), vectorised(loss.slope)
 
-    # Sums and stores in loops of their own. A loop that does both is compiled twice, as vector and as
-    # scalar code, and where the arrays lie in memory decides at run time which one runs: one call in
-    # a hundred then added up in another order.
+    # Value and slope in one loop share their exponential, 2.1 and not 2.8 ns a row in float32. Sums in
+    # loops of their own: one that both sums and stores is compiled twice, as vector and as scalar code,
+    # and where the arrays lie in memory decides at run time which one runs: one call in a hundred then
+    # added up in another order.
     @compiled
-    def losses(z, y, weight, c, start, m):
-        cost = values(z, y, weight, c, start, m)
-        slopes = z.dtype.type(0)
+    def losses(z, values, y, weight, c, start, m):
+        use_widest_vectors()
         if weight.shape[0] > 0:
             for i in range(m):
-                z[i] = weight[start + i] * slope(z[i], y[c, start + i])
+                prediction, w = z[i], weight[start + i]
+                values[i] = w * value(prediction, y[c, start + i])
+                z[i] = w * slope(prediction, y[c, start + i])
         else:
             for i in range(m):
-                z[i] = slope(z[i], y[c, start + i])
+                prediction = z[i]
+                values[i] = value(prediction, y[c, start + i])
+                z[i] = slope(prediction, y[c, start + i])
+        cost, slopes = z.dtype.type(0), z.dtype.type(0)
         for i in range(m):
+            cost += values[i]
             slopes += z[i]
         return cost, slopes
 
@@ -84,27 +100,39 @@ def _losses(loss: Loss):
 
 
 @compiled
-def _scratch(x, coef, by_columns):
-    """Working memory of a pass: raw predictions of a block, and sums in the dtype of `coef`."""
+def scratch(x, coef, by_columns):
+    """Working memory of a pass: raw predictions and losses of a block, sums in the dtype of `coef`."""
     k, d = coef.shape
     rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
     if not by_columns:
         rows = min(_SUMMED, max(4, _ROW_BLOCK // max(d * x.itemsize, 1) // 4 * 4))
-    return np.empty(rows, coef.dtype), np.zeros((k, d), coef.dtype)
+    return np.empty((2, rows), coef.dtype), np.zeros((k, d), coef.dtype)
 
 
 @functools.cache
-def _rows_pass(loss: Loss, centred: bool):
+def rows_pass(loss: Loss, centred: bool = False, slopes_too: bool = True, ordered: bool = False):
+    """Compiled: add rows `first` to `last` to `totals`, in memory of `scratch`.
+
+    Without `slopes_too` it adds the cost alone. If `ordered`, the rows are order[first:last].
+    """
     element = compiled(_centred if centred else _plain)
-    losses = _losses(loss)
+    row = compiled(_ordered if ordered else _given)
+    ask = ask_for_ordered if ordered else ask_for_rows
+    values, losses = _values(loss), _losses(loss)
 
     @compiled
-    def rows_pass(x, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals):
+    def one_pass(
+        x, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
+    ):
         k, d = coef.shape
         zero = coef.dtype.type(0)
+        z, met = memory[0], memory[1]
         rows = z.shape[0]
-        line = LINE // x.itemsize
-        ahead = d * x.itemsize <= LONGEST_ROW
+        ahead = ordered or d * x.itemsize <= LONGEST_ROW
+        at_first = 2 if slopes_too else 4
+        if ordered:
+            own_y = np.empty((1, rows), coef.dtype)
+            own_weight = np.empty(rows if weight.shape[0] > 0 else 0, coef.dtype)
         summed = 0
         for start in range(first, last, rows):
             stop = min(start + rows, last)
@@ -114,37 +142,57 @@ def _rows_pass(loss: Loss, centred: bool):
                 # once for four products. Both halves ask for a half of the next block.
                 for i in range(start, fours, 4):
                     if ahead and c == 0:
-                        for j in range(0, 2 * d, line):
-                            prefetch(x, i + rows, j)
+                        ask(x, order, i + rows, at_first)
+                    r0, r1, r2, r3 = (
+                        row(order, i),
+                        row(order, i + 1),
+                        row(order, i + 2),
+                        row(order, i + 3),
+                    )
                     p0, p1, p2, p3 = zero, zero, zero, zero
                     for j in range(d):
                         w = coef[c, j]
-                        p0 += element(x, center, i, j) * w
-                        p1 += element(x, center, i + 1, j) * w
-                        p2 += element(x, center, i + 2, j) * w
-                        p3 += element(x, center, i + 3, j) * w
+                        p0 += element(x, center, r0, j) * w
+                        p1 += element(x, center, r1, j) * w
+                        p2 += element(x, center, r2, j) * w
+                        p3 += element(x, center, r3, j) * w
                     at, b = i - start, intercept[c]
                     z[at], z[at + 1], z[at + 2], z[at + 3] = p0 + b, p1 + b, p2 + b, p3 + b
                 for i in range(fours, stop):
-                    prediction = zero
+                    prediction, r0 = zero, row(order, i)
                     for j in range(d):
-                        prediction += element(x, center, i, j) * coef[c, j]
+                        prediction += element(x, center, r0, j) * coef[c, j]
                     z[i - start] = prediction + intercept[c]
-                cost, slopes = losses(z, y, weight, c, start + offset, stop - start)
+                if not slopes_too:
+                    totals[c, d + 1] += values(z, y, weight, c, start + offset, stop - start)
+                    continue
+                if ordered:
+                    for i in range(stop - start):
+                        own_y[0, i] = y[c, order[start + i]]
+                    for i in range(min(stop - start, own_weight.shape[0])):
+                        own_weight[i] = weight[order[start + i]]
+                    cost, slopes = losses(z, met, own_y, own_weight, 0, 0, stop - start)
+                else:
+                    cost, slopes = losses(z, met, y, weight, c, start + offset, stop - start)
                 for i in range(start, fours, 4):
                     if ahead and c == 0:
-                        for j in range(2 * d, 4 * d, line):
-                            prefetch(x, i + rows, j)
+                        ask(x, order, i + rows + 2, 2)
                     at = i - start
+                    r0, r1, r2, r3 = (
+                        row(order, i),
+                        row(order, i + 1),
+                        row(order, i + 2),
+                        row(order, i + 3),
+                    )
                     s0, s1, s2, s3 = z[at], z[at + 1], z[at + 2], z[at + 3]
                     for j in range(d):
                         gradient[c, j] += (
-                            s0 * element(x, center, i, j) + s1 * element(x, center, i + 1, j)
-                        ) + (s2 * element(x, center, i + 2, j) + s3 * element(x, center, i + 3, j))
+                            s0 * element(x, center, r0, j) + s1 * element(x, center, r1, j)
+                        ) + (s2 * element(x, center, r2, j) + s3 * element(x, center, r3, j))
                 for i in range(fours, stop):
-                    s = z[i - start]
+                    s, r0 = z[i - start], row(order, i)
                     for j in range(d):
-                        gradient[c, j] += s * element(x, center, i, j)
+                        gradient[c, j] += s * element(x, center, r0, j)
                 totals[c, d] += slopes
                 totals[c, d + 1] += cost
             summed += rows
@@ -155,21 +203,22 @@ def _rows_pass(loss: Loss, centred: bool):
                         gradient[c, j] = zero
                 summed = 0
 
-    return rows_pass
+    return one_pass
 
 
 @functools.cache
-def _columns_pass(loss: Loss, centred: bool):
+def _columns_pass(loss: Loss, centred: bool, slopes_too: bool = True):
     element = compiled(_centred if centred else _plain)
-    losses = _losses(loss)
+    values, losses = _values(loss), _losses(loss)
 
     @compiled
     def columns_pass(
-        xt, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals
+        xt, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
     ):
         k, d = coef.shape
         x = xt.T
         zero = coef.dtype.type(0)
+        z, met = memory[0], memory[1]
         rows = z.shape[0]
         fours = d // 4 * 4
         for start in range(first, last, rows):
@@ -191,7 +240,10 @@ def _columns_pass(loss: Loss, centred: bool):
                     w = coef[c, j]
                     for i in range(m):
                         z[i] += element(x, center, start + i, j) * w
-                cost, slopes = losses(z, y, weight, c, start + offset, m)
+                if not slopes_too:
+                    totals[c, d + 1] += values(z, y, weight, c, start + offset, m)
+                    continue
+                cost, slopes = losses(z, met, y, weight, c, start + offset, m)
                 for j in range(0, fours, 4):
                     g0, g1, g2, g3 = zero, zero, zero, zero
                     for i in range(m):
@@ -216,27 +268,43 @@ def _columns_pass(loss: Loss, centred: bool):
 
 
 @functools.cache
-def accumulate_rows(loss: Loss, centred: bool = False):
+def accumulate_rows(loss: Loss, centred: bool = False, slopes_too: bool = True):
     """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
 
     The kernel takes ``(x, y, weight, center, coef, intercept, first, last, offset, totals)`` with
     y (k, n), weight (n,) or (0,) for none, center (d,) or (0,), coef (k, d), intercept (k,). Row i of
-    x belongs to sample i + offset of y and weight. It adds to `totals` and returns nothing.
+    x belongs to sample i + offset of y and weight. It adds to `totals`, without `slopes_too` only the
+    cost, and returns nothing.
     """
-    return _accumulate(_rows_pass(loss, centred), False)
+    return _accumulate(rows_pass(loss, centred, slopes_too), False)
 
 
 @functools.cache
-def accumulate_columns(loss: Loss, centred: bool = False):
+def accumulate_columns(loss: Loss, centred: bool = False, slopes_too: bool = True):
     """The same pass over columns: x is given as its transpose (d, n) in C order."""
-    return _accumulate(_columns_pass(loss, centred), True)
+    return _accumulate(_columns_pass(loss, centred, slopes_too), True)
 
 
 def _accumulate(one_pass, by_columns):
     @compiled
     def accumulate(x, y, weight, center, coef, intercept, first, last, offset, totals):
-        z, gradient = _scratch(x, coef, by_columns)
-        one_pass(x, y, weight, center, coef, intercept, first, last, offset, z, gradient, totals)
+        memory, gradient = scratch(x, coef, by_columns)
+        given = np.empty(0, np.int32)
+        one_pass(
+            x,
+            given,
+            y,
+            weight,
+            center,
+            coef,
+            intercept,
+            first,
+            last,
+            offset,
+            memory,
+            gradient,
+            totals,
+        )
 
     return accumulate
 
@@ -338,7 +406,7 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
     parameters themselves are float64. Returns the status and the number of updates done, and leaves
     the cost at the last parameters in state[1].
     """
-    one_pass = (_columns_pass if by_columns else _rows_pass)(loss, False)
+    one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
     end_of_epoch = advance(optimizer)
 
     @compiled
@@ -360,8 +428,8 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
-        z, gradient = _scratch(x, low, by_columns)
-        n, center = y.shape[1], low[0]
+        memory, gradient = scratch(x, low, by_columns)
+        n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
         for epoch in range(first_epoch, last_epoch + 1):
             for c in range(k):
                 low_intercept[c] = intercept[c]
@@ -370,7 +438,9 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
             for c in range(k):
                 for j in range(d + 2):
                     totals[c, j] = 0.0
-            one_pass(x, y, weight, center, low, low_intercept, 0, n, 0, z, gradient, totals)
+            one_pass(
+                x, given, y, weight, center, low, low_intercept, 0, n, 0, memory, gradient, totals
+            )
             if epoch == last_epoch:
                 state[1] = 0.0
                 for c in range(k):

@@ -81,16 +81,14 @@ class _Descent:
         self.epoch = max(0, self.epoch - epochs)
         return NOT_FINITE
 
-    def totals(self) -> np.ndarray:
+    def totals(self, slopes_too: bool = True) -> np.ndarray:
         """A true pass at the current parameters."""
-        return self.source.totals(self.loss, self._low(self.coef), self._low(self.intercept))
+        coef, intercept = self._low(self.coef), self._low(self.intercept)
+        return self.source.totals(self.loss, coef, intercept, slopes_too=slopes_too)
 
     def cost(self) -> float:
         """The cost at the current parameters, without the penalty."""
-        if self.source.k > 1:
-            return self.settings.scale * float(self.totals()[:, -1].sum())
-        coef, intercept = self._low(self.coef), self._low(self.intercept)
-        return self.settings.scale * float(self.source.costs(self.loss, coef, intercept)[0])
+        return self.settings.scale * float(self.totals(slopes_too=False)[:, -1].sum())
 
     def gradient_norm(self) -> float:
         """The norm of the objective's gradient at the current parameters."""
@@ -230,11 +228,7 @@ class BatchDescent(_Descent):
         self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
         self._second[d, d] = moments[0, 0]
         if at_zero:
-            anchor = np.empty((source.k, d + 2))
-            by_y = moments[d + 1 :]
-            anchor[:, :d] = -2 * (by_y[:, 1 : d + 1] + np.outer(by_y[:, 0], self._center))
-            anchor[:, d] = -2 * by_y[:, 0]
-            anchor[:, d + 1] = np.diagonal(by_y[:, d + 1 :])
+            anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
         else:
             anchor = self.totals()
         self._anchor = anchor, self.coef.copy(), self.intercept.copy()
@@ -276,13 +270,9 @@ class StochasticDescent(_Descent):
     def _cost_at_start(self) -> float:
         if self.coef.any():
             return self.cost()
-        # From zero it needs no pass over X.
         source = self.source
-        z = np.empty((source.k, source.n), source.dtype)
-        z[:] = self._low(self.intercept)[:, None]
-        order = visiting_order(source.n, False, 0, 0)
-        kernel = stochastic.sum_of_losses(self.loss)
-        return self.settings.scale * kernel(z, source.y, source.weight, order, 0, source.n)
+        kernel = stochastic.cost_at_zero(self.loss)
+        return self.settings.scale * kernel(source.y, source.weight, self._low(self.intercept))
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
@@ -314,8 +304,8 @@ class StochasticDescent(_Descent):
         coef, intercept = self._low(self.coef), self._low(self.intercept)
         by_row = self.batch_size == 1
         mean = None if by_row else float(self.mean)
-        status, self.epoch = stochastic.descend(self.loss, by_row)(
-            source.by_rows, source.y, source.weight, empty_order(source.n),
+        status, self.epoch = stochastic.descend(self.loss, by_row, bool(self.shuffle))(
+            source.by_rows, source.y, source.weight, empty_order(source.n, self.shuffle),
             KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
             self.settings.array(source.dtype, mean), self.batch_size, self.settings.scale,
             self.costs, self.path, self.epoch, stop,
@@ -331,9 +321,11 @@ class StochasticDescent(_Descent):
 
     def _one_epoch(self) -> float:
         source = self.source
-        order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         coef, intercept = self._low(self.coef), self._low(self.intercept)
         in_place = self._in_place
+        order = empty_order(source.n, self.shuffle)
+        if self.shuffle:
+            order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         # Rows that can't be read one by one are gathered a part at a time.
         share = PART_BYTES // (source.d * source.dtype.itemsize)
         gathered = self.batch_size * max(1, share // self.batch_size)
@@ -346,14 +338,13 @@ class StochasticDescent(_Descent):
                     source.by_rows, source.y, source.weight, order, coef, intercept, first, last
                 )
                 continue
-            rows = order[first:last]
+            rows = order[first:last] if self.shuffle else slice(first, last)
             x = np.array(source.x[rows], dtype=source.dtype, order="C")
             y = np.ascontiguousarray(source.y[:, rows])
             weight = source.weight[rows] if len(source.weight) else source.weight
             for array in (x, y, weight):
                 array.flags.writeable = False
-            local = np.arange(last - first, dtype=order.dtype)
-            met += self._updates(x, y, weight, local, coef, intercept, 0, last - first)
+            met += self._updates(x, y, weight, order[:0], coef, intercept, 0, last - first)
         self.coef[:], self.intercept[:] = coef, intercept
         return met * self.settings.scale
 
@@ -363,7 +354,7 @@ class StochasticDescent(_Descent):
             return stochastic.per_sample(self.loss)(
                 x, y, weight, order, coef, intercept, self.settings.array(dtype), first, last
             )
-        return stochastic.minibatch(self.loss)(
+        return stochastic.minibatch(self.loss, len(order) > 0)(
             x,
             y,
             weight,

@@ -21,6 +21,12 @@ _MIX2 = np.uint64(0x94D049BB133111EB)
 
 
 @compiled
+def row_at(order, at):
+    """The row visited as number `at`; an empty order is the given one."""
+    return order[at] if order.shape[0] > 0 else at
+
+
+@compiled
 def _mixed(counter):
     z = counter
     z = (z ^ (z >> np.uint64(30))) * _MIX1
@@ -44,14 +50,14 @@ def _shuffle(order, first, last, state):
 
 @compiled
 def fill_order(order, kind, seed, epoch):
-    """Fill `order` with the rows as epoch number `epoch` visits them; `kind` indexes KINDS."""
+    """Fill `order` with the rows as epoch number `epoch` visits them; `kind` indexes KINDS, above 0."""
     n = order.shape[0]
-    for row in range(n):
-        order[row] = row
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
     if kind == 1:
+        for row in range(n):
+            order[row] = row
         _shuffle(order, 0, n, state)
-    elif kind == 2:
+    else:
         windows = np.arange((n + _WINDOW - 1) // _WINDOW)
         state = _shuffle(windows, 0, windows.shape[0], state)
         at = 0
@@ -64,9 +70,9 @@ def fill_order(order, kind, seed, epoch):
             at += stop - start
 
 
-def empty_order(n: int) -> np.ndarray:
-    """Room for an order of n rows: 32 bits each as long as they suffice."""
-    return np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
+def empty_order(n: int, shuffle: bool | str) -> np.ndarray:
+    """Room for an order of n rows, 32 bits each as long as they suffice; none for the given order."""
+    return np.empty(n if shuffle else 0, dtype=np.int32 if n < 2**31 else np.int64)
 
 
 def seed_number(seed: int) -> np.uint64:
@@ -88,9 +94,11 @@ def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.nda
 
     Returns
     -------
-    ndarray of int32, or of int64 from 2³¹ rows on
+    ndarray (n,) of int32, or of int64 from 2³¹ rows on
     """
-    order = empty_order(n)
+    if not shuffle:
+        return np.arange(n, dtype=empty_order(n, shuffle).dtype)
+    order = empty_order(n, shuffle)
     with np.errstate(over="ignore"):  # the generator wraps around, as it should
         fill_order(order, KINDS.index(shuffle), seed_number(seed), epoch)
     return order

@@ -12,6 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from .._jit import leaf
+
 #: Bytes that one prefetch brings.
 LINE = 64
 #: Rows longer than this are followed by the hardware's own prefetcher; ours only costs there.
@@ -56,3 +58,18 @@ def _compiled_prefetch(x, i, j):
         _prefetch(x, np.int64(i), np.int64(j))
 
     return ask
+
+
+@leaf
+def ask_for_rows(x, order, first, count):
+    """Prefetch so many rows of C-ordered x from row `first` on; `order` is not looked at."""
+    for j in range(0, count * x.shape[1], LINE // x.itemsize):
+        prefetch(x, first, j)
+
+
+@leaf
+def ask_for_ordered(x, order, first, count):
+    """Prefetch the rows order[first : first + count], as far as there are any."""
+    for at in range(first, min(first + count, order.shape[0])):
+        for j in range(0, x.shape[1], LINE // x.itemsize):
+            prefetch(x, order[at], j)

@@ -95,13 +95,14 @@ class DenseRows:
 
         for_each_part(work, groups, self.n_threads)
 
-    def totals(self, loss: Loss, coef, intercept, center=None) -> np.ndarray:
+    def totals(self, loss: Loss, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
-        With a `center` the pass sees x − center and computes in the dtype of `coef`.
+        With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
+        `slopes_too` it finds the cost alone, in less time.
         """
         make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
-        kernel = make(loss, center is not None)
+        kernel = make(loss, center is not None, slopes_too)
         into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
         center = coef[0, :0] if center is None else center
         self._over_parts(kernel, (self.y, self.weight, _read_only(center)), (coef, intercept), into)

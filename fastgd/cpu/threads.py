@@ -5,6 +5,7 @@ thread pool does neither. Which rows belong to which part is fixed by the data, 
 threads, so the sums come out the same, bit for bit.
 """
 
+import collections
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -39,15 +40,21 @@ def for_each_part(
 ) -> None:
     """Call ``work(group, part)`` for every part of every group, on up to `n_threads` threads.
 
-    The parts of a group run in their order on one thread, so a group may own an accumulator. An
-    exception, KeyboardInterrupt included, stops every thread after the part it is at.
+    The parts of a group run in their order on one thread, so a group may own an accumulator; a thread
+    that is done takes the next group. An exception, KeyboardInterrupt included, stops every thread
+    after the part it is at.
     """
     workers = max(0, min(n_threads, len(groups)) - 1)
     stop = threading.Event()
+    waiting = collections.deque(range(len(groups)))
 
-    def share(index: int) -> None:
+    def share() -> None:
         try:
-            for group in range(index, len(groups), workers + 1):
+            while waiting:
+                try:
+                    group = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
                 for part in groups[group]:
                     if stop.is_set():
                         return
@@ -57,12 +64,12 @@ def for_each_part(
             raise
 
     if workers < 1:
-        share(0)
+        share()
         return
     executor = _executor(workers)
-    futures = [executor.submit(share, index) for index in range(1, workers + 1)]
+    futures = [executor.submit(share) for _ in range(workers)]
     try:
-        share(0)
+        share()
         for future in futures:
             future.result()
     finally:

@@ -1,0 +1,35 @@
+"""`use_widest_vectors()`: let the loops of a kernel run on the processor's widest vectors.
+
+LLVM prefers 256 bits on processors that have 512, for the sake of older ones that slowed down on them.
+Loops of arithmetic over long arrays gain: value and slope of a logistic loss went from 2.1 to 1.4 ns a
+row in float32 and from 3.5 to 2.7 in float64. Loops over the columns of a row do not, where wider
+vectors leave more of them to be done one by one.
+"""
+
+from numba import types
+from numba.extending import intrinsic, overload
+
+
+def use_widest_vectors():
+    """Nothing, in plain Python."""
+
+
+@intrinsic
+def _set_attributes(typingctx):
+    def codegen(context, builder, signature, arguments):
+        attributes = builder.function.attributes
+        # llvmlite's own `add` takes only the attributes that it knows.
+        set.add(attributes, '"prefer-vector-width"="512"')
+        # Inlined into another function, a loop would go by that one's preference.
+        set.add(attributes, "noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@overload(use_widest_vectors, inline="always")
+def _compiled_use():
+    def use():
+        _set_attributes()
+
+    return use
