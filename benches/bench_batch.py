@@ -2,7 +2,8 @@
 
 import pytest
 import race
-from providers import Workload, contestants, workloads
+from providers import contestants
+from workloads import Workload, workloads
 
 WORKLOADS = workloads(
     Workload("linear", 3, epochs=100, lr=0.01, toy=True),
@@ -14,6 +15,11 @@ WORKLOADS = workloads(
     ),
     Workload("linear", 100_000, 1000, "float32", 20),
     Workload("logistic", 100_000, 1000, "float32", 20, 0.5),
+    # A thousand would keep the two that come next busy for a minute and a half.
+    *(
+        Workload("linear", 1_000_000, 32, dtype, 300, only=("fastgd", "NumPy", "torch"))
+        for dtype in ("float32", "float64")
+    ),
 )
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 import race
-from providers import Workload, contestants, workloads
+from providers import contestants
+from workloads import Workload, workloads
 
 WORKLOADS = workloads(
     Workload("linear", 3, epochs=100, lr=0.01, batch_size=1, toy=True),
@@ -14,10 +15,27 @@ WORKLOADS = workloads(
     ),
     Workload("logistic", 200_000, 100, "float32", 3, 0.1, 256),
 )
+#: The cheaper shuffle beside none: what it costs.
+BLOCKS = workloads(
+    *(
+        Workload(
+            "linear", 500_000, d, "float64", 1, 0.1 / (d + 1), 1, "block",
+            only=("fastgd", "fastgd, given order"),
+        )
+        for d in (1, 8, 32, 128)
+    ),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("workload", "contestant"), [(n, c) for n, w in WORKLOADS.items() for c in contestants(w)]
-)
+def _entries(rows):
+    return [(name, c) for name, work in rows.items() for c in contestants(work)]
+
+
+@pytest.mark.parametrize(("workload", "contestant"), _entries(WORKLOADS))
 def test_stochastic(benchmark, workload, contestant):
     race.run(benchmark, WORKLOADS[workload], contestant)
+
+
+@pytest.mark.parametrize(("workload", "contestant"), _entries(BLOCKS))
+def test_block_shuffle(benchmark, workload, contestant):
+    race.run(benchmark, BLOCKS[workload], contestant, table="orders")

@@ -4,8 +4,19 @@ import importlib.metadata
 import pathlib
 
 import pytest
-from providers import THREADS
 from race import recorded
+from workloads import THREADS
+
+VERSIONED = (
+    "fastgd",
+    "numpy",
+    "numba",
+    "torch",
+    "jax",
+    "scikit-learn",
+    "scikit-learn-intelex",
+    "glum",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -17,7 +28,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_benchmark_update_machine_info(config, machine_info):
     versions = {}
-    for name in ("fastgd", "numpy", "numba", "torch", "jax", "scikit-learn"):
+    for name in VERSIONED:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

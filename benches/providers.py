@@ -1,4 +1,4 @@
-"""Who runs in a race, and over what: workloads, their data, and one provider for each contestant.
+"""Who runs in a race over gradient descent: one provider for each contestant.
 
 A provider takes a `Workload` and returns ``(prepare, run)``. ``prepare(x, y)`` turns the data into
 what the library computes on, outside the timing, except where a workload starts from lists: there
@@ -12,123 +12,30 @@ with its fit; the others are not asked for it. Only NumPy is imported here, so t
 can be timed from its first import.
 """
 
+import contextlib
 import functools
 import importlib.util
 import math
-import os
+import shutil
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-#: With FASTGD_BENCH_SMOKE=1 everything runs once, on a hundredth of the rows.
-SMOKE = os.environ.get("FASTGD_BENCH_SMOKE", "") not in ("", "0")
-
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Workload(NamedTuple):
-    """A piece of work that all contestants do alike: gradient descent, or one cost and gradient."""
-
-    model: str  # "linear" or "logistic"
-    n: int
-    d: int = 1
-    dtype: str = "float64"
-    epochs: int = 0  # 0: one cost and gradient
-    lr: float = 0.1
-    batch_size: int | None = None
-    shuffle: bool = False
-    toy: bool = False  # three points, in lists, and the whole call is timed
-
-    @property
-    def kind(self) -> str:
-        if self.epochs == 0:
-            return "cost"
-        return {None: "batch", 1: "per-sample"}.get(self.batch_size, "minibatch")
-
-    @property
-    def name(self) -> str:
-        what = {
-            "cost": "cost and gradient",
-            "per-sample": "shuffled SGD" if self.shuffle else "SGD in given order",
-            "minibatch": f"batches of {self.batch_size}",
-        }.get(self.kind, self.kind)
-        shape = "3 points" if self.toy else f"{self.n:,}x{self.d} {self.dtype}"
-        epochs = {0: "", 1: ", 1 epoch"}.get(self.epochs, f", {self.epochs} epochs")
-        return f"{self.model}, {shape}, {what}{epochs}"
-
-    @property
-    def bytes(self) -> int:
-        """What one read of X an epoch amounts to; contestants may move more, or less."""
-        return max(1, self.epochs) * self.n * self.d * np.dtype(self.dtype).itemsize
-
-    @property
-    def logistic(self) -> bool:
-        return self.model == "logistic"
-
-    @property
-    def step(self) -> float:
-        """lr times the 2 of the squared error's slope."""
-        return self.lr * (1.0 if self.logistic else 2.0)
-
-    def order(self, epoch: int) -> np.ndarray:
-        """The visiting order of an epoch, the same for everyone who takes one."""
-        from fastgd.cpu.order import visiting_order
-
-        return visiting_order(self.n, self.shuffle, 0, epoch)
-
-    def visited(self, x, y, epoch: int):
-        """x and y in the order of an epoch: as they are, or gathered."""
-        if not self.shuffle:
-            return x, y
-        order = self.order(epoch)
-        return x[order], y[order]
-
-
-def workloads(*rows: Workload) -> dict[str, Workload]:
-    """By name; a hundredth of the rows in a smoke run."""
-    if SMOKE:
-        rows = tuple(row if row.toy else row._replace(n=row.n // 100) for row in rows)
-    return {row.name: row for row in rows}
-
-
-@functools.lru_cache(maxsize=1)
-def _rows(n: int, d: int, dtype: str) -> np.ndarray:
-    x = np.random.default_rng(n + d).standard_normal((n, d), dtype=np.float32)
-    return (x[:, 0] if d == 1 else x).astype(dtype, copy=False)
-
-
-def data(work: Workload) -> tuple[Any, Any]:
-    """Standard normal rows, (n,) for d = 1, and targets of a noisy true model. Seeds are fixed."""
-    if work.toy:
-        return [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
-    x, rng = _rows(work.n, work.d, work.dtype), np.random.default_rng(1)
-    z = np.dot(x, truth(work)) + 0.3
-    noisy = z + (rng.logistic(0, 1, work.n) if work.logistic else rng.normal(0, 0.5, work.n))
-    return x, (noisy > 0 if work.logistic else noisy).astype(work.dtype)
-
-
-def truth(work: Workload) -> np.ndarray:
-    """The true coefficients, with |coef| about 1; `cost` workloads look at half of them."""
-    coef = np.random.default_rng(2).standard_normal(work.d) / math.sqrt(work.d) + 0.1
-    return (coef[0] if work.d == 1 else coef).astype(work.dtype)
-
-
-def cost_at(work: Workload, x, y, coef, intercept) -> float:
-    """The mean cost, in float64."""
-    z = np.dot(np.asarray(x), np.asarray(coef).reshape(np.shape(x)[1:])) + float(intercept)
-    z, y = np.asarray(z, np.float64), np.asarray(y, np.float64)
-    return float(np.mean(np.logaddexp(0, z) - z * y if work.logistic else (z - y) ** 2))
+from workloads import SMOKE, THREADS, Workload, truth
 
 
 class Provider(NamedTuple):
-    make: Callable[[Workload], tuple[Callable, Callable]]
+    make: Callable[..., tuple[Callable, Callable]]
     needs: str
-    when: Callable[[Workload], bool]
+    when: Callable[..., bool]
 
 
 #: contestant -> kind of workload -> provider. The order is that of the table.
 PROVIDERS: dict[str, dict[str, Provider]] = {}
+#: A name to provide what results are compared with under, where that is none of the contestants.
+REFERENCE = "reference"
+#: Only where a workload asks for it: the tables compare loops that read X.
+STATISTICS = "NumPy on X^T X"
 
 
 def provides(contestant: str, *kinds: str, needs="numpy", when=lambda work: True):
@@ -140,13 +47,24 @@ def provides(contestant: str, *kinds: str, needs="numpy", when=lambda work: True
     return register
 
 
-def contestants(work: Workload) -> list[str]:
-    """Who does this work and is installed."""
-    entries = ((name, by_kind.get(work.kind)) for name, by_kind in PROVIDERS.items())
-    return [name for name, e in entries if e and e.when(work) and importlib.util.find_spec(e.needs)]
+def contestants(work) -> list[str]:
+    """Who does this work, is wanted, and is installed."""
+    entries = {
+        name: by_kind[work.kind]
+        for name, by_kind in PROVIDERS.items()
+        if name != REFERENCE and work.kind in by_kind and name in (work.only or PROVIDERS)
+    }
+    return [n for n, e in entries.items() if e.when(work) and importlib.util.find_spec(e.needs)]
 
 
-def contestant(name: str, work: Workload) -> tuple[Callable, Callable]:
+def judge(work) -> str:
+    """Whose result the others have to agree with."""
+    if work.kind in PROVIDERS.get(REFERENCE, {}):
+        return REFERENCE
+    return STATISTICS if STATISTICS in work.only else "NumPy"  # the quick one, after many epochs
+
+
+def contestant(name: str, work) -> tuple[Callable, Callable]:
     """The ``(prepare, run)`` of a contestant."""
     return PROVIDERS[name][work.kind].make(work)
 
@@ -160,7 +78,7 @@ def fastgd_fit(work):
     import fastgd
 
     fit = fastgd.fit_logistic if work.logistic else fastgd.fit_linear
-    how = {"lr": work.lr, "epochs": work.epochs}
+    how = {"lr": work.lr, "epochs": work.epochs, "n_threads": work.threads or None}
     if work.batch_size:
         how |= {"batch_size": work.batch_size, "shuffle": work.shuffle, "seed": 0}
 
@@ -169,6 +87,12 @@ def fastgd_fit(work):
         return result.coef, result.intercept
 
     return lambda x, y: (x, y), run
+
+
+@provides("fastgd, given order", "per-sample", needs="fastgd", when=lambda w: w.shuffle == "block")
+def fastgd_given_order(work):
+    """What a shuffle costs: the same rows as they lie."""
+    return fastgd_fit(work._replace(shuffle=False))
 
 
 @provides("fastgd", "cost", needs="fastgd")
@@ -180,11 +104,28 @@ def fastgd_cost(work):
     return _arrays(work), lambda x, y: function(x, y, coef, 0.1)
 
 
-@provides("NumPy", "batch", "minibatch")
+def _blas_threads(work: Workload):
+    if not work.threads:
+        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(work.threads, "blas")
+
+
+@provides(
+    "NumPy",
+    "batch",
+    "minibatch",
+    when=lambda work: not work.threads or importlib.util.find_spec("threadpoolctl"),
+)
 def numpy_fit(work):
     size = work.batch_size or work.n
 
     def run(x, y):
+        with _blas_threads(work):
+            return descend(x, y)
+
+    def descend(x, y):
         coef, intercept = np.zeros(x.shape[1:], x.dtype), x.dtype.type(0)
         buffer = np.empty(size, x.dtype)
         for epoch in range(work.epochs):
@@ -203,6 +144,28 @@ def numpy_fit(work):
                 coef -= step * np.dot(rows.T, z)
                 intercept -= step * z.sum()
         return coef, intercept
+
+    return _arrays(work), run
+
+
+@provides(STATISTICS, "batch", when=lambda work: STATISTICS in work.only)
+def numpy_statistics(work):
+    """Squared error needs X only through its products: fastgd's shortcut, in NumPy."""
+
+    def run(x, y):
+        x = x.reshape(work.n, work.d)
+        gram = np.empty((work.d + 1, work.d + 1), x.dtype)
+        gram[:-1, :-1] = np.dot(x.T, x)
+        gram[-1, :-1] = gram[:-1, -1] = np.dot(np.ones(work.n, x.dtype), x)
+        gram[-1, -1] = work.n
+        gram *= work.step / work.n
+        by_y = np.append(np.dot(y, x), y.sum()) * x.dtype.type(work.step / work.n)
+        parameters, product = np.zeros(work.d + 1, x.dtype), np.empty(work.d + 1, x.dtype)
+        for _ in range(work.epochs):
+            np.dot(gram, parameters, out=product)
+            parameters -= product
+            parameters += by_y
+        return parameters[:-1].reshape(x.shape[1:]), parameters[-1]
 
     return _arrays(work), run
 
@@ -258,7 +221,7 @@ def _torch_threads(work: Workload) -> None:
     """One thread for small steps: more only wait for each other, for seconds on a busy machine."""
     import torch
 
-    torch.set_num_threads(1 if work.toy or work.batch_size else THREADS)
+    torch.set_num_threads(1 if work.toy or work.batch_size else work.threads or THREADS)
 
 
 def _torch_batches(work: Workload, x, y, epoch: int):
@@ -328,6 +291,40 @@ def _torch_loss(work: Workload):
     if work.d == 1:
         return lambda x, y, coef, intercept: loss(x * coef + intercept, y)
     return lambda x, y, coef, intercept: loss(x @ coef + intercept, y)
+
+
+# It writes and compiles C++: two seconds a workload, and 15 for the first, which a smoke run spares.
+@provides(
+    "torch.compile",
+    "batch",
+    "minibatch",
+    needs="torch",
+    when=lambda work: not SMOKE and shutil.which("g++"),
+)
+def torch_compiled(work):
+    import torch
+
+    torch.compiler.reset()  # or the functions of other workloads count towards its limit
+
+    # Sums of products instead of `slope @ rows` would be one loop, and take longer.
+    @functools.partial(torch.compile, fullgraph=True, dynamic=False)
+    def update(coef, intercept, rows, target):
+        z = (rows * coef if work.d == 1 else rows @ coef) + intercept
+        slope = (torch.sigmoid(z) if work.logistic else z) - target
+        by_coef = torch.dot(slope, rows) if work.d == 1 else slope @ rows
+        step = work.step / len(target)
+        return coef - step * by_coef, intercept - step * slope.sum()
+
+    @torch.inference_mode()
+    def run(x, y):
+        _torch_threads(work)
+        state = x.new_zeros(x.shape[1:]), x.new_zeros(())
+        for epoch in range(work.epochs):
+            for rows, target in _torch_batches(work, x, y, epoch):
+                state = update(*state, rows, target)
+        return state[0].numpy(), state[1].item()
+
+    return _tensors(work), run
 
 
 @provides("torch autograd", "batch", "minibatch", needs="torch")
@@ -456,7 +453,7 @@ def jax_cost(work):
     return prepare, run
 
 
-@provides("scikit-learn", "per-sample", needs="sklearn")
+@provides("scikit-learn", "per-sample", needs="sklearn", when=lambda w: w.shuffle != "block")
 def sklearn_sgd(work):
     """Its squared error has a 1/2, hence eta0 = 2·lr; shuffled, it walks an order of its own."""
     from sklearn.linear_model import SGDClassifier, SGDRegressor

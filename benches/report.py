@@ -1,15 +1,19 @@
-"""pytest-benchmark's JSON as the README's table, and as a compact record in `results/`.
+"""pytest-benchmark's JSON as the README's tables, and as a compact record in `results/`.
 
     pytest --benchmark-only --benchmark-json=bench.json
     python benches/report.py bench.json --save benches/results/NAME.json
     python benches/report.py benches/results/NAME.json
 
-The last prints the table again from the record.
+The last prints the tables again from the record; `plots.py` draws its scaling curves.
 """
 
 import argparse
 import json
 import pathlib
+
+#: What is kept of a workload, and of each contestant's result, beside the seconds.
+OF_ROW = ("table", "axis", "at", "panel", "shape", "bytes", "read_GBps", "x_bytes")
+OF_RESULT = {"cost": 6, "error": 2, "tol": 2, "memory": 4}  # digits
 
 
 def compact(raw: dict) -> dict:
@@ -21,9 +25,11 @@ def compact(raw: dict) -> dict:
         row = rows.setdefault(bench["group"], {"seconds": {}, "rounds": {}})
         row["seconds"][info["contestant"]] = float(f"{bench['stats']['median']:.4g}")
         row["rounds"][info["contestant"]] = bench["stats"]["rounds"]
-        row |= {key: info[key] for key in ("bytes", "read_GBps") if key in info}
-        if info.get("cost") is not None:
-            row.setdefault("cost", {})[info["contestant"]] = float(f"{info['cost']:.6g}")
+        row |= {key: info[key] for key in OF_ROW if key in info}
+        for key, digits in OF_RESULT.items():
+            if info.get(key) is not None:
+                number = float(f"{info[key]:.{digits}g}")
+                row.setdefault(key, {})[info["contestant"]] = number
     return {
         "date": raw["datetime"][:10],
         "cpu": machine["cpu"].get("brand_raw", machine["machine"]),
@@ -42,35 +48,98 @@ def human(seconds: float) -> str:
     return f"{number:.{0 if number >= 99.5 else 1 if number >= 9.95 else 2}f} {unit}"
 
 
-def table(record: dict) -> str:
-    """Markdown: a row a workload, a column a contestant, the fastest in bold."""
-    rows = record["workloads"]
+def _markdown(head: list[str], rows: list[list[str]], words: int = 1) -> list[str]:
+    """The first columns, of `words`, to the left, and numbers to the right."""
+    rule = "| " + " | ".join(["---"] * words + ["---:"] * (len(head) - words)) + " |"
+    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(r) + " |" for r in rows)]
+
+
+def _bold_best(seconds: dict[str, float]) -> dict[str, str]:
+    best = min(seconds.values())
+    return {name: f"**{human(s)}**" if s == best else human(s) for name, s in seconds.items()}
+
+
+def comparison(rows: dict[str, dict]) -> list[str]:
+    """A row a workload, a column a contestant, the fastest in bold."""
     names = dict.fromkeys(c for row in rows.values() for c in row["seconds"])
     rivals = [name for name in names if name != "fastgd"]
-    lines = [
-        "| workload | fastgd | best rival / fastgd | of the read bandwidth | "
-        + " | ".join(rivals) + " |",
-        "| --- |" + " ---: |" * (3 + len(rivals)),
-    ]  # fmt: skip
+    shares = any("read_GBps" in row for row in rows.values())
+    of_read = ["of the read bandwidth"] if shares else []
+    lines = []
     for name, row in rows.items():
-        seconds = row["seconds"]
-        ours, best = seconds.get("fastgd"), min(seconds.values())
-        others = [s for c, s in seconds.items() if c != "fastgd"]
-        shown = {c: f"**{human(s)}**" if s == best else human(s) for c, s in seconds.items()}
-        ratio = f"{min(others) / ours:.2g}x" if ours and others else "–"
-        share = "–"
-        if ours and "read_GBps" in row:
-            share = f"{row['bytes'] / ours / row['read_GBps'] / 1e9:.0%}"
-        cells = [name, shown.get("fastgd", "–"), ratio, share, *(shown.get(c, "–") for c in rivals)]
-        lines.append("| " + " | ".join(cells) + " |")
+        ours, shown = row["seconds"].get("fastgd"), _bold_best(row["seconds"])
+        others = [s for c, s in row["seconds"].items() if c != "fastgd"]
+        cells = [name, shown.get("fastgd", "–")]
+        cells.append(f"{min(others) / ours:.2g}x" if ours and others else "–")
+        if shares and ours and "read_GBps" in row:
+            cells.append(f"{row['bytes'] / ours / row['read_GBps'] / 1e9:.0%}")
+        elif shares:
+            cells.append("–")
+        lines.append(cells + [shown.get(c, "–") for c in rivals])
+    return _markdown(["workload", "fastgd", "best rival / fastgd", *of_read, *rivals], lines)
+
+
+def optimum(rows: dict[str, dict]) -> list[str]:
+    """A row a contestant: its time, and how near it came."""
+    lines = []
+    for name, row in rows.items():
+        ours, shown = row["seconds"].get("fastgd"), _bold_best(row["seconds"])
+        for contestant in sorted(row["seconds"], key=row["seconds"].__getitem__):
+            error, tol = (row.get(k, {}).get(contestant) for k in ("error", "tol"))
+            ratio = f"{row['seconds'][contestant] / ours:.2g}x" if ours else "–"
+            how = f"{tol:g}" if tol is not None else "–"
+            # Below one rounding of the objective is none.
+            off = "–" if error is None else f"{error:.0e}" if error > 2e-16 else "0"
+            lines.append([name, contestant, shown[contestant], ratio, how, off])
+            name = ""
+    return _markdown(["workload", "who", "time", "time / fastgd", "tol", "error"], lines, words=2)
+
+
+def memory(rows: dict[str, dict]) -> list[str]:
+    """A row a path: what it takes above its inputs."""
+    lines = [
+        [
+            name.removeprefix("memory, "),
+            contestant,
+            f"{row['x_bytes'] / 1e6:,.0f} MB",
+            f"{peak / 1e6:,.1f} MB",
+            f"{peak / row['x_bytes']:.1%}",
+            human(row["seconds"][contestant]),
+        ]
+        for name, row in rows.items()
+        for contestant, peak in row["memory"].items()
+    ]
+    return _markdown(["path", "who", "X", "above the inputs", "of X", "time"], lines, words=2)
+
+
+#: The value of "table" in a row -> what is said before the table, and who prints it.
+TABLES = {
+    None: ("", comparison),
+    "orders": ("What a block shuffle costs beside the given order:", comparison),
+    "optimum": (
+        "To the optimum. The error is that of the coefficients for least squares, and how far the "
+        "objective is above the optimum for the cross-entropy, both relative; tol is the loosest that "
+        "reaches 1e-6:",
+        optimum,
+    ),
+    "memory": ("Peak of memory above the inputs:", memory),
+}
+
+
+def tables(record: dict) -> str:
+    """All tables in Markdown, and the machine they are from."""
+    lines: list[str] = []
+    for kind, (before, show) in TABLES.items():
+        rows = {n: r for n, r in record["workloads"].items() if r.get("table") == kind}
+        if rows:
+            lines += [*([before, ""] if before else []), *show(rows), ""]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    lines += [
-        "",
+    lines.append(
         f"{record['cpu']}, {record['threads']} threads, {record['date']}; "
         f"Python {record['python']}, {versions}. "
         "Medians of interleaved rounds; a share of the read bandwidth above 100 % is an epoch that did "
-        "not read X.",
-    ]
+        "not read X."
+    )
     return "\n".join(lines)
 
 
@@ -84,7 +153,7 @@ def main() -> None:
         record = compact(record)
     if arguments.save:
         arguments.save.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(table(record))
+    print(tables(record))
 
 
 if __name__ == "__main__":
