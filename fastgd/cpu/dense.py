@@ -310,6 +310,32 @@ def _accumulate(one_pass, by_columns):
 
 
 @functools.cache
+def predictions(by_columns: bool):
+    """The compiled pass that writes x·coef[0] + intercept[0] of rows `first` to `last` to `out`."""
+
+    @compiled
+    def predict(x, coef, intercept, first, last, offset, out):
+        d = coef.shape[1]
+        for i in range(first, last):
+            z = intercept[0]
+            for j in range(d):
+                z += x[i, j] * coef[0, j]
+            out[i + offset] = z
+
+    @compiled
+    def predict_by_columns(xt, coef, intercept, first, last, offset, out):
+        d = coef.shape[1]
+        for i in range(first, last):
+            out[i + offset] = intercept[0]
+        for j in range(d):
+            w = coef[0, j]
+            for i in range(first, last):
+                out[i + offset] += xt[j, i] * w
+
+    return predict_by_columns if by_columns else predict
+
+
+@functools.cache
 def many_costs(loss: Loss, by_columns: bool):
     """The compiled pass that sums the cost at each of m coefficients, a block of rows at a time.
 

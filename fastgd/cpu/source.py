@@ -133,11 +133,19 @@ class DenseRows:
         return upper + np.triu(upper, 1).T
 
     def predictions(self, coef, intercept) -> np.ndarray:
-        """x·coef + intercept, (k, n) float64."""
-        out = np.empty((self.k, self.n))
-        work = self._blocks(lambda block, first, last: np.matmul(coef, block.T, out[:, first:last]))
+        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        out = np.empty(self.n)
+        kernel = dense.predictions(self.by_columns)
+
+        def work(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            if self.converts:
+                block = _read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+                kernel(block, coef, intercept, 0, last - first, first, out)
+            else:
+                kernel(self.seen, coef, intercept, first, last, 0, out)
+
         for_each_part(work, _groups(self.n_parts, _GROUPS), self.n_threads)
-        out += intercept[:, None]
         return out
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -181,6 +189,18 @@ class DenseRows:
             work(np.asarray(self.x[first:last], dtype=np.float64), first, last)
 
         return on_part
+
+    def subset(self, every: int, together: int = 64) -> tuple["DenseRows", float]:
+        """One row in so many, in runs of rows that lie together, and its share of the weight."""
+        starts = np.arange(0, self.n, every * together)
+        rows = (starts[:, None] + np.arange(together)).ravel()
+        rows = rows[rows < self.n]
+        x = np.array(self.x[rows], dtype=None if self.x.dtype in _NATIVE else self.dtype, order="C")
+        weight, share = None, len(rows) / self.n
+        if len(self.weight):
+            weight = self.weight[rows]
+            share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
+        return DenseRows(x, self.y[:, rows], weight, self.dtype, self.n_threads), share
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
