@@ -59,8 +59,11 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     x = inputs.features(x)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
-    check = inputs.probabilities if loss.name == "bce" else inputs.targets
-    y, _ = check(y, n, dtype)
+    given_y = y
+    if loss.name == "bce":
+        y, _ = inputs.probabilities(y, n, dtype)
+    else:
+        y, _ = inputs.targets(y, n, dtype, finite=False)
     k = len(y)
     weight = inputs.weights(sample_weight, n, dtype)
     coef = inputs.as_array(coef, "coef")
@@ -80,6 +83,7 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     cost = float(totals[:, d + 1].sum())
     if not math.isfinite(cost):
         inputs.require_finite(x, "x", names)
+        inputs.targets(given_y, n, dtype)
         raise DivergenceError(f"the cost overflows {dtype} at these coefficients.")
     by_intercept = totals[:, d].astype(dtype)
     single = given != (k, d) or (k == 1 and len(given) < 2)
@@ -234,6 +238,7 @@ def cost_curve(
     array([18.66666667,  4.66666667,  0.        ,  4.66666667, 18.66666667])
     """
     from ._jit import default_threads
+    from .cpu import curve
     from .cpu.source import DenseRows
 
     if not isinstance(loss, Loss):
@@ -259,7 +264,12 @@ def cost_curve(
     if level.shape not in ((), (m,)):
         raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
     source = DenseRows(x, y, weight, dtype, default_threads())
-    costs = source.costs(loss, coefs.astype(dtype), np.broadcast_to(level, (m,)).astype(dtype))
+    levels = np.broadcast_to(level, (m,))
+    costs = np.full(m, np.nan)
+    if curve.pays(source, loss, m):
+        costs = curve.squared_costs(source, loss, coefs.astype(np.float64), levels)
+    if not np.isfinite(costs).all():
+        costs = source.costs(loss, coefs.astype(dtype), levels.astype(dtype))
     if reduction == "mean":
         costs /= n if weight is None else float(weight.sum(dtype=np.float64))
     if not np.isfinite(costs).all():

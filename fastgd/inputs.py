@@ -129,8 +129,11 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     return x
 
 
-def targets(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
-    """y as (k, n) in `dtype`, checked to be finite, and whether it came with one dimension."""
+def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:
+    """y as (k, n) in `dtype`, and whether it came with one dimension.
+
+    Without `finite` it is not searched for NaN: the caller will meet it in the cost.
+    """
     y = as_array(y, "y")
     if y.ndim not in (1, 2):
         raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
@@ -140,7 +143,7 @@ def targets(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
         raise InputError("y has 0 columns; pass at least one target.")
     flat = y.ndim == 1
     converted = _cast(y[None, :] if flat else y.T, dtype)
-    if not _sum_is_finite(converted):
+    if finite and not _sum_is_finite(converted):
         require_finite(y, "y")
         if not np.isfinite(converted).all():
             raise InputError(

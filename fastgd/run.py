@@ -42,7 +42,8 @@ class Run:
             self.y, self.classes = inputs.binary_labels(y, n, inner)
             self.flat = True
         else:
-            self.y, self.flat = inputs.targets(y, n, inner)
+            self.y, self.flat = inputs.targets(y, n, inner, finite=False)
+            self.given_y = y
         self.weight, self.weight_unit = _in_units(
             inputs.weights(options["sample_weight"], n, np.float64)
         )
@@ -244,7 +245,7 @@ class Run:
         return lr if lr is not None and 0 < lr < math.inf else None
 
     def _diverged(self) -> NoReturn:
-        inputs.require_finite(self.x, "x", self.names)
+        self._require_finite()
         descent = self.descent
         cost = descent.cost()
         if not math.isfinite(cost):
@@ -257,9 +258,15 @@ class Run:
             lr,
         )
 
+    def _require_finite(self) -> None:
+        """Whether it is the data itself that is not finite."""
+        inputs.require_finite(self.x, "x", self.names)
+        if self.loss.name != "bce":  # whose labels were looked at one by one
+            inputs.targets(self.given_y, len(self.x), self.inner)
+
     def _overflow(self) -> NoReturn:
         """The cost or the moments overflow before the first step."""
-        inputs.require_finite(self.x, "x", self.names)
+        self._require_finite()
         raise DivergenceError(
             "the cost or its gradient overflows at the start: values of x or y are too large, "
             f"or so small that their coefficients are, for {self.inner}; scale them.",

@@ -35,16 +35,18 @@ def _mixed(counter):
 
 
 @compiled
-def _shuffle(order, first, last, state):
-    """Fisher and Yates on order[first:last]; returns the counter after the numbers used.
+def _fill_shuffled(order, first, last, start, state):
+    """Fill order[first:last] with `start`, `start` + 1, … in random order; returns the counter after.
 
-    A number below m is the high half of m times a 32-bit number: its bias is below m/2^32.
+    Fisher and Yates, inside out: every row takes the place of one before it, or its own. A number below
+    m is the high half of m times a 32-bit number: its bias is below m/2^32.
     """
-    for i in range(last - first - 1, 0, -1):
+    for i in range(last - first):
         state += _GOLDEN
         draw = _mixed(state) >> np.uint64(32)
         j = np.int64((draw * np.uint64(i + 1)) >> np.uint64(32))
-        order[first + i], order[first + j] = order[first + j], order[first + i]
+        order[first + i] = order[first + j]
+        order[first + j] = start + i
     return state
 
 
@@ -54,20 +56,16 @@ def fill_order(order, kind, seed, epoch):
     n = order.shape[0]
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
     if kind == 1:
-        for row in range(n):
-            order[row] = row
-        _shuffle(order, 0, n, state)
+        _fill_shuffled(order, 0, n, 0, state)
     else:
-        windows = np.arange((n + _WINDOW - 1) // _WINDOW)
-        state = _shuffle(windows, 0, windows.shape[0], state)
+        windows = np.empty((n + _WINDOW - 1) // _WINDOW, order.dtype)
+        state = _fill_shuffled(windows, 0, windows.shape[0], 0, state)
         at = 0
         for index in range(windows.shape[0]):
             start = windows[index] * _WINDOW
-            stop = min(start + _WINDOW, n)
-            for row in range(start, stop):
-                order[at + row - start] = row
-            state = _shuffle(order, at, at + stop - start, state)
-            at += stop - start
+            rows = min(_WINDOW, n - start)
+            state = _fill_shuffled(order, at, at + rows, start, state)
+            at += rows
 
 
 def empty_order(n: int, shuffle: bool | str) -> np.ndarray:

@@ -13,8 +13,9 @@ from ..losses import Loss
 from . import dense, statistics
 from .threads import for_each_part
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C.
-PART_BYTES = 4 << 20
+#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
+#: short ones take more arithmetic than reading.
+PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
 _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
@@ -74,7 +75,7 @@ class DenseRows:
         weight = np.empty(0) if weight is None else weight
         self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
         row_bytes = d * max(x.dtype.itemsize, self.dtype.itemsize if self.converts else 1)
-        self.part_rows = max(1, PART_BYTES // row_bytes)
+        self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
         self.n_parts = max(1, -(-n // self.part_rows))
         self.n, self.d, self.k = n, d, y.shape[0]
 
