@@ -186,6 +186,8 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
         )
         more = " More than two labels (softmax) is not in yet." if len(classes) > 2 else ""
         raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.{more}")
+    if y.dtype == dtype and y.flags.c_contiguous and classes[0] == 0 and classes[1] == 1:
+        return y[None, :], classes
     return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
 
 

@@ -128,7 +128,12 @@ class Run:
         """
         y = self.y
         if self.options["fit_intercept"]:
-            mean = np.average(y / 2, axis=1, weights=self.weight) * 2
+            # The mean need only be near; one that overflows is 0, and the units below take over.
+            mean = (
+                y.mean(axis=1)
+                if self.weight is None
+                else np.einsum("kn,n->k", y, self.weight) / self.weight.sum()
+            )
             self.y_center = np.where(np.isfinite(mean), mean, 0.0)
             y = y - self.y_center[:, None]
         y, self.y_unit = _in_units(y)
@@ -336,7 +341,7 @@ def _in_units(array):
     """
     if array is None:
         return None, 1.0
-    largest = float(np.abs(array).max(initial=0))
+    largest = max(float(array.max()), -float(array.min()))
     if not 0 < largest < math.inf or 1e-10 < largest < 1e10:
         return array, 1.0
     unit = 2.0 ** (math.frexp(largest)[1] - 1)

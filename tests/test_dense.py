@@ -127,13 +127,13 @@ def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
     _, y, weight, *_ = oracles.problem(900, 1, loss_name)
     losses, results = dense._losses(LOSSES[loss_name]), set()
     for behind, gap in itertools.product((0, 1), (0, first, 5000)):
-        memory = np.zeros((2, 9000))
+        memory = np.zeros((2, 12_000))
         memory[:, :900] = (y, weight) if behind == 0 else (weight, y)
         labels, weights = memory[behind, :900], memory[1 - behind, :900]
-        z = memory[0, 900 + gap :][:170]
+        z, values = memory[0, 900 + gap :][:170], memory[0, 1070 + 2 * gap :][:170]
         z[:] = np.linspace(-3, 3, 170)
         weights = weights if weighted else weights[:0]
-        sums = losses(z, read_only(labels[None]), read_only(weights), 0, first, 170)
+        sums = losses(z, values, read_only(labels[None]), read_only(weights), 0, first, 170)
         results.add((*sums, z.tobytes()))
     assert len(results) == 1
 

@@ -96,9 +96,7 @@ def test_every_layout_gives_the_same_numbers(monkeypatch, lay, part_bytes, weigh
     moments = rows.moments(center, scale, np.array([0.3]))
     np.testing.assert_allclose(moments, z.T @ (z * weight[:, None]), rtol=1e-11, atol=1e-11)
     np.testing.assert_array_equal(moments, moments.T)
-    np.testing.assert_allclose(
-        rows.predictions(coef, intercept), x @ coef[0] + intercept, **EXACT
-    )
+    np.testing.assert_allclose(rows.predictions(coef, intercept), x @ coef[0] + intercept, **EXACT)
     np.testing.assert_array_equal(rows.extremes(), (x.min(axis=0), x.max(axis=0)))
     np.testing.assert_array_equal(rows.sample(), x)
     for centred in (True, False):

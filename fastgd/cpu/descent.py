@@ -327,7 +327,7 @@ class StochasticDescent(_Descent):
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         # Rows that can't be read one by one are gathered a part at a time.
-        share = PART_BYTES // (source.d * source.dtype.itemsize)
+        share = PART_BYTES // 4 // (source.d * source.dtype.itemsize)
         gathered = self.batch_size * max(1, share // self.batch_size)
         at_once = self._rows_at_once if in_place else min(self._rows_at_once, gathered)
         met = 0.0
