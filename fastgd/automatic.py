@@ -39,6 +39,8 @@ MEMORY = 10
 _SAMPLED, _ROWS_A_COLUMN = 32, 100
 #: How far the gradient of a sample falls: its optimum is off by more than that anyway.
 _SAMPLE_TOL = 1e-5
+#: Passes over a sample, after which it is given up; three passes over all rows.
+_SAMPLE_EPOCHS = 100
 
 
 class NotFiniteError(ArithmeticError):
@@ -247,7 +249,7 @@ class AutomaticDescent:
         on_sample = copy.copy(settings)
         on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
         sample = AutomaticDescent(
-            rows, self.loss, on_sample, self.coef, self.intercept, self.epochs, False
+            rows, self.loss, on_sample, self.coef, self.intercept, _SAMPLE_EPOCHS, False
         )
         sample._run_from_bound(lambda: False)
         if sample.trouble or not sample.converged:

@@ -1,0 +1,86 @@
+"""What a fit takes above its inputs: under 5 % of X on every path, and X itself may be on a disk."""
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+
+import memory
+import numpy as np
+import pytest
+
+import fastgd
+
+N, D = 300_000, 32
+_logistic = functools.partial(fastgd.fit_logistic, lr=0.5, epochs=2)
+_sgd = functools.partial(fastgd.fit_logistic, lr=0.003, epochs=1)
+
+PATHS = {
+    "linear, pass": functools.partial(fastgd.fit_linear, lr=0.1, epochs=1),
+    "linear, statistics": functools.partial(fastgd.fit_linear, lr=0.1, epochs=100),
+    "logistic": _logistic,
+    "logistic, F": _logistic,
+    "per-sample": functools.partial(_sgd, batch_size=1),
+    "per-sample, F": functools.partial(_sgd, batch_size=1),
+    "minibatch": functools.partial(_sgd, batch_size=256),
+    "linear, auto": fastgd.fit_linear,
+    "logistic, auto": fastgd.fit_logistic,
+    "cost": lambda x, y: fastgd.bce_cost_and_gradient(x, y, np.zeros(D)),
+    "cost curve": lambda x, y: fastgd.cost_curve(x, y, np.ones((50, D))),
+}
+
+
+@functools.cache
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, D))
+    return x, (x[:, 0] + rng.logistic(0, 1, N) > 0).astype(float)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("path", PATHS)
+def test_under_five_percent_of_x(path):
+    x, y = data()
+    if path.endswith("F"):
+        x = np.asfortranarray(x)
+    PATHS[path](x, y)  # compiled, and the pool of threads started
+    assert memory.peak(lambda: PATHS[path](x, y)) < 0.05 * x.nbytes
+
+
+ON_DISK = """
+    import resource, sys
+    import numpy as np
+    import fastgd
+
+    x = np.load(sys.argv[1], mmap_mode="r")
+    y = (np.arange(len(x)) % 3 == 0).astype(np.float32)
+    fastgd.fit_logistic(np.zeros((200_000, 8), np.float32), y[:200_000], lr=0.1, epochs=1)
+    held = int(next(line.split()[1] for line in open("/proc/self/status") if "VmData" in line)) << 10
+    resource.setrlimit(resource.RLIMIT_DATA, (held + (32 << 20),) * 2)
+    try:
+        np.array(x)
+    except MemoryError:
+        print("x does not fit")
+    fit = fastgd.fit_logistic(x, y, lr=0.1, epochs=2)
+    print(fit.n_epochs)
+    fit = fastgd.fit_logistic(x, y, lr=0.1, epochs=1, batch_size=256)
+    print(fit.n_epochs)
+"""
+
+
+@pytest.mark.jit
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the limit is Linux's")
+def test_x_on_a_disk_may_be_larger_than_memory(tmp_path):
+    """128 MB in a file, and a process that may allocate 32."""
+    path = tmp_path / "x.npy"
+    x = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(1_000_000, 32))
+    for start in range(0, len(x), 100_000):
+        x[start : start + 100_000] = np.random.default_rng(start).standard_normal((100_000, 32))
+    x.flush()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ON_DISK), str(path)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["x does not fit", "2", "1"]
