@@ -6,6 +6,7 @@ as one compiled call. Whatever is not, an option that was set, an array of anoth
 rose or is not finite, is left to `run`, which does it all again and says what there is to say.
 """
 
+import math
 import operator
 from typing import Any
 
@@ -49,7 +50,11 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
         return None
     epochs = epochs or 100
     x = _numbers(x)
-    if x is None or x.ndim > 2 or not 0 < x.size <= min(_MOST_NUMBERS, _MOST_WORK // epochs):
+    if (
+        x is None
+        or x.ndim not in (1, 2)
+        or not 0 < x.size <= min(_MOST_NUMBERS, _MOST_WORK // epochs)
+    ):
         return None
     if x.ndim == 1:
         x = x.reshape(-1, 1)
@@ -70,17 +75,18 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
     if by_row and shuffle:
         kind, number = KINDS.index(shuffle), seed_number(seed)
     coef, costs = np.zeros(d), np.empty(epochs)
-    intercept, before, cost = descend(loss, by_row)(
-        x, y, coef, costs, float(lr), l2, learn, kind, number
-    )
-    after = cost + l2 / 2 * float(coef @ coef) if l2 else cost
-    if not after <= before * (1 + 8 * 2.0**-52):  # it rose, or is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # without the JIT these are NumPy's numbers
+        intercept, before, cost = descend(loss, by_row)(
+            x, y, coef, costs, float(lr), l2, learn, kind, number
+        )
+    after = cost + l2 / 2 * sum(w * w for w in coef.tolist()) if l2 else cost
+    if not after <= before * (1 + 8 * 2.0**-52) < math.inf:  # it rose, or is not finite
         return None
     return Fit(
         coef=coef,
-        intercept=intercept,
+        intercept=float(intercept),
         costs=costs,
-        cost=cost,
+        cost=float(cost),
         n_epochs=epochs,
         converged=True,
         method="per-sample" if by_row else "stream",

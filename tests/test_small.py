@@ -155,7 +155,11 @@ def test_errors_and_warnings_are_those_of_the_planned_run(taken):
         ([1, 2, 3], [1, 2], "x has 3 rows and y has 2"),
         ([[1, 2], [3]], [1, 2], "different lengths"),
         ([], [], "0 rows"),
+        (np.array(3.0), [1], "expected"),
     ):
         with pytest.raises(fastgd.InputError, match=message):
             fastgd.fit_linear(x, y, lr=0.1)
-    assert taken == [None] * 8
+    for lr in (0.01, 0.001):
+        with pytest.raises(fastgd.DivergenceError, match="overflows"):
+            fastgd.fit_linear([1, 2, 3], [1e308, 1e308, -1e308], lr=lr, epochs=2, batch_size=1)
+    assert taken == [None] * 11
