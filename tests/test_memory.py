@@ -12,7 +12,7 @@ import pytest
 
 import fastgd
 
-N, D = 300_000, 32
+N, D = 600_000, 32
 _logistic = functools.partial(fastgd.fit_logistic, lr=0.5, epochs=2)
 _sgd = functools.partial(fastgd.fit_logistic, lr=0.003, epochs=1)
 
