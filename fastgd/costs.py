@@ -51,15 +51,16 @@ def _documented(returns: str, example: str, y: str = "Targets."):
 
 def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     """Cost, gradient of the coefficients (k, d) and of the intercepts (k,), and coef's shape."""
+    from . import backend
     from ._jit import default_threads
-    from .cpu.source import DenseRows
 
     inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
-    x = inputs.features(x)
+    x, place = backend.features(x, None)
+    y = given_y = backend.on_host(y, "y", place)
+    sample_weight = backend.on_host(sample_weight, "sample_weight", place)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
-    given_y = y
     if loss.name == "bce":
         y, _ = inputs.probabilities(y, n, dtype)
     else:
@@ -73,7 +74,7 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     if intercept.ndim == 0:
         intercept = np.broadcast_to(intercept, (k,))
     intercept = inputs.parameters(intercept, (k,), "intercept")
-    source = DenseRows(x, y, weight, dtype, default_threads())
+    source = place.rows(x, y, weight, dtype, default_threads())
     totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
     scale = 1.0
     if reduction == "mean":
@@ -237,15 +238,17 @@ def cost_curve(
     >>> fastgd.cost_curve([1, 2, 3], [2, 4, 6], [0, 1, 2, 3, 4])
     array([18.66666667,  4.66666667,  0.        ,  4.66666667, 18.66666667])
     """
+    from . import backend
     from ._jit import default_threads
     from .cpu import curve
-    from .cpu.source import DenseRows
 
     if not isinstance(loss, Loss):
         loss = LOSSES[inputs.choice(loss, "loss", tuple(LOSSES))]
     inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
-    x = inputs.features(x)
+    x, place = backend.features(x, None)
+    y = backend.on_host(y, "y", place)
+    sample_weight = backend.on_host(sample_weight, "sample_weight", place)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
     check = inputs.probabilities if loss.name == "bce" else inputs.targets
@@ -263,7 +266,7 @@ def cost_curve(
     level = inputs.as_array(intercept, "intercept")
     if level.shape not in ((), (m,)):
         raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
-    source = DenseRows(x, y, weight, dtype, default_threads())
+    source = place.rows(x, y, weight, dtype, default_threads())
     levels = np.broadcast_to(level, (m,))
     costs = np.full(m, np.nan)
     if curve.pays(source, loss, m):

@@ -63,7 +63,7 @@ def _from_other_library(value, name):
 
 def _from_torch(value, name):
     if value.device.type == "cuda":
-        raise InputError(f"{name} is on {value.device}; CUDA is not in yet, pass {name}.cpu().")
+        raise InputError(f"{name} is on {value.device}; pass {name}.cpu().")
     if value.device.type != "cpu" or str(value.layout) != "torch.strided":
         raise InputError(
             f"{name} is a {value.layout} tensor on {value.device}; pass a dense CPU one."
@@ -120,13 +120,18 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     x = as_array(x, name)
     if x.ndim == 1:
         x = x[:, None]
-    if x.ndim != 2:
-        raise InputError(f"{name} has shape {x.shape}; expected (n,) or (n, d).")
-    if x.shape[0] == 0:
-        raise InputError(f"{name} has 0 rows; pass at least one.")
-    if x.shape[1] == 0:
-        raise InputError(f"{name} has 0 columns; pass at least one feature.")
+    check_shape(x.shape, name)
     return x
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise unless it is (n, d) with a row and a column at least."""
+    if len(shape) != 2:
+        raise InputError(f"{name} has shape {shape}; expected (n,) or (n, d).")
+    if shape[0] == 0:
+        raise InputError(f"{name} has 0 rows; pass at least one.")
+    if shape[1] == 0:
+        raise InputError(f"{name} has 0 columns; pass at least one feature.")
 
 
 def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:

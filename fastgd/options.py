@@ -1,5 +1,6 @@
 """The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
 
+import re
 from typing import Any
 
 from . import inputs
@@ -59,8 +60,6 @@ def _check_optimizer(name: Any) -> None:
 
 
 def _check_device(device: Any) -> None:
-    if device is None or str(device) == "cpu":
-        return
-    if str(device).startswith("cuda"):
-        raise InputError("device='cuda' is not in yet; leave it out to fit on the CPU.")
-    raise InputError(f"device is {device!r}; choose from 'cpu', 'cuda'.")
+    named = "cpu" if device is None else str(device)
+    if named not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", named):
+        raise InputError(f"device is {device!r}; choose from 'cpu', 'cuda'.")

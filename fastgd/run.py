@@ -5,11 +5,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import inputs
+from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
-from .cpu.descent import CONVERGED, NOT_FINITE, BatchDescent, Settings, StochasticDescent
-from .cpu.source import DenseRows
+from .cpu.descent import CONVERGED, NOT_FINITE, Settings
 from .errors import DivergenceError, InputError
 from .losses import Loss
 from .result import Fit
@@ -28,7 +27,8 @@ class Run:
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
         self.loss, self.options = loss, options
         self.names = inputs.column_names(x)
-        self.x = inputs.features(x)
+        self.x, self.backend = backend.features(x, options["device"])
+        y = backend.on_host(y, "y", self.backend)
         n, d = self.x.shape
         self.dtype = inputs.working_dtype(self.x, options["dtype"])
         batch = options["batch_size"]
@@ -45,7 +45,11 @@ class Run:
             self.y, self.flat = inputs.targets(y, n, inner, finite=False)
             self.given_y = y
         self.weight, self.weight_unit = _in_units(
-            inputs.weights(options["sample_weight"], n, np.float64)
+            inputs.weights(
+                backend.on_host(options["sample_weight"], "sample_weight", self.backend),
+                n,
+                np.float64,
+            )
         )
         self.k = len(self.y)
         self.coef = inputs.parameters(options["coef_init"], (self.k, d), "coef_init")
@@ -84,7 +88,7 @@ class Run:
         if self.automatic:
             if self.loss.name == "mse":
                 y = self._centred_targets()
-            self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
+            self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
             return AutomaticDescent(
                 self.source,
                 self.loss,
@@ -94,11 +98,11 @@ class Run:
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
-        self.source = DenseRows(self.x, y, self.weight, self.inner, self.n_threads)
+        self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
             may_stop = o["tol"] is not None or o["callback"] is not None
-            return BatchDescent(
+            return self.backend.batch(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
         if o["lr"] == "auto":
@@ -107,7 +111,7 @@ class Run:
             if stable is None or not stable > 0:
                 self._overflow()
             settings.lr = min(1.0, stable / _STOCHASTIC_MARGIN)
-        return StochasticDescent(
+        return self.backend.stochastic(
             self.source,
             self.loss,
             settings,

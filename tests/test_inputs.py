@@ -239,10 +239,6 @@ OPTIONS = {
         {"reduction": "avg"},
         "reduction is 'avg'; choose from 'mean', 'sum'.",
     ),
-    "device='cuda'": (
-        {"device": "cuda"},
-        "device='cuda' is not in yet; leave it out to fit on the CPU.",
-    ),
     "device='gpu'": ({"device": "gpu"}, "device is 'gpu'; choose from 'cpu', 'cuda'."),
     "dtype='int32'": ({"dtype": "int32"}, "dtype is 'int32'; choose 'float32' or 'float64'."),
     "dtype='double precision'": (

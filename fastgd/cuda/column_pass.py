@@ -1,0 +1,175 @@
+"""One pass of a block of threads over rows in F order, that is, over columns: x is given as (d, n).
+
+Neighbouring threads take neighbouring rows, so that a warp reads a column in one go. Few columns stay
+in a thread's registers from the prediction to the gradient. Of many, a block reads a tile of rows for
+the predictions, and once more from the cache for the gradient.
+"""
+
+import functools
+
+import numba
+
+from .._jit import leaf
+from ..losses import Loss
+from .driver import cuda
+from .groups import sum_of_block, sum_of_lanes
+from .layout import WARP, ColumnLayout
+from .loads import fetch
+
+
+def column_pass(loss: Loss, layout: ColumnLayout, dtype: str, slopes_too=True, centred=False):
+    """A device function as that of `row_pass`, for x (d, n)."""
+    make = _tiles if layout.tile else _few_columns
+    return make(loss, layout, dtype, slopes_too, centred)
+
+
+@functools.cache
+def _few_columns(loss, layout, dtype, slopes_too, centred):
+    vector, _, columns, threads = layout
+    warps = threads // WARP
+    real = getattr(numba, dtype)
+    load = fetch(vector)
+    value, slope = leaf(loss.value), leaf(loss.slope)
+    over_block = sum_of_block(threads)
+    met, in_flight = 2 * warps, columns * vector  # sizes of arrays have to be names
+
+    @cuda.jit(device=True)
+    def one_pass(
+        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+    ):  # fmt: skip
+        meeting = cuda.shared.array(met, real)
+        gradient = cuda.local.array(columns, real)
+        block = cuda.local.array(in_flight, real)
+        labels = cuda.local.array(vector, real)
+        shares = cuda.local.array(vector, real)
+        n = y.shape[1]
+        weighted = weight.shape[0] > 0
+        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        thread = cuda.threadIdx.x
+        b = intercept[c]
+        cost, slopes = zero, zero
+        for j in range(columns):
+            gradient[j] = zero
+        for v in range(vector):
+            shares[v] = one
+        for start in range(first, last, threads * vector):
+            i = start + thread * vector
+            if i + vector <= last:
+                for j in range(columns):
+                    load(x, j * n + i, block, j * vector)
+                load(y, target * n + i, labels, 0)
+                if weighted:
+                    load(weight, i, shares, 0)
+            else:
+                for v in range(vector):
+                    inside = i + v < last
+                    for j in range(columns):
+                        block[j * vector + v] = x[j, i + v] if inside else zero
+                    labels[v] = y[target, i + v] if inside else zero
+                    if weighted:
+                        shares[v] = weight[i + v] if inside else zero
+            if centred:
+                for j in range(columns):
+                    for v in range(vector):
+                        block[j * vector + v] -= center[j]
+            for v in range(vector):
+                if i + v < last:
+                    z = b
+                    for j in range(columns):
+                        z += block[j * vector + v] * coef[c, j]
+                    cost += shares[v] * value(z, labels[v])
+                    if slopes_too:
+                        s = shares[v] * slope(z, labels[v])
+                        slopes += s
+                        for j in range(columns):
+                            gradient[j] += s * block[j * vector + v]
+        cost = over_block(cost, meeting, 0)
+        if slopes_too:
+            slopes = over_block(slopes, meeting, warps)
+            for j in range(columns):
+                total = over_block(gradient[j], meeting, j % 2 * warps)
+                if thread == 0:
+                    out[j] = total
+        if thread == 0:
+            out[columns + 1] = cost
+            if slopes_too:
+                out[columns] = slopes
+
+    return one_pass
+
+
+@functools.cache
+def _tiles(loss, layout, dtype, slopes_too, centred):
+    _, tile, columns, threads = layout
+    groups = threads // tile
+    warps = threads // WARP
+    real = getattr(numba, dtype)
+    value, slope = leaf(loss.value), leaf(loss.slope)
+    over_block, over_rows = sum_of_block(threads), sum_of_lanes(1, tile)
+    met, two_turns = 2 * warps, 2 * threads  # sizes of arrays have to be names
+
+    @cuda.jit(device=True)
+    def one_pass(
+        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+    ):  # fmt: skip
+        meeting = cuda.shared.array(met, real)
+        predicted = cuda.shared.array(two_turns, real)
+        gradient = cuda.shared.array(columns, real)
+        d = coef.shape[1]
+        weighted = weight.shape[0] > 0
+        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        thread = cuda.threadIdx.x
+        row, group = thread % tile, thread // tile
+        b = intercept[c]
+        cost, slopes = zero, zero
+        turn = 0
+        if slopes_too and row == 0:
+            for j in range(group, d, groups):
+                gradient[j] = zero
+        for start in range(first, last, tile):
+            i = start + row
+            z = zero
+            if i < last:
+                for j in range(group, d, groups):
+                    element = coef.dtype.type(x[j, i])
+                    if centred:
+                        element -= center[j]
+                    z += element * coef[c, j]
+            predicted[turn + thread] = z
+            cuda.syncthreads()
+            z = b
+            for g in range(groups):
+                z += predicted[turn + g * tile + row]
+            turn = threads - turn
+            s = zero
+            if i < last:
+                share = weight[i] if weighted else one
+                cost += share * value(z, y[target, i])
+                if slopes_too:
+                    s = share * slope(z, y[target, i])
+                    slopes += s
+            if slopes_too:
+                # As often for every group: lanes of different groups meet in the sum.
+                for base in range(0, d, groups):
+                    j = base + group
+                    element = zero
+                    if i < last and j < d:
+                        element = coef.dtype.type(x[j, i])
+                        if centred:
+                            element -= center[j]
+                    element = over_rows(s * element)
+                    if row == 0 and j < d:
+                        gradient[j] += element
+        # Every group has met every row.
+        cost = over_block(cost if group == 0 else zero, meeting, 0)
+        if slopes_too:
+            slopes = over_block(slopes if group == 0 else zero, meeting, warps)
+            if row == 0:
+                for j in range(group, d, groups):
+                    out[j] = gradient[j]
+        if thread == 0:
+            out[d + 1] = cost
+            if slopes_too:
+                out[d] = slopes
+
+    return one_pass

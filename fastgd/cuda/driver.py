@@ -1,0 +1,178 @@
+"""numba.cuda, imported here and nowhere else, and what connects it to the caller: arrays and streams.
+
+Importing this file costs 0.1 to 0.4 s and needs no GPU; `require_device` says what is missing.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from typing import Any
+
+import numba
+import numpy as np
+
+from ..errors import InputError
+
+#: Whether numba.cuda is its simulator, which runs kernels as Python threads.
+SIMULATED = bool(getattr(numba.config, "ENABLE_CUDASIM", False))
+
+_HOW = 'pip install "fastgd[cuda13]" (or [cuda12], whichever CUDA version nvidia-smi shows)'
+
+
+@contextlib.contextmanager
+def _row_stack():
+    """np.row_stack for a moment: numba-cuda up to 0.30.4 registers it, NumPy 2.5 has dropped it."""
+    if hasattr(np, "row_stack"):
+        yield
+        return
+    np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
+    try:
+        yield
+    finally:
+        del np.row_stack  # noqa: NPY201
+
+
+def _import_cuda() -> Any:
+    from numba import cuda
+
+    if not SIMULATED and importlib.util.find_spec("numba_cuda") and not hasattr(np, "row_stack"):
+        with _row_stack():
+            importlib.import_module("numba.cuda.cudaimpl")
+            target = importlib.import_module("numba.cuda.descriptor").cuda_target
+            target.typing_context.refresh()
+            target.target_context.refresh()
+    return cuda
+
+
+cuda = _import_cuda()
+
+
+def missing() -> str | None:
+    """What is missing for CUDA and how to get it, in one sentence; None if nothing is."""
+    if SIMULATED:
+        return None
+    if importlib.util.find_spec("numba_cuda") is None:
+        return f"CUDA needs the package numba-cuda: {_HOW}."
+    try:
+        count = len(cuda.gpus)
+    except ImportError as error:  # numba's CudaSupportError
+        lines = str(error).split(":", 1)[-1].split("\n")
+        why = " ".join(line.strip() for line in lines if line.strip(" :"))
+        return f"CUDA needs NVIDIA's driver, and it can't be used ({why}); install it or update it."
+    if count == 0:
+        return "NVIDIA's driver sees no GPU; look at nvidia-smi and at CUDA_VISIBLE_DEVICES."
+    if not importlib.import_module("numba.cuda.cudadrv.nvvm").is_available():
+        return f"CUDA needs the compiler library libnvvm: {_HOW}, or set CUDA_HOME."
+    return None
+
+
+def require_device() -> None:
+    """Raise `InputError`, saying what is missing, unless kernels can run."""
+    sentence = missing()
+    if sentence is not None:
+        raise InputError(f"{sentence} Without device='cuda' the fit runs on the CPU.")
+
+
+def is_device_array(value: Any) -> bool:
+    """Whether `value` lies on a GPU: of torch, CuPy, JAX, numba or any other CUDA library."""
+    if type(value) is np.ndarray:
+        return False
+    if _library(value) == "torch":
+        return bool(getattr(value, "is_cuda", False))
+    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
+        return True
+    return _dlpack_device(value)[0] == _DLPACK_CUDA
+
+
+def device_array(value: Any) -> Any:
+    """A GPU array as numba's own, of the same memory: nothing is copied.
+
+    Work on it is ordered with the caller's by `current_stream`, so nothing waits here.
+    """
+    if getattr(value, "__cuda_ndarray__", False):
+        return value
+    if _library(value) == "torch":
+        value = value.detach()  # which shares its memory; a tensor with a gradient can't be passed
+    with on(device_number(value)):
+        if not hasattr(value, "__cuda_array_interface__"):
+            from .dlpack import Described
+
+            value = Described(value, stream_number(value))
+        return cuda.as_cuda_array(value, sync=False)
+
+
+def device_number(value: Any) -> int | None:
+    """The number of the GPU that holds `value`; None where that is not known."""
+    device = getattr(value, "device", None)
+    number = getattr(device, "index" if _library(value) == "torch" else "id", None)
+    if number is None and not hasattr(value, "__cuda_array_interface__"):
+        kind, number = _dlpack_device(value)
+        return number if kind == _DLPACK_CUDA else None
+    return number if isinstance(number, int) else None
+
+
+def on(number: int | None) -> Any:
+    """The context in which calls go to GPU `number`; None changes nothing."""
+    return contextlib.nullcontext() if number is None or SIMULATED else cuda.gpus[number]
+
+
+def stream_number(value: Any) -> int:
+    """The address of the stream on which the library of `value` now works; 0 is the default one."""
+    library = _library(value)
+    if library == "torch":
+        return sys.modules["torch"].cuda.current_stream(value.device).cuda_stream
+    if library == "cupy":
+        return sys.modules["cupy"].cuda.get_current_stream().ptr
+    interface = getattr(value, "__cuda_array_interface__", None) or {}
+    # Version 3 may name a stream; 1 stands for the legacy default stream, 2 for that of the thread.
+    return interface.get("stream") or 0
+
+
+def current_stream(value: Any) -> Any:
+    """That stream as a numba stream, for launches and copies that are ordered with the caller's."""
+    if SIMULATED:
+        return 0
+    number = stream_number(value)
+    if number in (0, 1):
+        return cuda.legacy_default_stream()
+    if number == 2:
+        return cuda.per_thread_default_stream()
+    return cuda.external_stream(number)
+
+
+def cooperative_blocks(kernel: Any, threads: int, arguments: tuple) -> int:
+    """The most blocks of a kernel with grid-wide barriers: as many as run at the same time."""
+    if SIMULATED:
+        return 1
+    compiled = next(iter(kernel.specialize(*arguments).overloads.values()))
+    return max(1, compiled.max_cooperative_grid_blocks(threads))
+
+
+def transposed(array: Any) -> Any:
+    """The transpose as a view of the same memory; numba's own `T` is a copy."""
+    if SIMULATED:
+        return array.T
+    described = dict(array.__cuda_array_interface__)
+    described["shape"], described["strides"] = array.shape[::-1], array.strides[::-1]
+    return cuda.from_cuda_array_interface(described, owner=array, sync=False)
+
+
+def is_aligned(array: Any) -> bool:
+    """Whether its memory begins at a multiple of 16 bytes, or there is none."""
+    if SIMULATED or array.size == 0:
+        return True
+    return array.__cuda_array_interface__["data"][0] % 16 == 0
+
+
+_DLPACK_CUDA = 2
+
+
+def _dlpack_device(value: Any) -> tuple[int, int]:
+    ask = getattr(value, "__dlpack_device__", None)
+    kind, number = (0, 0) if ask is None else ask()
+    return int(kind), int(number)
+
+
+def _library(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]

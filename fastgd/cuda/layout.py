@@ -1,0 +1,99 @@
+"""How a block of threads lies over rows and columns: a function of shapes and dtypes alone.
+
+So is the cut of the rows into parts, each summed by one block and added up in order. The grid may be
+as large as a GPU likes: the bits don't depend on it.
+"""
+
+from typing import NamedTuple
+
+#: Threads in a block: eight blocks fill a multiprocessor where registers allow.
+THREADS = 256
+#: Lanes that exchange registers.
+WARP = 32
+#: Bytes of a row, of the coefficients and of the gradient, each, that a thread holds in registers.
+#: Three times 32 float32 and addresses are 118 registers, which leaves two blocks a multiprocessor.
+_HELD_BYTES = 128
+#: Loads that a thread has on their way, if rows are short.
+_IN_FLIGHT = 8
+#: Rows that a thread sums in the working dtype before float64 takes over.
+SUMMED = 256
+#: Parts that keep every multiprocessor busy: 15 for each of the 132 of an H100.
+PARTS = 2048
+#: The largest number of columns.
+MOST_COLUMNS = THREADS * _HELD_BYTES // 8
+
+
+class RowLayout(NamedTuple):
+    """Rows in C order: `lanes` threads share a row, each with `loads` loads of `vector` elements.
+
+    Neighbouring lanes take neighbouring elements. `rows` rows of each group of lanes are loaded before
+    the first is used. Where lanes == threads a whole block works on one row.
+    """
+
+    vector: int
+    lanes: int
+    loads: int
+    rows: int
+    threads: int
+
+    @property
+    def at_once(self) -> int:
+        """Rows that a block holds at a time."""
+        return self.threads // self.lanes * self.rows
+
+
+class ColumnLayout(NamedTuple):
+    """Rows in F order: neighbouring threads take neighbouring rows.
+
+    With `tile` 0 a thread takes `vector` rows, with all their `columns`, into registers. Else a block
+    works on `tile` rows, a group of threads for each share of the columns, and sums the gradients of
+    up to `columns` columns in shared memory.
+    """
+
+    vector: int
+    tile: int
+    columns: int
+    threads: int
+
+    @property
+    def at_once(self) -> int:
+        """Rows that a block holds at a time."""
+        return self.tile or self.threads * self.vector
+
+
+def row_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS) -> RowLayout:
+    """The layout for d columns of `x_bytes` each, computed on in `bytes_`; `aligned` to 16 bytes."""
+    vector = 16 // x_bytes
+    if not aligned or d % vector:
+        vector = 1
+    wide = -(-d // vector)
+    lanes = min(WARP, _power_of_two(wide))
+    if -(-wide // lanes) * vector > _HELD_BYTES // bytes_:
+        lanes = threads
+    loads = -(-wide // lanes)
+    rows = 1 if lanes > WARP else min(4, max(1, _IN_FLIGHT // (loads * vector)))
+    return RowLayout(vector, lanes, loads, rows, threads)
+
+
+def column_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS):
+    """The same for columns; `aligned` if every column begins at a multiple of 16 bytes."""
+    vector = 16 // x_bytes if aligned else 1
+    if d * bytes_ <= _HELD_BYTES // 2:
+        return ColumnLayout(vector, 0, d, threads)
+    # What a block reads for the predictions it reads again for the gradient, from the first-level
+    # cache if it fits: 64 KiB. Eight rows are one sector of float32.
+    tile = WARP if d * x_bytes * WARP <= 1 << 16 else 8
+    return ColumnLayout(1, tile, max(64, _power_of_two(d)), threads)
+
+
+def rows_of_part(n: int, layout: RowLayout | ColumnLayout) -> int:
+    """How many rows a part has."""
+    at_once = layout.at_once
+    most = SUMMED * (at_once // layout.rows if isinstance(layout, RowLayout) else at_once)
+    wanted = min(most, -(-n // PARTS))
+    return max(1, -(-wanted // at_once)) * at_once
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not below `number`."""
+    return 1 << (number - 1).bit_length()

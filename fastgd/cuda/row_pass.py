@@ -1,0 +1,146 @@
+"""One pass of a block of threads over rows in C order: cost and gradient, each row read once.
+
+A row lies in the registers of the lanes that share it: its dot product with the coefficients is summed
+over them, and the same registers then go into the gradient, which is summed in registers too, over all
+rows of the block, and over threads only at the end.
+"""
+
+import functools
+
+import numba
+
+from .._jit import leaf
+from ..losses import Loss
+from .driver import cuda
+from .groups import sum_of_block, sum_of_lanes
+from .layout import WARP, RowLayout
+from .loads import fetch
+
+
+@functools.cache
+def row_pass(
+    loss: Loss, layout: RowLayout, dtype: str, slopes_too=True, centred=False, ordered=False
+):
+    """A device function that all threads of a block call; it fills `out` (d+2,) for one output.
+
+    ``(x, order, y, weight, center, coef, intercept, c, target, first, last, out)``: the rows `first` to
+    `last` of x (n, d), or if `ordered` those of order[first:last], at coef[c] and intercept[c], towards
+    y[target]; `weight` and `center` are (0,) for none. `out` gets the summed gradient of the
+    coefficients, that of the intercept and the cost; without `slopes_too` only the cost.
+
+    `coef`, and every sum, is of `dtype`. Shared memory of the function is free again at the next barrier.
+    """
+    vector, lanes, loads, rows, threads = layout
+    held, groups = vector * loads, threads // lanes
+    wide, warps = lanes > WARP, threads // WARP
+    real = getattr(numba, dtype)
+    load = fetch(vector)
+    value, slope = leaf(loss.value), leaf(loss.slope)
+    over_block = sum_of_block(threads)
+    over_lanes = sum_of_lanes(1, min(lanes, WARP))
+    over_groups = sum_of_lanes(min(lanes, WARP), WARP)
+    entries = min(lanes, WARP) * held
+    # Sizes of arrays have to be names.
+    in_flight, met, reduced = held * rows, 2 * warps, entries + 2
+
+    @cuda.jit(device=True)
+    def one_pass(
+        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+    ):  # fmt: skip
+        meeting = cuda.shared.array(met, real)
+        gathered = cuda.shared.array(reduced, real)
+        w = cuda.local.array(held, real)
+        middle = cuda.local.array(held, real)
+        gradient = cuda.local.array(held, real)
+        row = cuda.local.array(in_flight, real)
+        d = coef.shape[1]
+        weighted = weight.shape[0] > 0
+        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        thread = cuda.threadIdx.x
+        lane, group = thread % lanes, thread // lanes
+        b = intercept[c]
+        cost, slopes = zero, zero
+        turn = 0
+        for r in range(loads):
+            for v in range(vector):
+                j, e = (lane + lanes * r) * vector + v, r * vector + v
+                w[e] = coef[c, j] if j < d else zero
+                gradient[e] = zero
+                if centred:
+                    middle[e] = center[j] if j < d else zero
+        for start in range(first, last, groups * rows):
+            # All loads before the first use, so that they are on their way together.
+            for u in range(rows):
+                i = start + group + groups * u
+                at = i
+                if ordered and i < last:
+                    at = order[i]
+                for r in range(loads):
+                    j, e = (lane + lanes * r) * vector, (u * loads + r) * vector
+                    if i < last and j < d:
+                        load(x, at * d + j, row, e)
+                        if centred:
+                            for v in range(vector):
+                                row[e + v] -= middle[r * vector + v]
+                    else:
+                        for v in range(vector):
+                            row[e + v] = zero
+            for u in range(rows):
+                i = start + group + groups * u
+                z = zero
+                for e in range(held):
+                    z += row[u * held + e] * w[e]
+                if wide:
+                    z = over_block(z, meeting, turn)
+                    turn = warps - turn
+                else:
+                    z = over_lanes(z)
+                z += b
+                if i < last:
+                    at = i
+                    if ordered:
+                        at = order[i]
+                    share = weight[at] if weighted else one
+                    label = y[target, at]
+                    cost += share * value(z, label)
+                    if slopes_too:
+                        s = share * slope(z, label)
+                        slopes += s
+                        for e in range(held):
+                            gradient[e] += s * row[u * held + e]
+        # Over groups of lanes: within a warp by exchange, over warps one after the other.
+        if not wide:
+            cost, slopes = over_groups(cost), over_groups(slopes)
+            if slopes_too:
+                for e in range(held):
+                    gradient[e] = over_groups(gradient[e])
+            place = thread % WARP
+            for warp in range(warps):
+                cuda.syncthreads()
+                if thread // WARP == warp and place < lanes:
+                    if slopes_too:
+                        for e in range(held):
+                            if warp == 0:
+                                gathered[e * lanes + place] = gradient[e]
+                            else:
+                                gathered[e * lanes + place] += gradient[e]
+                    if place == 0:
+                        if warp == 0:
+                            gathered[entries], gathered[entries + 1] = slopes, cost
+                        else:
+                            gathered[entries] += slopes
+                            gathered[entries + 1] += cost
+            cuda.syncthreads()
+            cost, slopes = gathered[entries + 1], gathered[entries]
+        if slopes_too and group == 0:
+            for r in range(loads):
+                for v in range(vector):
+                    j, e = (lane + lanes * r) * vector + v, r * vector + v
+                    if j < d:
+                        out[j] = gradient[e] if wide else gathered[e * lanes + lane]
+        if thread == 0:
+            out[d + 1] = cost
+            if slopes_too:
+                out[d] = slopes
+
+    return one_pass

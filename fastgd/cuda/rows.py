@@ -1,0 +1,107 @@
+"""What a GPU does with rows beside passes: take some of them, predict them, and look over columns."""
+
+import functools
+
+import numba
+
+from .driver import cuda
+from .groups import sum_of_lanes
+from .layout import WARP
+
+
+@functools.cache
+def take():
+    """The kernel ``(x, first, stride, run, out)``: rows of x (n, d), of any strides and dtype.
+
+    Row i of `out` is that of number first + i // run · stride + i % run.
+    """
+
+    @cuda.jit
+    def take_rows(x, first, stride, run, out):
+        m, d = out.shape[0], out.shape[1]
+        for at in range(cuda.grid(1), m * d, cuda.gridsize(1)):
+            i, j = at // d, at % d
+            out[i, j] = x[first + i // run * stride + i % run, j]
+
+    return take_rows
+
+
+@functools.cache
+def predictions():
+    """The kernel ``(x, coef, intercept, out)``: x·coef[0] + intercept[0] in float64, a warp a row."""
+    over_lanes = sum_of_lanes(1, WARP)
+
+    @cuda.jit
+    def predict(x, coef, intercept, out):
+        n, d = x.shape[0], x.shape[1]
+        lane = cuda.threadIdx.x % WARP
+        for i in range(cuda.grid(1) // WARP, n, cuda.gridsize(1) // WARP):
+            z = numba.float64(0)
+            for j in range(lane, d, WARP):
+                z += x[i, j] * coef[0, j]
+            z = over_lanes(z)
+            if lane == 0:
+                out[i] = z + intercept[0]
+
+    return predict
+
+
+@functools.cache
+def predictions_by_columns():
+    """The same for x given as (d, n), a thread a row."""
+
+    @cuda.jit
+    def predict(x, coef, intercept, out):
+        d, n = x.shape[0], x.shape[1]
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            z = intercept[0]
+            for j in range(d):
+                z += x[j, i] * coef[0, j]
+            out[i] = z
+
+    return predict
+
+
+@functools.cache
+def column_sums():
+    """The kernel ``(x, weight, center, part_rows, partials)``: partials (parts, 2·d) in float64.
+
+    Weighted sums of x − center, then of its squares, a thread a column.
+    """
+
+    @cuda.jit
+    def sums(x, weight, center, part_rows, partials):
+        n, d = x.shape[0], x.shape[1]
+        weighted = weight.shape[0] > 0
+        for at in range(cuda.grid(1), partials.shape[0] * d, cuda.gridsize(1)):
+            part, j = at // d, at % d
+            total = squares = numba.float64(0)
+            for i in range(part * part_rows, min(n, (part + 1) * part_rows)):
+                value = x[i, j] - center[j]
+                w = weight[i] if weighted else numba.float64(1)
+                total += w * value
+                squares += w * value * value
+            partials[part, j], partials[part, d + j] = total, squares
+
+    return sums
+
+
+@functools.cache
+def column_extremes():
+    """The kernel ``(x, part_rows, low, high)``: extremes (parts, d) of columns; NaN is passed on."""
+
+    @cuda.jit
+    def extremes(x, part_rows, low, high):
+        n, d = x.shape[0], x.shape[1]
+        for at in range(cuda.grid(1), low.shape[0] * d, cuda.gridsize(1)):
+            part, j = at // d, at % d
+            least = most = numba.float64(x[part * part_rows, j])
+            for i in range(part * part_rows, min(n, (part + 1) * part_rows)):
+                value = numba.float64(x[i, j])
+                if value < least or value != value:
+                    least = value
+                if value > most or value != value:
+                    most = value
+            low[part, j], high[part, j] = least, most
+
+    return extremes

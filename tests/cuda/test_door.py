@@ -1,0 +1,86 @@
+"""The door: data on the GPU is fitted there, and everyone else hears exactly what is missing."""
+
+import numpy as np
+import pytest
+
+import fastgd
+from fastgd.cuda import driver
+
+cuda = driver.cuda
+
+
+def problem(n=40, d=2, logistic=False):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, d))
+    z = x @ np.arange(1.0, d + 1) + 0.5 + rng.standard_normal(n)
+    return x, (z > 0).astype(float) if logistic else z
+
+
+def assert_same(fit, other):
+    np.testing.assert_allclose(fit.coef, other.coef, rtol=1e-9)
+    np.testing.assert_allclose(fit.intercept, other.intercept, rtol=1e-9)
+    # How many refinements rounding allows may differ by one.
+    both = min(fit.n_epochs, other.n_epochs)
+    np.testing.assert_allclose(fit.costs[:both], other.costs[:both], rtol=1e-9)
+    np.testing.assert_allclose(fit.cost, other.cost, rtol=1e-9)
+    assert type(fit.coef) is np.ndarray
+    assert fit.method == other.method
+
+
+@pytest.mark.parametrize("place", ["on the GPU", "moved"])
+@pytest.mark.parametrize("logistic", [False, True])
+@pytest.mark.parametrize("options", [{"lr": 0.1, "epochs": 2}, {}], ids=["numeric", "auto"])
+def test_the_fit_is_the_one_on_the_cpu(place, logistic, options):
+    x, y = problem(logistic=logistic)
+    fit = fastgd.fit_logistic if logistic else fastgd.fit_linear
+    l2 = {"l2": 0.01}
+    if place == "moved":
+        got = fit(x, y, device="cuda", **options, **l2)
+    else:
+        got = fit(cuda.to_device(x), cuda.to_device(y), **options, **l2)
+    assert_same(got, fit(x, y, **options, **l2, n_threads=1))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_stochastic_fits_walk_the_same_order(batch_size):
+    x, y = problem()
+    options = {"lr": 0.05, "epochs": 2, "batch_size": batch_size}
+    got = fastgd.fit_linear(cuda.to_device(x), cuda.to_device(y), **options)
+    assert_same(got, fastgd.fit_linear(x, y, **options))
+
+
+def test_y_and_weights_may_stay_on_the_host():
+    x, y = problem()
+    weight = np.linspace(0.5, 1.5, len(y))
+    got = fastgd.fit_linear(cuda.to_device(x), y, lr=0.1, epochs=2, sample_weight=weight)
+    assert_same(got, fastgd.fit_linear(x, y, lr=0.1, epochs=2, sample_weight=weight))
+
+
+def test_places_that_don_t_fit_together():
+    x, y = problem()
+    on_gpu = cuda.to_device(x)
+    for arguments, options, message in (
+        ((on_gpu, y), {"device": "cpu"}, "x is on a GPU and device is 'cpu'"),
+        ((x, cuda.to_device(y)), {}, "y is on a GPU and x is on the host"),
+        ((x, y), {"device": "cuda:3"}, "moved to 'cuda:0' only"),
+        ((x, y), {"device": "tpu"}, "choose from 'cpu', 'cuda'"),
+        ((cuda.to_device(np.zeros((2, 2, 2))), y), {}, r"shape \(2, 2, 2\)"),
+        ((cuda.to_device(x[:5]), y), {}, "x has 5 rows and y has 40"),
+    ):
+        with pytest.raises(fastgd.InputError, match=message):
+            fastgd.fit_linear(*arguments, **options)
+
+
+def test_nan_on_the_gpu_is_named():
+    x, y = problem()
+    x[7, 1] = np.nan
+    with pytest.raises(fastgd.InputError, match="x is nan at row 7, column 1"):
+        fastgd.fit_linear(cuda.to_device(x), y, lr=0.1, epochs=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow:RuntimeWarning")  # of the simulator's numbers
+def test_divergence_names_a_stable_step():
+    x, y = problem()
+    with pytest.raises(fastgd.DivergenceError, match="lr up to") as caught:
+        fastgd.fit_linear(cuda.to_device(x), y, lr=1e100, epochs=3)
+    assert np.isfinite(caught.value.fit.coef).all()
