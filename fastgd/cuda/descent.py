@@ -82,7 +82,7 @@ class DeviceStochasticDescent(StochasticDescent):
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         mean = None if self.batch_size == 1 else float(self.mean)
-        settings = np.tile(self.settings.array(source.dtype, mean), (len(self.coef), 1))
+        settings = self.settings.array(len(self.coef), source.dtype, mean)
         models = Models(
             source, self.loss, self._low(self.coef), self._low(self.intercept), settings,
             self.batch_size,
