@@ -7,7 +7,8 @@ import numpy as np
 
 from . import inputs
 from .errors import InputError
-from .optimizers import OPTIMIZERS, PLANNED
+from .optimizers import LBFGS, OPTIMIZERS, Optimizer
+from .schedules import LambdaLR
 
 
 def checked(o: dict[str, Any]) -> dict[str, Any]:
@@ -30,12 +31,12 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
         inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
         o["shuffle"] = bool(o["shuffle"])
     inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
-    for name in ("fit_intercept", "keep_path", "progress"):
+    for name in ("fit_intercept", "keep_path", "progress", "average"):
         o[name] = inputs.flag(o[name], name)
     o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
-    if o["l1"] > 0:
-        raise InputError("l1 is not in yet; use l2, or leave it at 0.")
-    _check_optimizer(o["optimizer"])
+    o["optimizer"] = _optimizer(o["optimizer"])
+    o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
+    _check_together(o)
     _check_device(o["device"])
     if o["callback"] is not None and not callable(o["callback"]):
         raise InputError(f"callback is {o['callback']!r}; expected a function of one argument.")
@@ -58,20 +59,52 @@ def _learning_rate(lr: Any) -> Any:
     return rates
 
 
-def _check_optimizer(name: Any) -> None:
-    if name is None or (isinstance(name, str) and name in OPTIMIZERS):
-        return
-    if isinstance(name, str) and name in PLANNED:
-        raise InputError(f"optimizer {name!r} is not in yet; choose 'gd'.")
-    if isinstance(name, str) and name.lower() == "sgd":
+def _optimizer(given: Any) -> Optimizer | None:
+    """The optimizer that a name stands for; None is left to the fit."""
+    if given is None or isinstance(given, Optimizer):
+        return given
+    if isinstance(given, str) and given in OPTIMIZERS:
+        return OPTIMIZERS[given]
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        raise InputError(f"optimizer is the class {given.__name__}; pass {given.__name__}().")
+    if isinstance(given, str) and given.lower() == "sgd":
         raise InputError(
-            f"optimizer is {name!r}; choose 'gd', with batch_size for stochastic steps."
+            f"optimizer is {given!r}; choose 'gd', with batch_size for stochastic steps."
         )
-    near = inputs.nearest(name, (*OPTIMIZERS, *PLANNED))
+    near = inputs.nearest(given, tuple(OPTIMIZERS))
     raise InputError(
-        f"optimizer is {name!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))} "
-        f"({', '.join(PLANNED)} are not in yet)."
+        f"optimizer is {given!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
+        "object such as fastgd.Adam()."
     )
+
+
+def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
+    """The schedule, a plain function of the epoch made into one."""
+    if given is None:
+        return None
+    if isinstance(lr, str) and optimizer is None:
+        raise InputError("schedule needs a learning rate to begin with; pass lr as a number.")
+    if callable(getattr(given, "rate", None)) and not isinstance(given, type):
+        return given
+    if callable(given) and not isinstance(given, type):
+        return LambdaLR(given)
+    raise InputError(
+        f"schedule is {given!r}; pass a function of the epoch, or one of fastgd.schedules, such as "
+        "StepLR(30)."
+    )
+
+
+def _check_together(o: dict[str, Any]) -> None:
+    """What each may be alone, but not with the other."""
+    optimizer = o["optimizer"]
+    if o["l1"] > 0 and not (optimizer is None or optimizer == OPTIMIZERS["gd"]):
+        raise InputError(
+            "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
+        )
+    if isinstance(optimizer, LBFGS) and o["batch_size"] is not None:
+        raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
+    if o["average"] and o["batch_size"] is None:
+        raise InputError("average is for stochastic updates; pass batch_size.")
 
 
 def _check_device(device: Any) -> None:

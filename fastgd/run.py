@@ -11,6 +11,7 @@ from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
 from .losses import Loss
+from .optimizers import OPTIMIZERS
 from .result import Fit
 from .settings import Settings
 from .stability import largest_stable_lr
@@ -37,7 +38,7 @@ class Run:
             raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
         self.batch = None if batch == n else batch
         lr = options["lr"]
-        self.automatic = isinstance(lr, str) and self.batch is None
+        self.automatic = isinstance(lr, str) and self.batch is None and options["optimizer"] is None
         inner = np.dtype(np.float64) if self.automatic else self.dtype
         self.classes = None
         if loss.name == "bce":
@@ -81,11 +82,14 @@ class Run:
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
             lr=0.0 if isinstance(o["lr"], str) else o["lr"],
+            l1=o["l1"],
             l2=o["l2"],
             scale=scale,
             row_scale=row_scale,
             fit_intercept=o["fit_intercept"],
             tol=o["tol"] or 0.0,
+            optimizer=o["optimizer"] or OPTIMIZERS["gd"],
+            schedule=o["schedule"],
         )
 
     def _plan(self):
@@ -106,18 +110,14 @@ class Run:
                 keep,
             )
         self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+        if isinstance(o["lr"], str):
+            settings.lr = self._safe_lr(settings)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
             may_stop = o["tol"] is not None or o["callback"] is not None
             return self.backend.batch(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
-        if isinstance(o["lr"], str):
-            # A constant step keeps a noise floor in proportion to it: stay well below the limit.
-            stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
-            if stable is None or not stable > 0:
-                self._overflow()
-            settings.lr = min(1.0, stable / _STOCHASTIC_MARGIN)
         return self.backend.stochastic(
             self.source,
             self.loss,
@@ -129,7 +129,20 @@ class Run:
             shuffle=o["shuffle"],
             seed=o["seed"],
             mean=o["reduction"] == "mean",
+            average=o["average"],
         )
+
+    def _safe_lr(self, settings) -> float:
+        """The learning rate of lr="auto" for an optimizer that takes one."""
+        if settings.optimizer.rule.name not in ("gd", "momentum", "asgd"):
+            return settings.optimizer.lr
+        stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
+        if stable is None or not stable > 0:
+            self._overflow()
+        if self.batch is None:
+            return min(1e6, stable / 2)
+        # A constant step keeps a noise floor in proportion to it: stay well below the limit.
+        return min(1.0, stable / _STOCHASTIC_MARGIN)
 
     def _centred_targets(self) -> np.ndarray:
         """y without its mean and in units of its size.
@@ -203,6 +216,8 @@ class Run:
             if self._after(bar):
                 self.stopped = True
                 break
+        if self.options["average"] and status != NOT_FINITE:
+            descent.take_average()
         cost = descent.cost() if status != NOT_FINITE else math.nan
         if not math.isfinite(cost):
             if status != NOT_FINITE:
@@ -214,7 +229,7 @@ class Run:
         if tol is not None and status != CONVERGED:
             self._warn_short(descent.epoch, tol)
         elif not after <= before + slack:
-            what = "the cost plus penalty" if self.options["l2"] else "the cost"
+            what = "the cost plus penalty" if self._penalised() else "the cost"
             self._warn(
                 f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
                 f"with {self._lr_used()}; {self._advice(self._usable_lr())}"
@@ -239,8 +254,12 @@ class Run:
     # --- telling the truth -----------------------------------------------------------------------
 
     def _penalty(self) -> float:
-        l2 = self.options["l2"]
-        return l2 / 2 * float((self.descent.coef**2).sum()) if l2 else 0.0
+        l1, l2, coef = self.options["l1"], self.options["l2"], self.descent.coef
+        penalty = l1 * float(np.abs(coef).sum()) if l1 else 0.0
+        return penalty + (l2 / 2 * float((coef**2).sum()) if l2 else 0.0)
+
+    def _penalised(self) -> bool:
+        return bool(self.options["l1"] or self.options["l2"])
 
     def _warn(self, message: str) -> None:
         self.converged, self.warning = False, message
@@ -346,7 +365,21 @@ class Run:
             path=path,
             classes=self.classes,
             loss=self.loss.name,
+            **self._history(epoch),
         )
+
+    def _history(self, epoch: int) -> dict[str, Any]:
+        """Learning rates and gradient norms, where the way taken has them."""
+        if self.automatic:
+            return {}
+        rates = self.descent.settings.rates(self.k, 0, epoch)
+        if len(rates) != epoch:
+            rates = np.repeat(rates, epoch, axis=0)
+        norms = self.descent.norms[:epoch] * self.y_unit**2 if self.batch is None else None
+        return {
+            "lrs": rates[:, 0] if np.ndim(self.descent.settings.lr) == 0 else rates,
+            "gradient_norms": norms,
+        }
 
 
 def _in_units(array):

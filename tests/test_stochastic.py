@@ -36,18 +36,21 @@ class Loop:
         row_scale = len(self.x) / self.weight.sum() if mean and len(self.weight) else 1.0
         settings = Settings(
             lr=lr, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
-        ).array(len(self.coef), self.x.dtype, mean)
+        )
+        k, d = self.coef.shape
+        rates = settings.rates(k, 0, 1, self.x.dtype)[0]
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
+        state = [
+            *map(read_only, (self.x, self.y, self.weight)), order, self.coef, self.intercept,
+            settings.array(self.x.dtype, mean), rates,
+        ]  # fmt: skip
         if self.batch_size == 1:
-            kernel = stochastic.per_sample(self.loss)
-        else:
-            kernel = stochastic.minibatch(self.loss, len(order) > 0)
-        return kernel(
-            *map(read_only, (self.x, self.y, self.weight)), order,
-            self.coef, self.intercept, settings,
-            *([] if self.batch_size == 1 else [self.batch_size]),
-            first, last,
+            return stochastic.per_sample(self.loss)(*state, first, last)
+        dtype = self.x.dtype
+        return stochastic.minibatch(self.loss, len(order) > 0)(
+            *state, settings.hyper(), settings.hyper(dtype), settings.memory(k, d, dtype), np.zeros(1),
+            np.zeros((k, d + 1)), self.batch_size, first, last,
         )  # fmt: skip
 
     def expected(self, orders, *, learn=True, **options):
