@@ -22,8 +22,8 @@ from fastgd.losses import LOSSES
 #: An A100 and an H100.
 ARCHITECTURES = [(8, 0), (9, 0)]
 REGISTERS = 65536  # of a multiprocessor
-#: Bytes that an A100's ptxas spills where a thread holds 128 bytes of row, coefficients and gradient:
-#: it keeps fixed registers for the calls that divide. An H100's spills none.
+#: Bytes that ptxas may spill for an A100 where a thread holds 128 bytes each of row, coefficients and
+#: gradient. Across calls, as those that divide floats, it has fewer registers. For an H100: none.
 SPILLED = 256
 BYTES = {"float32": 4, "float64": 8}
 
@@ -147,7 +147,7 @@ def check_pass(kernel, lay, x, dtype, cc, folder, spilled=0):
 
 
 # From a thread a row to a warp a row with all it can hold, and a block a row.
-@pytest.mark.parametrize("d", [1, 4, 5, 32, 100, 1024, 4096])
+@pytest.mark.parametrize("d", [1, 5, 32, 1024, 4096])
 @dtypes
 def test_rows(d, x, dtype, cc, tmp_path):
     lay = row_layout(d, x, dtype)
@@ -157,7 +157,7 @@ def test_rows(d, x, dtype, cc, tmp_path):
     assert found == (lay.loads * lay.rows if lay.vector > 1 else 0)
 
 
-@pytest.mark.parametrize("d", [2, 16, 100, 4096])
+@pytest.mark.parametrize("d", [2, 16, 4096])
 @dtypes
 def test_columns(d, x, dtype, cc, tmp_path):
     lay = layout.column_layout(d, BYTES[x], BYTES[dtype], True)
@@ -239,13 +239,13 @@ def check_updates(text: str, x: str):
         assert not count(text, r"\b(fma|mul|div|sub)\S*\.f64")
 
 
-@pytest.mark.parametrize("d", [5, 32, 1024, 4096])
+@pytest.mark.parametrize("d", [5, 32, 4096])
 @dtype_of_pass
 def test_updates_by_sample(d, dtype, cc, tmp_path):
     lay = row_layout(d, dtype, dtype, layout.sample_layout)
     kernel = stochastic.per_sample(LOSSES["bce"], lay, dtype)
     arguments = [*stochastic_arguments(dtype), numba.int64, numba.int64, *floats(1)]
-    spilled = SPILLED if cc < (9, 0) and d >= 1024 else 0
+    spilled = SPILLED if cc < (9, 0) and d == 4096 else 0
     text = checked(kernel, arguments, lay.threads, cc, tmp_path, spilled)
     check_updates(text, dtype)
     # The first row, and the one to come.
