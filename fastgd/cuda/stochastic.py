@@ -51,14 +51,16 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
         shuffled, weighted = order.shape[0] > 0, weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         lane, model = cuda.threadIdx.x % lanes, cuda.grid(1) // lanes
-        c = min(model, k - 1)  # lanes without a model go along, as their warp needs them
+        # Lanes without a model go along, as their warp needs them, and touch no parameters: those
+        # of the last model may already be the next ones.
+        c, mine = min(model, k - 1), model < k
         lr, l2, scale = settings[c, 0], settings[c, 1], settings[c, 2]
         learn = settings[c, 3] != zero
-        b = intercept[c]
+        b = intercept[c] if mine else zero
         for r in range(loads):
             for v in range(vector):
                 j, e = (lane + lanes * r) * vector + v, r * vector + v
-                w[e] = coef[c, j] if j < d else zero
+                w[e] = coef[c, j] if mine and j < d else zero
                 coming[e] = zero
         at = order[first] if shuffled and first < last else first
         for r in range(loads):
@@ -95,7 +97,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
                 if learn:
                     b = step(b, s, lr)
             total += cost
-        if model < k:
+        cuda.syncthreads()  # every lane has read the intercept
+        if mine:
             for r in range(loads):
                 for v in range(vector):
                     j = (lane + lanes * r) * vector + v

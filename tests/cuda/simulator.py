@@ -16,6 +16,7 @@ import sys
 
 import greenlet
 import numpy as np
+from numba import types
 from numba.cuda.simulator import kernel
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 from numba.np.numpy_support import as_dtype
@@ -23,6 +24,8 @@ from numba.np.numpy_support import as_dtype
 from fastgd.cuda import driver, loads
 
 WARP = 32
+#: What a block may have without asking.
+SHARED_BYTES = 48 << 10
 
 
 class Index:
@@ -32,7 +35,7 @@ class Index:
         self.x = x
 
 
-class Race(AssertionError):
+class RaceError(AssertionError):
     """Two lanes met at one address and nothing decides who comes first."""
 
 
@@ -68,7 +71,7 @@ class Launch:
 
     def __init__(self, function, grid, threads, arguments):
         self.grid, self.threads, self.hub = grid, threads, greenlet.getcurrent()
-        self.shared = {}
+        self.shared, self.shared_bytes = {}, [0] * grid
         self.touched = {} if _watching else None
         if _watching:
             arguments = [
@@ -152,7 +155,7 @@ class Watched:
         me = greenlet.getcurrent()
         entry = self.touched.setdefault(self.address(index), [None, {}])
         if entry[0] is not None and not me.before(entry[0]):
-            raise Race(f"read of [{index}] beside a write, shape {self.shape}")
+            raise RaceError(f"read of [{index}] beside a write, shape {self.shape}")
         entry[1][me] = me.now
         return found
 
@@ -161,7 +164,7 @@ class Watched:
         entry = self.touched.setdefault(self.address(index), [None, {}])
         accesses = itertools.chain(entry[1].values(), [] if entry[0] is None else [entry[0]])
         if not all(map(me.before, accesses)):
-            raise Race(f"write of [{index}] beside another access, shape {self.shape}")
+            raise RaceError(f"write of [{index}] beside another access, shape {self.shape}")
         entry[:] = me.now, {}
         self.array[index] = value
 
@@ -196,7 +199,7 @@ class _Of:
 
 def _empty(shape, dtype):
     """Memory as a kernel finds it: with nothing to rely on."""
-    array = np.empty(shape, as_dtype(dtype))
+    array = np.empty(shape, as_dtype(dtype) if isinstance(dtype, types.Type) else dtype)
     array.fill(np.nan)
     return array
 
@@ -214,6 +217,8 @@ class _Shared:
         launch = lane.launch
         if key not in launch.shared:
             array = _empty(shape, dtype)
+            launch.shared_bytes[lane.block] += array.nbytes
+            assert launch.shared_bytes[lane.block] <= SHARED_BYTES, "too much shared memory"
             launch.shared[key] = array if launch.touched is None else Watched(array, launch.touched)
         return launch.shared[key]
 
@@ -272,16 +277,17 @@ def _call(self, *arguments):
     return Launch(self.fn, grid, threads, arrays).run()
 
 
-_elements = loads._elements
+def _checked(elements):
+    """Loads of several elements, only at addresses that a GPU can read at once."""
 
+    def checked(x, at, count):
+        array = getattr(x, "array", x)
+        address = array.__array_interface__["data"][0] + int(at) * array.itemsize
+        assert address % min(16, count * array.itemsize) == 0, f"{count} elements at {address}"
+        assert array.flags.c_contiguous
+        return elements(x, at, count)
 
-def _aligned_elements(x, at, count):
-    """Loads of several elements, at addresses that a GPU can read at once."""
-    array = getattr(x, "array", x)
-    address = array.__array_interface__["data"][0] + int(at) * array.itemsize
-    assert address % min(16, count * array.itemsize) == 0, f"{count} elements at {address}"
-    assert array.flags.c_contiguous
-    return _elements(x, at, count)
+    return checked
 
 
 def install():
@@ -289,4 +295,4 @@ def install():
     for name, value in _NAMES.items():
         setattr(driver.cuda, name, value)
     kernel.FakeCUDAKernel.__call__ = _call
-    loads._elements = _aligned_elements
+    loads._elements = _checked(loads._elements)
