@@ -15,7 +15,7 @@ def fit_linear(
     y: Any,
     *,
     fit_intercept: bool = True,
-    lr: float | str = "auto",
+    lr: Any = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,
@@ -43,17 +43,18 @@ def fit_linear(
     Parameters
     ----------
     x : array-like (n, d), or (n,) for one column
-        Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow or
-        torch on the CPU. Read where it is; only what is not float32 or float64 is converted, by block
+        Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow, torch,
+        or any array on a GPU. Read where it is; only what is not float32 or float64 is converted, by block
         if it is large.
     y : array-like (n,) or (n, k)
         Targets.
     fit_intercept : bool, default=True
         Learn the bias b. It is never penalised.
-    lr : float or "auto", default="auto"
-        A number: that constant step, plain and unscaled; every iterate is the textbook's. "auto": a
-        step that provably descends, computed from the data, until the gradient is at the rounding of
-        the data; columns are centred and scaled internally.
+    lr : float, array-like (k,), or "auto", default="auto"
+        A number: that constant step, plain and unscaled; every iterate is the textbook's. An array: one
+        for each target, k models in one reading of x. "auto": a step that provably descends, computed
+        from the data, until the gradient is at the rounding of the data; columns are centred and scaled
+        internally.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -83,8 +84,10 @@ def fit_linear(
     dtype : {"float32", "float64"}, optional
         What to compute in. By default float32 for float32 and float16 data, else float64. "auto"
         always sums in float64.
-    device : {"cpu"}, optional
-        CUDA is planned.
+    device : {"cpu", "cuda"}, optional
+        Default: where x lies. "cuda" moves data on the host to the first GPU, in chunks if it has no
+        room for all of it; arrays on a GPU (torch, CuPy, JAX, numba, …) are read where they lie, on the
+        caller's current stream.
     n_threads : int, optional
         Default: the processors this process may use. The result is the same, bit for bit.
     callback : callable, optional
@@ -129,7 +132,7 @@ def fit_logistic(
     y: Any,
     *,
     fit_intercept: bool = True,
-    lr: float | str = "auto",
+    lr: Any = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,

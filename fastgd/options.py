@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from . import inputs
 from .errors import InputError
 from .optimizers import OPTIMIZERS, PLANNED
@@ -17,10 +19,7 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
         For the first one that can't be used.
     """
     o = dict(o)
-    if not isinstance(o["lr"], str):
-        o["lr"] = inputs.number(o["lr"], "lr", strict=True)
-    elif o["lr"] != "auto":
-        raise InputError(f"lr is {o['lr']!r}; pass a number or 'auto'.")
+    o["lr"] = _learning_rate(o["lr"])
     for name in ("epochs", "batch_size", "n_threads"):
         if o[name] is not None:
             o[name] = inputs.integer(o[name], name, low=1)
@@ -41,6 +40,22 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
     if o["callback"] is not None and not callable(o["callback"]):
         raise InputError(f"callback is {o['callback']!r}; expected a function of one argument.")
     return o
+
+
+def _learning_rate(lr: Any) -> Any:
+    """ "auto", one number, or an array with one for each output."""
+    if isinstance(lr, str):
+        if lr != "auto":
+            raise InputError(f"lr is {lr!r}; pass a number or 'auto'.")
+        return lr
+    if not (isinstance(lr, list | tuple) or getattr(lr, "ndim", 0) == 1):
+        return inputs.number(lr, "lr", strict=True)
+    rates = inputs.as_array(lr, "lr").astype(np.float64)
+    if rates.ndim != 1:
+        raise InputError(f"lr has shape {rates.shape}; pass one number, or one for each output.")
+    for c, rate in enumerate(rates.tolist()):
+        inputs.number(rate, f"lr[{c}]", strict=True)
+    return rates
 
 
 def _check_optimizer(name: Any) -> None:

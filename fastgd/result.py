@@ -106,16 +106,28 @@ class Fit:
         Parameters
         ----------
         x : array-like (n, d), or (n,) for one column
+            On the host, or on a GPU, where the work is then done.
 
         Returns
         -------
         ndarray (n,), or (n, k) for k targets
+            On the host.
 
         Raises
         ------
         InputError
             If x has another number of columns than the fit, or holds NaN or infinity.
         """
+        if inputs.on_gpu(x):
+            from . import backend
+
+            raw = backend.predictions(x, self.coef, self.intercept)
+            if not np.isfinite(raw).all():
+                row = int(np.argwhere(~np.isfinite(raw))[0][0])
+                raise InputError(
+                    f"the prediction of row {row} is not finite; look at that row of x."
+                )
+            return raw
         names = inputs.column_names(x)
         x = inputs.features(x)
         d = self.coef.shape[-1]

@@ -8,10 +8,11 @@ import numpy as np
 from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
-from .cpu.descent import CONVERGED, NOT_FINITE, Settings
+from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
 from .losses import Loss
 from .result import Fit
+from .settings import Settings
 from .stability import largest_stable_lr
 
 _EPOCHS = 100
@@ -35,7 +36,8 @@ class Run:
         if batch is not None and batch > n:
             raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
         self.batch = None if batch == n else batch
-        self.automatic = options["lr"] == "auto" and self.batch is None
+        lr = options["lr"]
+        self.automatic = isinstance(lr, str) and self.batch is None
         inner = np.dtype(np.float64) if self.automatic else self.dtype
         self.classes = None
         if loss.name == "bce":
@@ -52,6 +54,11 @@ class Run:
             )
         )
         self.k = len(self.y)
+        if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
+            raise InputError(
+                f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
+                "each column."
+            )
         self.coef = inputs.parameters(options["coef_init"], (self.k, d), "coef_init")
         self.intercept = inputs.parameters(options["intercept_init"], (self.k,), "intercept_init")
         if not options["fit_intercept"] and self.intercept.any():
@@ -73,7 +80,7 @@ class Run:
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
-            lr=0.0 if o["lr"] == "auto" else o["lr"],
+            lr=0.0 if isinstance(o["lr"], str) else o["lr"],
             l2=o["l2"],
             scale=scale,
             row_scale=row_scale,
@@ -105,7 +112,7 @@ class Run:
             return self.backend.batch(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
-        if o["lr"] == "auto":
+        if isinstance(o["lr"], str):
             # A constant step keeps a noise floor in proportion to it: stay well below the limit.
             stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
             if stable is None or not stable > 0:
@@ -210,7 +217,7 @@ class Run:
             what = "the cost plus penalty" if self.options["l2"] else "the cost"
             self._warn(
                 f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
-                f"with lr={descent.settings.lr:g}; {self._advice(self._usable_lr())}"
+                f"with {self._lr_used()}; {self._advice(self._usable_lr())}"
             )
         else:
             self.converged = not self.stopped
@@ -248,6 +255,10 @@ class Run:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
 
+    def _lr_used(self) -> str:
+        lr = self.descent.settings.lr
+        return f"lr={lr:g}" if np.ndim(lr) == 0 else f"lr from {lr.min():g} to {lr.max():g}"
+
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
         lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
@@ -261,7 +272,7 @@ class Run:
             self._overflow()
         lr = self._usable_lr()
         raise DivergenceError(
-            f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
+            f"the cost is no longer finite after epoch {descent.epoch} with {self._lr_used()}; "
             f"{self._advice(lr)} The error's attribute `fit` holds the last finite parameters.",
             self.so_far(cost),
             lr,

@@ -14,6 +14,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import dense
 from fastgd.losses import LOSSES, Loss
+from fastgd.settings import Settings
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 
@@ -153,9 +154,8 @@ class Loop:
         self.coef, self.intercept = coef.astype(float), intercept.astype(float)
         self.low = coef.copy(), intercept.copy()
         self.previous = np.column_stack([self.coef, self.intercept])
-        names = ("lr", "l2", "scale", "learn_intercept", "tol")
-        settings = {"l2": 0.0, "learn_intercept": 1.0, "tol": 0.0} | settings
-        self.settings = np.array([settings[name] for name in names])
+        settings = {"l2": 0.0, "fit_intercept": True, "tol": 0.0} | settings
+        self.settings = Settings(row_scale=settings["scale"], **settings).array(len(coef))
         self.state = np.array([-1.0, np.nan])
         self.costs, self.path = np.empty(epochs), np.empty((epochs, *coef.shape))
 

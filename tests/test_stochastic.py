@@ -12,6 +12,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import stochastic
 from fastgd.losses import LOSSES, Loss
+from fastgd.settings import Settings
 
 
 class Loop:
@@ -33,9 +34,9 @@ class Loop:
     def run(self, order, first=0, last=None, *, lr=0.02, l2=0.0, reduction="mean", learn=True):
         mean = reduction == "mean"
         row_scale = len(self.x) / self.weight.sum() if mean and len(self.weight) else 1.0
-        settings = (
-            [lr, l2, row_scale, learn] if self.batch_size == 1 else [lr, l2, row_scale, learn, mean]
-        )
+        settings = Settings(
+            lr=lr, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
+        ).array(len(self.coef), self.x.dtype, mean)
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
         if self.batch_size == 1:
@@ -44,7 +45,7 @@ class Loop:
             kernel = stochastic.minibatch(self.loss, len(order) > 0)
         return kernel(
             *map(read_only, (self.x, self.y, self.weight)), order,
-            self.coef, self.intercept, np.array(settings, dtype=self.x.dtype),
+            self.coef, self.intercept, settings,
             *([] if self.batch_size == 1 else [self.batch_size]),
             first, last,
         )  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 from .._jit import compiled
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from ..settings import L2, LAST, LEARN, LR, SCALE
 from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
 from .vector_math import vectorised
 from .vector_width import use_widest_vectors
@@ -373,7 +374,7 @@ def many_costs(loss: Loss, by_columns: bool):
 def advance(optimizer: str = "gd"):
     """The compiled end of an epoch: from summed totals to the next parameters.
 
-    ``settings`` is (lr, l2, scale, learn_intercept, tol); ``state`` holds the gradient norm of the
+    ``settings`` is laid out as in `fastgd.settings`; ``state`` holds the gradient norm of the
     first epoch (negative before it). On a cost that is not finite the parameters go back to
     the last ones whose cost was.
     """
@@ -382,7 +383,7 @@ def advance(optimizer: str = "gd"):
     @compiled
     def end_of_epoch(totals, coef, intercept, previous, settings, state, costs, path, epoch):
         k, d = coef.shape
-        lr, l2, scale = settings[0], settings[1], settings[2]
+        l2, scale, learn, tol = settings[L2], settings[SCALE], settings[LEARN], settings[LAST]
         cost = 0.0
         for c in range(k):
             cost += totals[c, d + 1]
@@ -394,21 +395,22 @@ def advance(optimizer: str = "gd"):
                     coef[c, j] = previous[c, j]
             return NOT_FINITE
         costs[epoch] = cost
-        if settings[4] > 0.0:
+        if tol > 0.0:
             norm = 0.0
             for c in range(k):
-                if settings[3] != 0.0:
+                if learn != 0.0:
                     norm += (scale * totals[c, d]) ** 2
                 for j in range(d):
                     norm += (scale * totals[c, j] + l2 * coef[c, j]) ** 2
             norm = math.sqrt(norm)
             if state[0] < 0.0:
                 state[0] = norm
-            if norm <= settings[4] * state[0]:
+            if norm <= tol * state[0]:
                 return CONVERGED
         for c in range(k):
+            lr = settings[LR + c]
             previous[c, d] = intercept[c]
-            if settings[3] != 0.0:
+            if learn != 0.0:
                 intercept[c] = step(intercept[c], scale * totals[c, d], lr)
             # Loops of few arrays: before a loop of many, compiled code compares all their addresses.
             for j in range(d):
@@ -470,7 +472,7 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
             if epoch == last_epoch:
                 state[1] = 0.0
                 for c in range(k):
-                    state[1] += settings[2] * totals[c, d + 1]
+                    state[1] += settings[SCALE] * totals[c, d + 1]
                 break
             status = end_of_epoch(
                 totals, coef, intercept, previous, settings, state, costs, path, epoch

@@ -41,24 +41,6 @@ def moments_ns(n: int, d: int, k: int) -> float:
     return 5e4 + n * (wide + wide * wide / 50)
 
 
-class Settings:
-    """What an epoch needs to know beside the data.
-
-    `scale` turns summed losses into the cost; `row_scale` is what an update multiplies the slope of
-    a row with: `scale` itself in batch descent.
-    """
-
-    def __init__(self, *, lr, l2, scale, row_scale, fit_intercept, tol):
-        self.lr, self.l2, self.scale, self.row_scale = lr, l2, scale, row_scale
-        self.fit_intercept, self.tol = fit_intercept, tol
-
-    def array(self, dtype=np.float64, last=None) -> np.ndarray:
-        """(lr, l2, row_scale, learn_intercept, tol) for the kernels; `last` in place of tol."""
-        last = self.tol if last is None else last
-        values = (self.lr, self.l2, self.row_scale, float(self.fit_intercept), last)
-        return np.array(values, dtype=dtype)
-
-
 class _Descent:
     """The state that both loops share."""
 
@@ -121,7 +103,7 @@ class BatchDescent(_Descent):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
-        self._array = settings.array()
+        self._array = settings.array(len(coef))
         self._state = np.array([-1.0, np.nan])
         one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         build = moments_ns(source.n, source.d, source.k)
@@ -325,7 +307,7 @@ class StochasticDescent(_Descent):
 
     def _array(self) -> np.ndarray:
         """The settings of the kernels, `mean` at their end."""
-        return self.settings.array(self.source.dtype, float(self.mean))
+        return self.settings.array(len(self.coef), self.source.dtype, float(self.mean))
 
     def _within_tolerance(self) -> bool:
         norm = self.gradient_norm()

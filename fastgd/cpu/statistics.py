@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from .._jit import compiled
+from ..settings import SCALE
 from .dense import RUNNING, advance
 from .vector_width import use_widest_vectors
 
@@ -220,7 +221,7 @@ def descend_statistics(optimizer: str = "gd"):
             )
             if cost < stale:
                 return STALE, epoch
-            state[1] = settings[2] * cost
+            state[1] = settings[SCALE] * cost
             if epoch == last_epoch:
                 break
             status = end_of_epoch(

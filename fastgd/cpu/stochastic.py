@@ -13,6 +13,7 @@ import numpy as np
 from .._jit import compiled, leaf
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from ..settings import L2, LAST, LEARN, LR, SCALE
 from .dense import NOT_FINITE, RUNNING, rows_pass, scratch
 from .order import fill_order, row_at
 from .prefetch import ask_for_ordered, ask_for_rows
@@ -84,7 +85,7 @@ def per_sample(loss: Loss):
 
     The kernel takes ``(x, y, weight, order, coef, intercept, settings, first, last)`` with x (n, d) in
     C order, y (k, n), weight (n,) or (0,) for none, order (n,) or (0,) for the given one, coef (k, d),
-    intercept (k,), and settings (lr, l2, scale, learn_intercept), all in the dtype of the computation.
+    intercept (k,), and settings laid out as in `fastgd.settings`, all in the dtype of the computation.
 
     Two rows at a time, and still an update a row: with u = lr·slope of the first row, the second one
     predicts x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁), so that its long dot product need not wait for the
@@ -97,10 +98,10 @@ def per_sample(loss: Loss):
     losses_met = sum_of_losses(loss)
 
     @compiled
-    def one_output(x, y, weight, order, w, b, z, settings, start, stop):
+    def one_output(x, y, weight, order, w, b, z, settings, lr, start, stop):
         d = w.shape[0]
         zero, one = w.dtype.type(0), w.dtype.type(1)
-        lr, l2, scale, learn = settings[0], settings[1], settings[2], settings[3]
+        l2, scale, learn = settings[L2], settings[SCALE], settings[LEARN]
         shrink = one - lr * l2
         ahead = _AHEAD
         if order.shape[0] > 0:
@@ -163,8 +164,9 @@ def per_sample(loss: Loss):
                 for j in range(d):
                     w[j] = coef[c, j]
                 intercept[c] = one_output(
-                    x, y[c], weight, order, w, intercept[c], z[c], settings, start, stop
-                )
+                    x, y[c], weight, order, w, intercept[c], z[c], settings, settings[LR + c],
+                    start, stop,
+                )  # fmt: skip
                 for j in range(d):
                     coef[c, j] = w[j]
             cost += losses_met(z, y, weight, order, start, stop - start)
@@ -177,8 +179,7 @@ def per_sample(loss: Loss):
 def minibatch(loss: Loss, shuffled: bool, optimizer: str = "gd"):
     """The compiled loop of one update a batch; returns the sum of the losses met.
 
-    As `per_sample`, with settings (lr, l2, scale, learn_intercept, mean) and the batch size before
-    `first`: `mean` is 1 where a batch of m rows divides by m. `first` starts a batch.
+    As `per_sample`, with the batch size before `first`, which starts a batch.
     """
     one_pass = rows_pass(loss, ordered=shuffled)
     step = vectorised(OPTIMIZERS[optimizer].step)
@@ -187,7 +188,7 @@ def minibatch(loss: Loss, shuffled: bool, optimizer: str = "gd"):
     def updates(x, y, weight, order, coef, intercept, settings, batch_size, first, last):
         k, d = coef.shape
         zero = coef.dtype.type(0)
-        lr, l2, scale, learn_intercept = settings[0], settings[1], settings[2], settings[3]
+        l2, scale, learn, mean = settings[L2], settings[SCALE], settings[LEARN], settings[LAST]
         none = coef[0, :0]
         memory, gradient = scratch(x, coef, False)
         totals = np.empty((k, d + 2))
@@ -198,12 +199,13 @@ def minibatch(loss: Loss, shuffled: bool, optimizer: str = "gd"):
             one_pass(
                 x, order, y, weight, none, coef, intercept, batch, stop, 0, memory, gradient, totals
             )
-            share = scale / coef.dtype.type(stop - batch) if settings[4] != zero else scale
+            share = scale / coef.dtype.type(stop - batch) if mean != zero else scale
             for c in range(k):
+                lr = settings[LR + c]
                 for j in range(d):
                     g = share * coef.dtype.type(totals[c, j]) + l2 * coef[c, j]
                     coef[c, j] = step(coef[c, j], g, lr)
-                if learn_intercept != zero:
+                if learn != zero:
                     g = share * coef.dtype.type(totals[c, d])
                     intercept[c] = step(intercept[c], g, lr)
                 cost += totals[c, d + 1]

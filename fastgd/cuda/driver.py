@@ -149,6 +149,13 @@ def cooperative_blocks(kernel: Any, threads: int, arguments: tuple) -> int:
     return max(1, compiled.max_cooperative_grid_blocks(threads))
 
 
+def fits(size: int) -> bool:
+    """Whether a GPU has room for so many bytes, and a third of them beside."""
+    if SIMULATED:
+        return True
+    return size * 4 / 3 < cuda.current_context().get_memory_info().total
+
+
 def transposed(array: Any) -> Any:
     """The transpose as a view of the same memory; numba's own `T` is a copy."""
     if SIMULATED:

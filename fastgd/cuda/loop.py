@@ -14,6 +14,7 @@ from .._jit import leaf
 from ..cpu.dense import CONVERGED, NOT_FINITE, RUNNING
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from ..settings import L2, LAST, LEARN, LR, SCALE
 from .dense import block_pass, sums_of_columns
 from .driver import cuda
 
@@ -35,8 +36,8 @@ def advance(threads: int, optimizer: str = "gd"):
     ):  # fmt: skip
         k, d = coef.shape[0], coef.shape[1]
         thread = cuda.threadIdx.x
-        lr, l2, scale = settings[0], settings[1], settings[2]
-        learn = settings[3] != 0.0
+        l2, scale, tol = settings[L2], settings[SCALE], settings[LAST]
+        learn = settings[LEARN] != 0.0
         cost = numba.float64(0)
         for c in range(k):
             cost += totals[c, d + 1]
@@ -51,7 +52,7 @@ def advance(threads: int, optimizer: str = "gd"):
             return NOT_FINITE
         if thread == 0:
             costs[epoch] = cost
-        if settings[4] > 0.0:
+        if tol > 0.0:
             norm = numba.float64(0)
             for at in range(thread, k * (d + 1), threads):
                 c, j = at // (d + 1), at % (d + 1)
@@ -74,11 +75,11 @@ def advance(threads: int, optimizer: str = "gd"):
             cuda.syncthreads()
             if thread == 0:
                 state[0] = first
-            if norm <= settings[4] * first:
+            if norm <= tol * first:
                 return CONVERGED
         for at in range(thread, k * (d + 1), threads):
             c, j = at // (d + 1), at % (d + 1)
-            slope = scale * totals[c, j]
+            slope, lr = scale * totals[c, j], settings[LR + c]
             if j < d:
                 before = coef[c, j]
                 after = step(before, slope + l2 * before, lr)
@@ -154,6 +155,6 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
             cost = numba.float64(0)
             for c in range(k):
                 cost += totals[c * (d + 2) + d + 1]
-            state[1] = settings[2] * cost
+            state[1] = settings[SCALE] * cost
 
     return epochs_of_gd

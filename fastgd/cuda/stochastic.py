@@ -1,4 +1,4 @@
-"""Stochastic loops on a GPU, for many models at once: the outputs of one x, each with own settings.
+"""Stochastic loops on a GPU, for many models at once: outputs of one x, each with its own step size.
 
 One model alone can't fill a GPU, as an update waits for the one before; thousands can. Per-sample
 updates give each model a group of lanes, with the coefficients in registers and the next row on its way
@@ -15,9 +15,10 @@ import numpy as np
 from .._jit import leaf
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from ..settings import L2, LAST, LEARN, LR, SCALE
 from .driver import SIMULATED, cuda, on
 from .groups import sum_of_block, sum_of_lanes
-from .layout import WARP, RowLayout, row_layout
+from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout
 from .loads import fetch
 from .row_pass import row_pass
 
@@ -31,8 +32,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
 
     ``(x, y, weight, order, coef, intercept, settings, first, last, met)`` with x (n, d) in C order,
     y (k, n), weight (n,) or (0,), order (n,) or (0,) for the given one, coef (k, d), intercept (k,),
-    settings (k, 4) of (lr, l2, scale, learn_intercept), and met (k,) in float64, which gets the sum of
-    the losses met.
+    settings laid out as in `fastgd.settings`, and met (k,) in float64, which gets the sum of the losses
+    met.
     """
     vector, lanes, loads, _, threads = layout
     held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
@@ -54,8 +55,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
         # Lanes without a model go along, as their warp needs them, and touch no parameters: those
         # of the last model may already be the next ones.
         c, mine = min(model, k - 1), model < k
-        lr, l2, scale = settings[c, 0], settings[c, 1], settings[c, 2]
-        learn = settings[c, 3] != zero
+        lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
+        learn = settings[LEARN] != zero
         b = intercept[c] if mine else zero
         for r in range(loads):
             for v in range(vector):
@@ -116,8 +117,7 @@ def minibatch(
 ):
     """The kernel of one update a batch, a block a model.
 
-    As `per_sample`, with settings (k, 5), whose last is 1 where a batch of m rows divides by m, and the
-    batch size before `first`, which starts a batch. `columns` is at least d+2.
+    As `per_sample`, with the batch size before `first`, which starts a batch. `columns` is at least d+2.
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = row_pass(loss, layout, dtype, ordered=ordered)
@@ -129,8 +129,8 @@ def minibatch(
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
         for c in range(cuda.blockIdx.x, k, cuda.gridDim.x):
-            lr, l2, scale = settings[c, 0], settings[c, 1], settings[c, 2]
-            learn, mean = settings[c, 3] != zero, settings[c, 4] != zero
+            lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
+            learn, mean = settings[LEARN] != zero, settings[LAST] != zero
             total = numba.float64(0)
             for batch in range(first, last, batch_size):
                 stop = min(batch + batch_size, last)
@@ -162,9 +162,8 @@ class Models:
     loss : Loss
     coef, intercept : ndarray (k, d), (k,)
         Where to start, in the dtype of the source.
-    settings : ndarray (k, 4), or (k, 5) for batches
-        (lr, l2, scale, learn_intercept, mean) of each model: `scale` multiplies the slope of a row, and
-        `mean` is 1 where a batch of m rows divides by m.
+    settings : ndarray
+        As `fastgd.settings.Settings.array` lays them out, a learning rate for each model among them.
     batch_size : int
         1 for an update a row.
     """
@@ -186,7 +185,8 @@ class Models:
         self._layout = row_layout(
             d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, threads
         )
-        self._columns = 1 << (d + 1).bit_length()
+        # Few kernels for all d, and none with more than the 48 KiB that a block may share.
+        self._columns = min(1 << (d + 1).bit_length(), MOST_COLUMNS + 2)
         self._loss = loss
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
