@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastgd.cpu.descent import Settings
+from fastgd.settings import Settings
 from fastgd.cpu.source import DenseRows
 from fastgd.losses import LOSSES, Loss
 from fastgd.stability import largest_stable_lr

@@ -8,7 +8,7 @@ from ..cpu.descent import BatchDescent, StochasticDescent
 from ..cpu.order import empty_order, visiting_order
 from ..errors import InputError
 from . import loop
-from .driver import cooperative_blocks, cuda, on
+from .driver import cooperative, cuda, on
 from .layout import WARP, rows_of_part
 from .stochastic import Models
 from .streamed import StreamedRows
@@ -41,35 +41,41 @@ class DeviceDescent(BatchDescent):
         part_rows = rows_of_part(source.n, layout)
         parts, columns = -(-source.n // part_rows), k * (d + 2)
         width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
-        kernel = loop.descend(self.loss, layout, source.dtype.name, width)
+        kernel = loop.descend(
+            self.loss, layout, source.dtype.name, width, self.settings.optimizer.rule
+        )
         with on(x.number):
-            low, low_intercept, coef, intercept, previous, settings, state = map(
+            rates = self._rates if len(self._rates) == 1 else self._rates[self.epoch : stop]
+            low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state = map(
                 x.to_device,
                 (
                     self._low(self.coef), self._low(self.intercept), self.coef, self.intercept,
-                    self.previous, self._array, self._state,
+                    self.previous, self._array, rates, self._hyper, self._memory, self._state,
                 ),
             )  # fmt: skip
-            costs, outcome = x.to_device(np.empty(epochs)), x.to_device(np.zeros(2, np.int64))
+            costs, norms = x.to_device(np.empty(epochs)), x.to_device(np.empty(epochs))
+            outcome = x.to_device(np.zeros(2, np.int64))
             path = x.to_device(np.empty((epochs if self.keep_path else 0, k, d)))
             partials = cuda.device_array((parts, k, d + 2), source.dtype, stream=x.stream)
             totals = cuda.device_array(columns, np.float64, stream=x.stream)
             arguments = (
                 source.seen, source.device_y, source.device_weight, low, low_intercept, coef,
-                intercept, previous, settings, state, costs, path, outcome, partials,
-                partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows, epochs,
+                intercept, previous, settings, rates, hyper, memory, state, costs, norms, path, outcome,
+                partials, partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows,
+                self.epoch, epochs,
             )  # fmt: skip
-            most = cooperative_blocks(kernel, layout.threads, arguments)
+            kernel, most = cooperative(kernel, layout.threads, arguments)
             kernel[min(most, parts * k), layout.threads, x.stream](*arguments)
             status, done = x.to_host(outcome).tolist()
             after = self.epoch + done
             reached = after + (status == loop.CONVERGED)  # whose cost is known without an update
-            self.costs[self.epoch : reached] = x.to_host(costs)[: reached - self.epoch]
+            for own, array in ((self.costs, costs), (self.norms, norms)):
+                own[self.epoch : reached] = x.to_host(array)[: reached - self.epoch]
             if self.keep_path:
                 self.path[self.epoch : after] = x.to_host(path)[:done]
             for own, array in (
                 (self.coef, coef), (self.intercept, intercept), (self.previous, previous),
-                (self._state, state),
+                (self._state, state), (self._memory, memory),
             ):  # fmt: skip
                 own[:] = x.to_host(array)
         self.epoch = after
@@ -95,12 +101,13 @@ class DeviceStochasticDescent(StochasticDescent):
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
-        mean = None if self.batch_size == 1 else float(self.mean)
-        settings = self.settings.array(len(self.coef), source.dtype, mean)
         models = Models(
-            source, self.loss, self._low(self.coef), self._low(self.intercept), settings,
-            self.batch_size,
+            source, self.loss, self._low(self.coef), self._low(self.intercept), self.settings,
+            self.batch_size, divide=self.mean, epoch=self.epoch, memory=self._memory,
+            updates=int(self._clock[0]), mean=self._mean if self.average else None,
         )  # fmt: skip
         met = models.update(order)
         self.coef[:], self.intercept[:] = models.parameters()
+        self._memory[:], self._mean[:] = models.memory(), models.mean(self._mean)
+        self._clock[0] = models.updates
         return float(met.sum()) * self.settings.scale

@@ -145,12 +145,13 @@ def current_stream(value: Any) -> Any:
     return cuda.external_stream(number)
 
 
-def cooperative_blocks(kernel: Any, threads: int, arguments: tuple) -> int:
-    """The most blocks of a kernel with grid-wide barriers: as many as run at the same time."""
+def cooperative(kernel: Any, threads: int, arguments: tuple) -> tuple[Any, int]:
+    """A kernel with grid-wide barriers, compiled, and the most blocks that run at the same time."""
     if SIMULATED:
-        return 1
-    compiled = next(iter(kernel.specialize(*arguments).overloads.values()))
-    return max(1, compiled.max_cooperative_grid_blocks(threads))
+        return kernel, 1
+    kernel = kernel.specialize(*arguments)
+    compiled = next(iter(kernel.overloads.values()))
+    return kernel, max(1, compiled.max_cooperative_grid_blocks(threads))
 
 
 def fits(size: int) -> bool:

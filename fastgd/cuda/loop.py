@@ -11,33 +11,36 @@ import math
 import numba
 
 from .._jit import leaf
-from ..cpu.dense import CONVERGED, NOT_FINITE, RUNNING
+from ..cpu.advance import CONVERGED, NOT_FINITE, RUNNING
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS
-from ..settings import L2, LAST, LEARN, LR, SCALE
+from ..optimizers import RULES, Rule, l1_slope, soft
+from ..settings import L1, L2, LAST, LEARN, SCALE
 from .dense import block_pass, sums_of_columns
 from .driver import cuda
 from .layout import INT32
 
 
 @functools.cache
-def advance(threads: int, optimizer: str = "gd"):
-    """The end of an epoch, by one block: `fastgd.cpu.dense.advance` with a thread a parameter.
+def advance(threads: int, rule: Rule = RULES["gd"]):
+    """The end of an epoch, by one block: `fastgd.cpu.advance` with a thread a parameter.
 
-    A device function ``(totals, low, low_intercept, coef, intercept, previous, settings, state, costs,
-    path, epoch, memory)`` that returns the status to every thread. It also leaves the next parameters
-    in the dtype of the pass in `low` and `low_intercept`.
+    A device function ``(totals, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
+    memory, state, costs, norms, path, epoch, before, sums)`` that returns the status to every thread;
+    `before` is the number of epochs before this chunk, and sums (threads,) is shared memory. It also
+    leaves the next parameters in the dtype of the pass in `low` and `low_intercept`.
     """
-    step = leaf(OPTIMIZERS[optimizer].step)
+    scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
+    shrink, slope_of = leaf(soft), leaf(l1_slope)
 
     @cuda.jit(device=True)
     def end_of_epoch(
-        totals, low, low_intercept, coef, intercept, previous, settings, state, costs, path, epoch,
-        memory,
+        totals, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state,
+        costs, norms, path, epoch, before, sums,
     ):  # fmt: skip
         k, d = coef.shape[0], coef.shape[1]
         thread = cuda.threadIdx.x
-        l2, scale, tol = settings[L2], settings[SCALE], settings[LAST]
+        l1, l2 = settings[L1], settings[L2]
+        scale, tol = settings[SCALE], settings[LAST]
         learn = settings[LEARN] != 0.0
         cost = numba.float64(0)
         for c in range(k):
@@ -54,77 +57,93 @@ def advance(threads: int, optimizer: str = "gd"):
             return NOT_FINITE
         if thread == 0:
             costs[epoch] = cost
-        if tol > 0.0:
-            norm = numba.float64(0)
-            for at in range(thread, k * (d + 1), threads):
-                c = (at & INT32) // ((d + 1) & INT32)
-                j = at - c * (d + 1)
-                slope = scale * totals[c, j]
-                if j < d:
-                    slope += l2 * coef[c, j]
-                elif not learn:
-                    slope = numba.float64(0)
-                norm += slope * slope
-            memory[thread] = norm
-            half = threads // 2
-            while half > 0:
-                cuda.syncthreads()
-                if thread < half:
-                    memory[thread] += memory[thread + half]
-                half //= 2
-            cuda.syncthreads()
-            norm = math.sqrt(memory[0])
-            first = state[0] if state[0] >= 0.0 else norm
-            cuda.syncthreads()
-            if thread == 0:
-                state[0] = first
-            if norm <= tol * first:
-                return CONVERGED
+        norm = numba.float64(0)
         for at in range(thread, k * (d + 1), threads):
             c = (at & INT32) // ((d + 1) & INT32)
             j = at - c * (d + 1)
-            slope, lr = scale * totals[c, j], settings[LR + c]
+            slope = scale * totals[c, j]
             if j < d:
-                before = coef[c, j]
-                after = step(before, slope + l2 * before, lr)
+                slope += l2 * coef[c, j]
+                if l1 > 0.0:
+                    slope = slope_of(coef[c, j], slope, l1)
+            elif not learn:
+                slope = numba.float64(0)
+            norm += slope * slope
+        sums[thread] = norm
+        half = threads // 2
+        while half > 0:
+            cuda.syncthreads()
+            if thread < half:
+                sums[thread] += sums[thread + half]
+            half //= 2
+        cuda.syncthreads()
+        norm = math.sqrt(sums[0])
+        first = state[0] if state[0] >= 0.0 else norm
+        cuda.syncthreads()
+        if thread == 0:
+            norms[epoch] = norm
+            if tol > 0.0:
+                state[0] = first
+        if tol > 0.0 and norm <= tol * first:
+            return CONVERGED
+        t = numba.float64(before + epoch + 1)
+        for at in range(thread, k * (d + 1), threads):
+            c = (at & INT32) // ((d + 1) & INT32)
+            j = at - c * (d + 1)
+            lr = rates[epoch if rates.shape[0] > 1 else 0, c]
+            u, v, w = scales(lr, t, hyper)
+            slope = scale * totals[c, j]
+            theta = coef[c, j] if j < d else intercept[c]
+            previous[c, j] = theta
+            if j < d:
+                slope += l2 * theta
+            if slots > 0:
+                after, s0, s1, s2 = step(
+                    theta, slope, u, v, w, hyper, memory[0, c, j], memory[1, c, j], memory[2, c, j]
+                )
+                memory[0, c, j], memory[1, c, j], memory[2, c, j] = s0, s1, s2
+            else:
+                zero = numba.float64(0)
+                after = step(theta, slope, u, v, w, hyper, zero, zero, zero)[0]
+            if j < d:
+                if l1 > 0.0:
+                    after = shrink(after, lr * l1)
                 coef[c, j] = after
                 low[c, j] = after
                 if path.shape[0] > 0:
                     path[epoch, c, j] = after
-            else:
-                before = intercept[c]
-                after = step(before, slope, lr) if learn else before
+            elif learn:
                 intercept[c] = after
                 low_intercept[c] = after
-            previous[c, j] = before
         return RUNNING
 
     return end_of_epoch
 
 
 @functools.cache
-def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
+def descend(loss: Loss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
     """The kernel of a whole chunk of epochs, for a grid whose blocks all run at the same time.
 
-    ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, state, costs, path,
-    outcome, partials, flat, by_output, totals, part_rows, epochs)``. The first arrays are those of
-    `fastgd.cpu.dense.descend`, on the GPU and in float64 but for `low` and `low_intercept`, which hold
-    the parameters in `dtype` at the start; `flat` is partials (parts, k, d+2) as (parts, k·(d+2)),
-    `by_output` totals (k·(d+2),) as (k, d+2). `costs` and `path` begin at the first epoch of the chunk.
+    ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
+    state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs)``.
+    The first arrays are those of `fastgd.cpu.dense.descend`, on the GPU and in float64 but for `low` and
+    `low_intercept`, which hold the parameters in `dtype` at the start; `flat` is partials (parts, k, d+2)
+    as (parts, k·(d+2)), `by_output` totals (k·(d+2),) as (k, d+2). `rates`, `costs`, `norms` and `path`
+    begin at the first epoch of the chunk, which comes after `before` others.
 
     `outcome` gets the status and the number of updates, state[1] the cost at the last parameters if the
     chunk ran to its end. `width` columns are added up side by side.
     """
     threads = layout.threads
     one_pass = block_pass(loss, layout, dtype)
-    sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, optimizer)
+    sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, rule)
 
     @cuda.jit
     def epochs_of_gd(
-        x, y, weight, low, low_intercept, coef, intercept, previous, settings, state, costs, path,
-        outcome, partials, flat, by_output, totals, part_rows, epochs,
+        x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
+        state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs,
     ):  # fmt: skip
-        memory = cuda.shared.array(threads, numba.float64)
+        room = cuda.shared.array(threads, numba.float64)
         grid = cuda.cg.this_grid()
         parts, k = partials.shape[0], partials.shape[1]
         n, d, columns = y.shape[1], coef.shape[1], flat.shape[1]
@@ -145,15 +164,15 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
             grid.sync()
             column = cuda.blockIdx.x * width
             while column < columns:
-                sums(flat, column, columns, totals, memory)
+                sums(flat, column, columns, totals, room)
                 column += cuda.gridDim.x * width
             grid.sync()
             if epoch == epochs:
                 break
             if cuda.blockIdx.x == 0:
                 status = end_of_epoch(
-                    by_output, low, low_intercept, coef, intercept, previous, settings, state, costs,
-                    path, epoch, memory,
+                    by_output, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
+                    memory, state, costs, norms, path, epoch, before, room,
                 )  # fmt: skip
                 if cuda.threadIdx.x == 0:
                     outcome[0], outcome[1] = status, epoch + (status == RUNNING)

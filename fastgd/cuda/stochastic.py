@@ -14,11 +14,11 @@ import numpy as np
 
 from .._jit import leaf
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS
-from ..settings import L2, LAST, LEARN, LR, SCALE
+from ..optimizers import RULES, Rule, gd, soft
+from ..settings import L1, L2, LAST, LEARN, SCALE
 from .driver import cuda, on
 from .groups import sum_of_block, sum_of_lanes
-from .layout import WARP, RowLayout, row_layout, sample_layout
+from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout, sample_layout
 from .loads import fetch
 from .row_pass import row_pass
 
@@ -27,23 +27,23 @@ _MET = 256
 
 
 @functools.cache
-def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd"):
-    """The kernel of one update a row, for a grid of as many groups of `layout.lanes` as models or more.
+def per_sample(loss: Loss, layout: RowLayout, dtype: str):
+    """The kernel of one update a row, of plain descent, one group of `layout.lanes` threads a model.
 
-    ``(x, y, weight, order, coef, intercept, settings, first, last, met)`` with x (n, d) in C order,
-    y (k, n), weight (n,) or (0,), order (n,) or (0,) for the given one, coef (k, d), intercept (k,),
-    settings laid out as in `fastgd.settings`, and met (k,) in float64, which gets the sum of the losses
-    met.
+    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, met)`` with x (n, d) in C
+    order, y (k, n), weight (n,) or (0,), order (n,) or (0,) for the given one, coef (k, d),
+    intercept (k,), settings laid out as in `fastgd.settings`, rates (k,), and met (k,) in float64, which
+    gets the sum of the losses met. The grid has at least as many groups as there are models.
     """
     vector, lanes, loads, _, threads = layout
     held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
     real = getattr(numba, dtype)
     load = fetch(vector)
-    value, slope, step = leaf(loss.value), leaf(loss.slope), leaf(OPTIMIZERS[optimizer].step)
+    value, slope, step = leaf(loss.value), leaf(loss.slope), leaf(gd)
     over_block, over_lanes = sum_of_block(threads), sum_of_lanes(1, min(lanes, WARP))
 
     @cuda.jit
-    def updates(x, y, weight, order, coef, intercept, settings, first, last, met):
+    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last, met):
         meeting = cuda.shared.array(met_by_warps, real)
         w = cuda.local.array(held, real)
         row = cuda.local.array(held, real)
@@ -52,14 +52,16 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
         shuffled, weighted = order.shape[0] > 0, weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         lane, model = cuda.threadIdx.x % lanes, cuda.grid(1) // lanes
-        c = min(model, k - 1)  # lanes without a model go along, as their warp needs them
-        lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
+        # Lanes without a model go along, as their warp needs them, and touch no parameters: those
+        # of the last model may already be the next ones.
+        c, mine = min(model, k - 1), model < k
+        lr, l2, scale = rates[c], settings[L2], settings[SCALE]
         learn = settings[LEARN] != zero
-        b = intercept[c]
+        b = intercept[c] if mine else zero
         for r in range(loads):
             for v in range(vector):
                 j, e = (lane + lanes * r) * vector + v, r * vector + v
-                w[e] = coef[c, j] if j < d else zero
+                w[e] = coef[c, j] if mine and j < d else zero
                 coming[e] = zero
         at = order[first] if shuffled and first < last else first
         for r in range(loads):
@@ -96,7 +98,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
                 if learn:
                     b = step(b, s, lr)
             total += cost
-        if model < k:
+        cuda.syncthreads()  # every lane has read the intercept
+        if mine:
             for r in range(loads):
                 for v in range(vector):
                     j = (lane + lanes * r) * vector + v
@@ -110,25 +113,32 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
 
 @functools.cache
 def minibatch(
-    loss: Loss, layout: RowLayout, dtype: str, columns: int, ordered: bool, optimizer: str = "gd"
-):
+    loss: Loss, layout: RowLayout, dtype: str, columns: int, ordered: bool,
+    rule: Rule = RULES["gd"], averaging: bool = False,
+):  # fmt: skip
     """The kernel of one update a batch, a block a model.
 
-    As `per_sample`, with the batch size before `first`, which starts a batch. `columns` is at least d+2.
+    As `per_sample`, with ``hyper, low_hyper, memory, updates_before, mean, batch_size`` before `first`,
+    which starts a batch: they are those of `fastgd.cpu.stochastic.minibatch`. `columns` is at least d+2.
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = row_pass(loss, layout, dtype, ordered=ordered)
-    step = leaf(OPTIMIZERS[optimizer].step)
+    scales, step, shrink = leaf(rule.scales), leaf(rule.step), leaf(soft)
+    slots = rule.slots
 
     @cuda.jit
-    def updates(x, y, weight, order, coef, intercept, settings, batch_size, first, last, met):
+    def updates(
+        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
+        mean, batch_size, first, last, met,
+    ):  # fmt: skip
         totals = cuda.shared.array(columns, real)
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
+        l1, l2, scale = settings[L1], settings[L2], settings[SCALE]
+        learn, by_rows = settings[LEARN] != zero, settings[LAST] != zero
         c = cuda.blockIdx.x
         while c < k:
-            lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
-            learn, mean = settings[LEARN] != zero, settings[LAST] != zero
+            lr, t = rates[c], updates_before
             total = numba.float64(0)
             batch = first
             while batch < last:
@@ -137,12 +147,34 @@ def minibatch(
                     x, order, y, weight, none, coef, intercept, c, c, batch, stop, totals
                 )  # fmt: skip
                 cuda.syncthreads()
-                share = scale / coef.dtype.type(stop - batch) if mean else scale
-                for j in range(thread, d, threads):
-                    coef[c, j] = step(coef[c, j], share * totals[j] + l2 * coef[c, j], lr)
+                share = scale / coef.dtype.type(stop - batch) if by_rows else scale
+                t += 1.0
+                u64, v64, w64 = scales(numba.float64(lr), t, hyper)
+                u, v, w = real(u64), real(v64), real(w64)
+                for j in range(thread, d + 1, threads):
+                    before = coef[c, j] if j < d else intercept[c]
+                    g = share * totals[j]
+                    if j < d:
+                        g += l2 * before
+                    if slots > 0:
+                        after, s0, s1, s2 = step(
+                            before, g, u, v, w, low_hyper,
+                            memory[0, c, j], memory[1, c, j], memory[2, c, j],
+                        )  # fmt: skip
+                        memory[0, c, j], memory[1, c, j], memory[2, c, j] = s0, s1, s2
+                    else:
+                        after = step(before, g, u, v, w, low_hyper, zero, zero, zero)[0]
+                    if j < d:
+                        if l1 > zero:
+                            after = shrink(after, lr * l1)
+                        coef[c, j] = after
+                    elif learn:
+                        intercept[c] = after
+                    else:
+                        after = before
+                    if averaging:
+                        mean[c, j] += (after - mean[c, j]) / t
                 if thread == 0:
-                    if learn:
-                        intercept[c] = step(intercept[c], share * totals[d], lr)
                     total += totals[d + 1]
                 cuda.syncthreads()
                 batch = stop
@@ -163,28 +195,54 @@ class Models:
     loss : Loss
     coef, intercept : ndarray (k, d), (k,)
         Where to start, in the dtype of the source.
-    settings : ndarray
-        As `fastgd.settings.Settings.array` lays them out, a learning rate for each model among them.
+    settings : Settings
+        With one learning rate, or one for each model.
     batch_size : int
         1 for an update a row.
+    divide : bool, default=True
+        Whether a batch of m rows divides by m.
+    epoch, updates : int, default=0
+        How many have been done: learning rates and optimizers may depend on them.
+    memory : ndarray (SLOTS, k, d+1), optional
+        What the optimizer remembers.
+    mean : ndarray (k, d+1), optional
+        The mean of the parameters after each update so far, to go on with.
     """
 
-    def __init__(self, source: Any, loss: Loss, coef, intercept, settings, batch_size: int):
-        self.source, self.batch_size = source, batch_size
-        dtype, x, d = source.dtype, source.x, source.d
+    def __init__(
+        self, source: Any, loss: Loss, coef, intercept, settings, batch_size: int, *, divide=True,
+        epoch: int = 0, updates: int = 0, memory=None, mean=None,
+    ):  # fmt: skip
+        self.source, self.batch_size, self.updates = source, batch_size, updates
+        dtype, x, (k, d) = source.dtype, source.x, coef.shape
+        self._plain = batch_size == 1 and settings.plain and mean is None
+        self._averages, self._rule = mean is not None, settings.optimizer.rule
+        memory = settings.memory(k, d, dtype) if memory is None else memory
         with on(x.number):
             self._x = source.seen
             if source.by_columns:  # an update wants a row: copied once, side by side
                 self._x = x.taken(0, 1, 1, source.n, source.seen.dtype)
-            self._coef, self._intercept, self._settings = (
-                x.to_device(np.asarray(a, dtype)) for a in (coef, intercept, settings)
+            self._coef, self._intercept, self._memory = (
+                x.to_device(np.asarray(a, dtype)) for a in (coef, intercept, memory)
             )
-            self._met = cuda.device_array(len(coef), np.float64, stream=x.stream)
-        make = sample_layout if batch_size == 1 else row_layout
+            self._mean = x.to_device(np.zeros((1, 1)) if mean is None else mean)
+            self._settings = tuple(
+                map(
+                    x.to_device,
+                    (
+                        settings.array(dtype, float(divide)),
+                        settings.rates(k, epoch, epoch + 1, dtype)[0],
+                        *([] if self._plain else [settings.hyper(), settings.hyper(dtype)]),
+                    ),
+                )
+            )
+            self._met = cuda.device_array(k, np.float64, stream=x.stream)
+        make = sample_layout if self._plain else row_layout
         self._layout = make(
             d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, source.threads
         )
-        self._columns = 1 << (d + 1).bit_length()
+        # Few kernels for all d, and none with more than the 48 KiB that a block may share.
+        self._columns = min(1 << (d + 1).bit_length(), MOST_COLUMNS + 2)
         self._loss = loss
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
@@ -194,20 +252,37 @@ class Models:
         with on(x.number):
             arguments = (
                 self._x, source.device_y, source.device_weight, x.to_device(order), self._coef,
-                self._intercept, self._settings,
+                self._intercept, *self._settings,
             )  # fmt: skip
-            if self.batch_size == 1:
+            if self._plain:
                 kernel = per_sample(self._loss, layout, name)
                 grid = -(-k * layout.lanes // layout.threads)
                 kernel[grid, layout.threads, x.stream](*arguments, first, last, self._met)
             else:
-                kernel = minibatch(self._loss, layout, name, self._columns, len(order) > 0)
+                kernel = minibatch(
+                    self._loss, layout, name, self._columns, len(order) > 0, self._rule,
+                    self._averages,
+                )  # fmt: skip
                 kernel[k, layout.threads, x.stream](
-                    *arguments, self.batch_size, first, last, self._met
-                )
+                    *arguments, self._memory, float(self.updates), self._mean, self.batch_size, first,
+                    last, self._met,
+                )  # fmt: skip
+            self.updates += -(-(last - first) // self.batch_size)
             return x.to_host(self._met)
 
     def parameters(self) -> tuple[np.ndarray, np.ndarray]:
         """coef (k, d) and intercept (k,) as NumPy."""
         with on(self.source.x.number):
             return self.source.x.to_host(self._coef), self.source.x.to_host(self._intercept)
+
+    def memory(self) -> np.ndarray:
+        """What the optimizer remembers, as NumPy."""
+        with on(self.source.x.number):
+            return self.source.x.to_host(self._memory)
+
+    def mean(self, otherwise: np.ndarray) -> np.ndarray:
+        """The mean of the parameters, as NumPy, or `otherwise` where none is kept."""
+        if not self._averages:
+            return otherwise
+        with on(self.source.x.number):
+            return self.source.x.to_host(self._mean)

@@ -1,25 +1,20 @@
-"""Kernels run here in numba's simulator, a Python thread for each of CUDA, or on a GPU if there is one.
+"""Kernels run here in numba's simulator, as Python, or on a GPU if there is one.
 
-The simulator is switched on by NUMBA_ENABLE_CUDASIM=1 before numba is imported; `tests/test_cuda.py`
-does so in a process of its own. It knows no exchange between lanes and mixes up device functions of
-several modules; both are mended here. It is slow: blocks of 64 threads, and few of them.
+    NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda
+
+`simulator.py` beside this file stands in for most of what numba has. It is slow: blocks of 32 threads,
+and few of them.
 
 This folder must not become a package: its name would hide the `cuda` of NVIDIA's Python libraries.
 """
 
-import contextlib
 import pathlib
 import sys
-import threading
 
-import numpy as np
 import pytest
 
 from fastgd.cuda import driver
 
-WARP = 32
-#: Seconds after which lanes that never meet are an error and not a slow machine.
-_PATIENCE = 300
 HERE = pathlib.Path(__file__).parent
 
 
@@ -39,68 +34,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"no GPU and no simulator: {missing}"))
 
 
-class _Warp:
-    """The lanes of a simulated warp: they meet twice for every exchange."""
-
-    def __init__(self, lanes):
-        self.values, self.barrier = [None] * lanes, threading.Barrier(lanes)
-
-    def exchanged(self, value, lane, other):
-        self.values[lane] = value
-        self.barrier.wait(_PATIENCE)
-        found = self.values[other] if other < len(self.values) else value
-        self.barrier.wait(_PATIENCE)
-        return found
-
-
-_lock = threading.Lock()
-
-
-def _shfl_xor_sync(module, mask, value, distance):
-    thread = threading.current_thread()
-    number, lane = divmod(thread.thread_id, WARP)
-    with _lock:
-        warps = thread._manager.__dict__.setdefault("_warps", {})
-        if number not in warps:
-            lanes = int(np.prod(thread._manager._block_dim)) - WARP * number
-            warps[number] = _Warp(min(WARP, lanes))
-    return warps[number].exchanged(value, lane, lane ^ distance)
-
-
-@contextlib.contextmanager
-def _swapped_everywhere(function, fake):
-    """Put the simulator's `cuda` into every module with kernels, once for a launch.
-
-    As it comes, each call of a device function of another module swaps it in and, when the first
-    thread returns, out again under the feet of the others.
-    """
-    real = driver.cuda
-    scopes = [function.__globals__]
-    scopes += [vars(m) for name, m in sys.modules.items() if name.startswith("fastgd.cuda.")]
-    places = [(s, name) for s in scopes for name, value in s.items() if value is real]
-    for scope, name in places:
-        scope[name] = fake
-    try:
-        yield
-    finally:
-        for scope, name in places:
-            scope[name] = real
-
-
 if driver.SIMULATED:
-    from numba.cuda.simulator import kernel, kernelapi
+    sys.path.insert(0, str(HERE))
+    import simulator
 
-    # The thread that waits for a block polls. At Python's own 5 ms between switches everything takes
-    # ten times as long.
-    sys.setswitchinterval(2e-5)
-    kernelapi.FakeCUDAModule.shfl_xor_sync = _shfl_xor_sync
-    kernel.swapped_cuda_module = _swapped_everywhere
-    _launch = kernel.FakeCUDAKernel.__call__
-
-    def _call(self, *arguments):
-        return self.fn(*arguments) if self._device else _launch(self, *arguments)
-
-    kernel.FakeCUDAKernel.__call__ = _call
+    simulator.install()
 
 
 @pytest.fixture(scope="session")

@@ -44,11 +44,13 @@ def one_pass(
     slopes_too=True, aligned=True, part_rows=None, blocks=None,
 ):  # fmt: skip
     """The totals (k, d+2) by both kernels, as DeviceRows launches them."""
-    k, d = coef.shape
+    (k, d), n = coef.shape, y.shape[1]
+    if by_columns and (d > 1 or k > 1):
+        aligned = aligned and n * x.itemsize % 16 == 0  # where the next column begins
     make = layout.column_layout if by_columns else layout.row_layout
     lay = make(d, x.itemsize, coef.itemsize, aligned, threads)
-    part_rows = part_rows or layout.rows_of_part(y.shape[1], lay)
-    parts = -(-y.shape[1] // part_rows)
+    part_rows = part_rows or layout.rows_of_part(n, lay)
+    parts = -(-n // part_rows)
     kernel = dense.accumulate(loss, lay, coef.dtype.name, slopes_too, center is not None)
     partials = cuda.to_device(np.full((parts, k, d + 2), np.nan, coef.dtype))
     x = np.ascontiguousarray(x.T if by_columns else x)

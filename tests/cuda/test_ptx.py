@@ -190,9 +190,9 @@ def test_sums_of_parts(dtype, cc, tmp_path):
 
 def descent_arguments(dtype: str) -> list:
     given = [array(dtype, ndim) for ndim in (2, 2, 1, 2, 1)]
-    state = floats(2, 1, 2, 1, 1, 1, 3)
+    state = floats(2, 1, 2, 1, 2, 1, 3, 1, 1, 1, 3)
     sums = [array(dtype, 3), array(dtype, 2), *floats(2, 1)]
-    return [*given, *state, array("int64", 1), *sums, numba.int64, numba.int64]
+    return [*given, *state, array("int64", 1), *sums, *[numba.int64] * 3]
 
 
 def test_epochs_on_the_device(cc, tmp_path):
@@ -229,7 +229,7 @@ def test_epochs_on_the_device_link(cc):
 
 def stochastic_arguments(dtype: str) -> list:
     given = [array(dtype, ndim) for ndim in (2, 2, 1)]
-    return [*given, array("int32", 1), *(array(dtype, ndim) for ndim in (2, 1, 1))]
+    return [*given, array("int32", 1), *(array(dtype, ndim) for ndim in (2, 1, 1, 1))]
 
 
 def check_updates(text: str, x: str):
@@ -257,7 +257,8 @@ def test_updates_by_sample(d, dtype, cc, tmp_path):
 def test_updates_by_batch(ordered, dtype, cc, tmp_path):
     lay = row_layout(100, dtype, dtype)
     kernel = stochastic.minibatch(LOSSES["bce"], lay, dtype, 128, ordered)
-    arguments = [*stochastic_arguments(dtype), *[numba.int64] * 3, *floats(1)]
+    optimizer = [*floats(1), array(dtype, 1), array(dtype, 3), numba.float64, *floats(2)]
+    arguments = [*stochastic_arguments(dtype), *optimizer, *[numba.int64] * 3, *floats(1)]
     text = checked(kernel, arguments, lay.threads, cc, tmp_path)
     check_updates(text, dtype)
     assert wide_loads(text, dtype) == lay.loads * lay.rows

@@ -35,7 +35,7 @@ class Loop:
         row_scale = n / weight.sum() if weighted else 1.0
         settings = Settings(
             lr=self.rates, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
-        ).array(k, dtype, 1.0)
+        )
         source = DeviceRows(np.asfortranarray(x) if by_columns else x, self.y, self.weight, dtype)
         self.models = Models(
             source, self.loss, self.start, np.full(k, self.b, dtype), settings, batch_size

@@ -1,0 +1,53 @@
+"""Optimizers, schedules, l1 and averages on a GPU are those of the CPU."""
+
+import numpy as np
+import oracles
+import pytest
+
+import fastgd
+from fastgd.cuda.driver import cuda
+from fastgd.optimizers import OPTIMIZERS
+
+ELEMENTWISE = [name for name in OPTIMIZERS if name != "lbfgs"]
+OPTIONS = {
+    "schedule": {"schedule": lambda epoch: 1 / (epoch + 1)},
+    "l1": {"l1": 0.05},
+    "rates": {"lr": [0.02, 0.05], "reduction": "sum"},
+    "no intercept": {"fit_intercept": False, "optimizer": "adam"},
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 5], ids="batch{}".format)
+@pytest.mark.parametrize("case", [*ELEMENTWISE, *OPTIONS])
+def test_a_fit_is_the_one_on_the_cpu(case, batch_size):
+    x, y, *_ = oracles.problem(16, 3, "mse")
+    options = {"lr": 0.02, "epochs": 3, "batch_size": batch_size, "keep_path": True}
+    options |= OPTIONS.get(case, {"optimizer": case})
+    y = np.stack([y, -2 * y], axis=1)
+    with oracles.quiet():
+        found = fastgd.fit_linear(cuda.to_device(x), y, **options)
+        wanted = fastgd.fit_linear(x, y, **options)
+    np.testing.assert_allclose(found.path, wanted.path, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.intercept, wanted.intercept, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.costs, wanted.costs, rtol=1e-9)
+    if batch_size is None:
+        np.testing.assert_allclose(found.gradient_norms, wanted.gradient_norms, rtol=1e-8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_averages(batch_size):
+    x, y, *_ = oracles.problem(16, 3, "bce")
+    options = {"lr": 0.1, "epochs": 3, "batch_size": batch_size, "average": True}
+    found = fastgd.fit_logistic(cuda.to_device(x), y, **options)
+    np.testing.assert_allclose(found.coef, fastgd.fit_logistic(x, y, **options).coef, rtol=1e-9)
+
+
+def test_what_is_remembered_outlives_a_chunk(monkeypatch):
+    from fastgd.cuda.descent import DeviceDescent
+
+    x, y, *_ = oracles.problem(16, 3, "bce")
+    options = {"lr": 0.1, "epochs": 5, "optimizer": "adam", "schedule": lambda epoch: 0.9**epoch}
+    whole = fastgd.fit_logistic(cuda.to_device(x), y, **options)
+    monkeypatch.setattr(DeviceDescent, "chunk", 1)
+    parts = fastgd.fit_logistic(cuda.to_device(x), y, **options)
+    np.testing.assert_array_equal(whole.coef, parts.coef)

@@ -1,0 +1,175 @@
+"""Kernels with every access recorded: what only a GPU's timing would bring to light."""
+
+import numpy as np
+import oracles
+import pytest
+
+from fastgd.cpu.descent import RUNNING
+from fastgd.cuda import driver
+from fastgd.cuda.descent import DeviceDescent
+from fastgd.cuda.driver import cuda
+from fastgd.cuda.source import DeviceRows
+from fastgd.cuda.stochastic import Models
+from fastgd.losses import LOSSES
+from fastgd.settings import Settings
+
+if driver.SIMULATED:
+    from simulator import RaceError, watched
+
+pytestmark = pytest.mark.skipif(not driver.SIMULATED, reason="a GPU does not record accesses")
+
+by_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
+#: Blocks of two warps, which also have to meet each other.
+THREADS = 64
+
+
+@pytest.fixture(autouse=True)
+def _two_warps(monkeypatch):
+    monkeypatch.setattr(DeviceRows, "threads", THREADS)
+
+
+def source_of(n, d, k=1, by_columns=False, dtype=np.float64):
+    x, y, weight, *_ = oracles.problem(n, d, "bce", dtype=dtype)
+    y = np.stack([np.roll(y, c) for c in range(k)])
+    return DeviceRows(np.asfortranarray(x) if by_columns else x, y, weight, dtype)
+
+
+# --- what would be found -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("barrier", [False, True])
+def test_a_missing_barrier_is_found(barrier):
+    @cuda.jit
+    def turned_round(x, out):
+        shared = cuda.shared.array(THREADS, np.float64)
+        shared[cuda.threadIdx.x] = x[cuda.threadIdx.x]
+        if barrier:
+            cuda.syncthreads()
+        out[cuda.threadIdx.x] = shared[THREADS - 1 - cuda.threadIdx.x]
+
+    x, out = np.arange(THREADS, dtype=float), np.empty(THREADS)
+    with watched():
+        if barrier:
+            turned_round[1, THREADS](x, out)
+            np.testing.assert_array_equal(out, x[::-1])
+        else:
+            with pytest.raises(RaceError):
+                turned_round[1, THREADS](x, out)
+
+
+@pytest.mark.parametrize("whole", ["block", "grid"])
+def test_blocks_meet_at_barriers_of_the_grid_only(whole):
+    @cuda.jit
+    def neighbours(out):
+        out[cuda.blockIdx.x] = cuda.blockIdx.x
+        if whole == "grid":
+            cuda.cg.this_grid().sync()
+        else:
+            cuda.syncthreads()
+        out[2 + cuda.blockIdx.x] = out[1 - cuda.blockIdx.x]
+
+    out = np.empty(4)
+    with watched():
+        if whole == "grid":
+            neighbours[2, 1](out)
+            np.testing.assert_array_equal(out, [0, 1, 1, 0])
+        else:
+            with pytest.raises(RaceError):
+                neighbours[2, 1](out)
+
+
+def test_lanes_that_never_meet_are_found():
+    @cuda.jit
+    def half_of_a_warp(out):
+        if cuda.threadIdx.x < 16:
+            out[cuda.threadIdx.x] = cuda.shfl_xor_sync(0xFFFFFFFF, 1.0, 1)
+
+    @cuda.jit
+    def two_barriers(out):
+        if cuda.threadIdx.x < 32:
+            cuda.syncthreads()
+        else:
+            cuda.syncthreads()
+
+    for kernel in (half_of_a_warp, two_barriers):
+        with pytest.raises(RuntimeError, match="64 lanes wait for ever"):
+            kernel[1, THREADS](np.empty(THREADS))
+
+
+# --- what is not there -------------------------------------------------------------------------------
+
+
+@by_layout
+@pytest.mark.parametrize("d", [1, 3, 40, 600])
+@pytest.mark.parametrize("slopes_too", [True, False])
+def test_passes(d, by_columns, slopes_too):
+    """Two outputs, with and without slopes, in every kind of layout."""
+    source = source_of(70, d, 2, by_columns)
+    center = np.full(d, 0.5)
+    coef, intercept = np.full((2, d), 0.1), np.zeros(2)
+    plain = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
+    with watched():
+        found = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
+    np.testing.assert_array_equal(found, plain)
+
+
+@by_layout
+def test_what_looks_over_columns(by_columns):
+    source = source_of(150, 17, 2, by_columns)
+    with watched():
+        source.moments(np.zeros(17), np.ones(17), np.zeros(2))
+        source.column_moments(True)
+        source.extremes()
+        source.predictions(np.ones((1, 17)), np.zeros(1))
+
+
+@by_layout
+@pytest.mark.parametrize("blocks", [1, 2, 5])
+@pytest.mark.parametrize("tol", [0.0, 0.9])
+def test_many_epochs(blocks, by_columns, tol, monkeypatch):
+    """Blocks that meet three times an epoch: as many bits as with one block, which needs no grid."""
+
+    def run():
+        source = source_of(300, 3, 3, by_columns)
+        settings = Settings(
+            lr=0.5, l2=0.1, scale=1 / 900, row_scale=1 / 900, fit_intercept=True, tol=tol
+        )
+        descent = DeviceDescent(
+            source, LOSSES["bce"], settings, np.zeros((3, 3)), np.zeros(3), 6, True, False
+        )
+        return descent, descent.run(6)
+
+    monkeypatch.setattr("fastgd.cuda.descent.cooperative", lambda kernel, *_: (kernel, 1))
+    wanted, status = run()
+    assert (status == RUNNING) == (tol == 0.0)
+    monkeypatch.setattr("fastgd.cuda.descent.cooperative", lambda kernel, *_: (kernel, blocks))
+    with watched():
+        found, same = run()
+    assert (found.epoch, same) == (wanted.epoch, status)
+    np.testing.assert_array_equal(found.coef, wanted.coef)
+    np.testing.assert_array_equal(found.path, wanted.path)
+    np.testing.assert_array_equal(found._state, wanted._state)
+
+
+@pytest.mark.filterwarnings("ignore:.*(invalid value|overflow):RuntimeWarning")
+def test_a_cost_that_is_not_finite(monkeypatch):
+    monkeypatch.setattr("fastgd.cuda.descent.cooperative", lambda kernel, *_: (kernel, 2))
+    settings = Settings(lr=1e200, l2=0.0, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0)
+    descent = DeviceDescent(
+        source_of(300, 3), LOSSES["mse"], settings, np.zeros((1, 3)), np.zeros(1), 9, True, False
+    )
+    descent._switch = 9  # no statistics
+    with watched():
+        assert descent.run(9) != RUNNING
+    assert np.isfinite(descent.coef).all()
+
+
+@pytest.mark.parametrize(("d", "batch_size"), [(1, 1), (3, 1), (600, 1), (1, 7), (3, 7), (600, 7)])
+def test_stochastic_updates(d, batch_size):
+    source = source_of(20, d, 5, dtype=np.float32)
+    settings = Settings(lr=0.01, l2=0.1, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0)
+    models = Models(source, LOSSES["bce"], np.zeros((5, d)), np.zeros(5), settings, batch_size)
+    order = np.random.default_rng(0).permutation(20).astype(np.int32)
+    with watched():
+        models.update(order)
+        models.update(order[:0])
