@@ -10,9 +10,8 @@ CAPABILITY = (9, 0)
 
 def kernels():
     """Name, kernel and the types of its arguments."""
-    from numba import types
-
     import cuda_bandwidth
+    from numba import types
 
     from fastgd.cuda import dense, layout, loop, statistics, stochastic
     from fastgd.losses import LOSSES

@@ -203,7 +203,7 @@ def _race(work, x, y, seconds_of, measured, told, device) -> dict:
             calls[name] = call
         except Exception as failure:
             result["failed"][name] = f"{type(failure).__name__}: {str(failure)[:500]}"
-    standard = next((n for n in ("torch eager", "fastgd") if n in first), None)
+    standard = "torch eager" if "torch eager" in first else next(iter(first), None)
     for name, found in first.items():
         result["deviation"][name] = cuda_workloads.deviation(found, first[standard])
     entrants = {

@@ -187,7 +187,7 @@ def job_compile() -> None:
 # --- the tests -----------------------------------------------------------------------------------
 
 
-def test_commands() -> list[list[str]]:
+def commands_of_tests() -> list[list[str]]:
     """A pytest command for each file of tests/cuda and half of its tests, by dtype."""
     plain = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-m", "gpu", "-W", "default"]
     plain += ["-p", "no:cacheprovider"]
@@ -456,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         cores = os.cpu_count() or 1
         print(f"Tests, {budget.left():.0f} s left in all")
-        tests = run_tests(test_commands(), env, budget.part(TESTS), min(12, max(1, cores - 2)))
+        tests = run_tests(commands_of_tests(), env, budget.part(TESTS), min(12, max(1, cores - 2)))
         print(f"  in all: {_told_counts({k: v for k, v in tests.items() if k != 'unfinished'})}")
         record.add(tests=tests)
 
