@@ -102,7 +102,9 @@ def child(job: str, options: list[str], env: dict[str, str], patience) -> Any:
     dictionary with "ended" comes last: None if all went well, else how it ended.
     """
     command = [sys.executable, "-m", "benches.gpu", "--job", job, *options]
-    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    process: Any = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, errors="replace"
+    )
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read():
@@ -110,24 +112,31 @@ def child(job: str, options: list[str], env: dict[str, str], patience) -> Any:
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     end, ended = time.monotonic() + patience(), None
-    while True:
-        try:
-            line = lines.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            process.kill()
-            ended = "it did not end in time"
-            break
-        if line is None:
-            break
-        if line.startswith(_MARK):
-            yield json.loads(line.removeprefix(_MARK))
-            end = time.monotonic() + patience()
-        else:
-            print(line, end="", flush=True)
-    code = process.wait()
-    yield {"ended": ended or (f"it ended with exit code {code}" if code else None)}
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                ended = "it did not end in time"
+                break
+            if line is None:
+                break
+            if line.startswith(_MARK):
+                yield json.loads(line.removeprefix(_MARK))
+                end = time.monotonic() + patience()
+            else:
+                print(line, end="", flush=True)
+        if ended is None and (code := process.wait()):
+            ended = f"it ended with exit code {code}"
+    finally:  # also where nobody asks for more
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+    yield {"ended": ended}
 
 
 def _hand_over(result: dict) -> None:
