@@ -154,11 +154,15 @@ def job_info() -> None:
         device = driver.cuda.get_current_device()
         name = device.name
         found["device"] = name.decode() if isinstance(name, bytes) else str(name)
-        found["capability"] = ".".join(map(str, device.compute_capability))
-        try:
-            found["driver_cuda"] = ".".join(map(str, driver.cuda.cudadrv.driver.get_version()))
-        except Exception as failure:
-            print(f"the driver's CUDA version can't be asked: {failure}")
+        asked = {
+            "capability": lambda: device.compute_capability,
+            "driver_cuda": lambda: driver.cuda.cudadrv.driver.get_version(),
+        }
+        for key, ask in asked.items():
+            try:
+                found[key] = ".".join(map(str, ask()))
+            except Exception as failure:  # in versions of numba-cuda not known here
+                print(f"{key} can't be asked: {failure}")
     _hand_over(found)
 
 
@@ -452,7 +456,7 @@ def main(arguments: list[str] | None = None) -> int:
         return without_device(env)
     known |= {key: found[key] for key in ("device", "capability", "driver_cuda") if key in found}
     known["driver"] = gpus[0].split(", ")[1] if gpus and ", " in gpus[0] else None
-    print(f"{found['device']}, compute capability {found['capability']}")
+    print(f"{found['device']}, compute capability {found.get('capability', 'unknown')}")
     works = cuda_workloads.works(options.quick)
     ending = "-quick" if options.quick else ""
     path = options.out or HERE / "results" / f"{slug(found['device'])}{ending}.json"

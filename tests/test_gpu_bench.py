@@ -224,6 +224,47 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
     assert "2 kernels did not compile" in told
 
 
+def test_with_a_gpu_everything_is_recorded(monkeypatch, capsys, tmp_path):
+    def child(job, options, env, patience):
+        assert env["NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS"] == "0"
+        if job == "info":
+            yield {"missing": None, "device": "NVIDIA H100", "capability": "9.0"}
+        else:
+            assert options.pop(0) == "--quick"
+            yield {"measured": {"read_GBps": 3000.0, "copy_GBps": 2800.0}}
+            for name in options:
+                yield {"work": name, "result": RESULT}
+        yield {"ended": None}
+
+    says = [sys.executable, "-c", f"print({PYTEST!r})", "-k", "half", "a"]
+    monkeypatch.setattr(gpu, "child", child)
+    monkeypatch.setattr(gpu, "commands_of_tests", lambda: [says])
+    monkeypatch.setattr(gpu, "driver_of_nvidia", lambda: ["NVIDIA H100, 580.1, 80 GiB"])
+    path = tmp_path / "record.json"
+    assert gpu.main(["--quick", "--out", str(path)]) == 1  # as a test has failed
+    kept = json.loads(path.read_text())
+    assert (kept["device"], kept["driver"]) == ("NVIDIA H100", "580.1")
+    assert kept["tests"] == {"passed": 1, "failed": 2, "skipped": 1, "unfinished": []}
+    assert kept["workloads"].keys() == cuda_workloads.works(quick=True).keys()
+    assert kept["versions"]["numpy"] == np.__version__
+    assert "torch eager" in capsys.readouterr().out
+
+
+def test_libnvvm_is_looked_for_where_toolkits_lie(monkeypatch):
+    asked = []
+
+    def info(env):
+        asked.append(env.get("CUDA_HOME"))
+        return {"missing": None if asked[-1] else "CUDA needs the compiler library libnvvm: …"}
+
+    monkeypatch.setattr(gpu, "_info", info)
+    monkeypatch.setattr(gpu.pathlib.Path, "exists", lambda self: True)
+    env = {}
+    assert gpu.examined(env)["missing"] is None
+    assert asked == [None, "/usr/local/cuda"]
+    assert env == {"CUDA_HOME": "/usr/local/cuda"}
+
+
 def test_a_child_hands_results_over():
     """One that fails at once: there is no such work."""
     *_, last = gpu.child("bench", ["no such work"], gpu.environment() | {"CUDA_VISIBLE_DEVICES": ""},

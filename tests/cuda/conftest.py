@@ -19,7 +19,7 @@ import pytest
 # Read when numba is imported: the grids here are small, and warnings are errors.
 os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
 
-from fastgd.cuda import driver  # noqa: E402
+from fastgd.cuda import driver
 
 WARP = 32
 #: Seconds after which lanes that never meet are an error and not a slow machine.
