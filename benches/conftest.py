@@ -16,7 +16,13 @@ VERSIONED = (
     "scikit-learn",
     "scikit-learn-intelex",
     "glum",
+    "numba-cuda",
+    "cupy",
 )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs a GPU")
 
 
 def pytest_collection_modifyitems(items):

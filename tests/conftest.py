@@ -1,14 +1,17 @@
 """What all tests share: ugly shapes, both dtypes and their tolerances, hypothesis without chance."""
 
+import contextlib
 import os
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
-# The same examples on every run and every machine, however slow.
-settings.register_profile("fastgd", derandomize=True, deadline=None, max_examples=25)
-settings.load_profile("fastgd")
+with contextlib.suppress(ImportError):  # the tests of kernels do without, on a GPU machine as it is
+    from hypothesis import settings
+
+    # The same examples on every run and every machine, however slow.
+    settings.register_profile("fastgd", derandomize=True, deadline=None, max_examples=25)
+    settings.load_profile("fastgd")
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 

@@ -8,10 +8,14 @@ and few of them.
 This folder must not become a package: its name would hide the `cuda` of NVIDIA's Python libraries.
 """
 
+import os
 import pathlib
 import sys
 
 import pytest
+
+# Read when numba is imported: the grids here are small, and warnings are errors.
+os.environ.setdefault("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "0")
 
 from fastgd.cuda import driver
 
@@ -23,6 +27,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "ptx: needs numba-cuda's compiler, and no GPU")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(items):
     missing = driver.missing()
     for item in items:
@@ -32,6 +37,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs a GPU, and this is the simulator"))
         elif missing is not None:
             item.add_marker(pytest.mark.skip(reason=f"no GPU and no simulator: {missing}"))
+        elif not driver.SIMULATED:  # on a GPU all these kernels run there
+            item.add_marker(pytest.mark.gpu)
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*(Grid size|low occupancy)"))
 
 
 if driver.SIMULATED:
