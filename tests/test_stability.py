@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastgd.settings import Settings
 from fastgd.cpu.source import DenseRows
 from fastgd.losses import LOSSES, Loss
+from fastgd.settings import Settings
 from fastgd.stability import largest_stable_lr
 
 
