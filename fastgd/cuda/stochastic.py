@@ -16,7 +16,7 @@ from .._jit import leaf
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
 from ..settings import L2, LAST, LEARN, LR, SCALE
-from .driver import SIMULATED, cuda, on
+from .driver import SIMULATED, configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
 from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout
 from .loads import fetch
@@ -201,10 +201,12 @@ class Models:
             if self.batch_size == 1:
                 kernel = per_sample(self._loss, layout, name)
                 grid = -(-k * layout.lanes // layout.threads)
-                kernel[grid, layout.threads, x.stream](*arguments, first, last, self._met)
+                configured(kernel, grid, layout.threads, x.stream)(
+                    *arguments, first, last, self._met
+                )
             else:
                 kernel = minibatch(self._loss, layout, name, self._columns, len(order) > 0)
-                kernel[k, layout.threads, x.stream](
+                configured(kernel, k, layout.threads, x.stream)(
                     *arguments, self.batch_size, first, last, self._met
                 )
             return x.to_host(self._met)

@@ -4,13 +4,14 @@ import numpy as np
 import oracles
 import pytest
 
-from fastgd.cpu.descent import RUNNING, Settings
+from fastgd.cpu.descent import RUNNING
 from fastgd.cuda import driver
 from fastgd.cuda.descent import DeviceDescent
 from fastgd.cuda.driver import cuda
 from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
 from fastgd.losses import LOSSES
+from fastgd.settings import Settings
 
 if driver.SIMULATED:
     from simulator import RaceError, watched
@@ -31,6 +32,10 @@ def source_of(n, d, k=1, by_columns=False, dtype=np.float64):
     x, y, weight, *_ = oracles.problem(n, d, "bce", dtype=dtype)
     y = np.stack([np.roll(y, c) for c in range(k)])
     return DeviceRows(np.asfortranarray(x) if by_columns else x, y, weight, dtype)
+
+
+def settings_of(lr, l2, scale, tol=0.0):
+    return Settings(lr=lr, l2=l2, scale=scale, row_scale=scale, fit_intercept=True, tol=tol)
 
 
 # --- what would be found -----------------------------------------------------------------------------
@@ -103,7 +108,7 @@ def test_lanes_that_never_meet_are_found():
 @pytest.mark.parametrize("slopes_too", [True, False])
 def test_passes(d, by_columns, slopes_too):
     """Two outputs, with and without slopes, in every kind of layout."""
-    source = source_of(70, d, 2, by_columns)
+    source = source_of(70 if d < 100 else 10, d, 2, by_columns)
     center = np.full(d, 0.5)
     coef, intercept = np.full((2, d), 0.1), np.zeros(2)
     plain = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
@@ -123,20 +128,18 @@ def test_what_looks_over_columns(by_columns):
 
 
 @by_layout
-@pytest.mark.parametrize("blocks", [1, 2, 5])
+@pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("tol", [0.0, 0.9])
 def test_many_epochs(blocks, by_columns, tol, monkeypatch):
     """Blocks that meet three times an epoch: as many bits as with one block, which needs no grid."""
 
     def run():
-        source = source_of(300, 3, 3, by_columns)
-        settings = Settings(
-            lr=0.5, l2=0.1, scale=1 / 900, row_scale=1 / 900, fit_intercept=True, tol=tol
-        )
+        source = source_of(40, 40, 2, by_columns)
+        settings = settings_of(0.5, 0.1, 1 / 80, tol)
         descent = DeviceDescent(
-            source, LOSSES["bce"], settings, np.zeros((3, 3)), np.zeros(3), 6, True, False
+            source, LOSSES["bce"], settings, np.zeros((2, 40)), np.zeros(2), 4, True, False
         )
-        return descent, descent.run(6)
+        return descent, descent.run(4)
 
     monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: 1)
     wanted, status = run()
@@ -153,7 +156,7 @@ def test_many_epochs(blocks, by_columns, tol, monkeypatch):
 @pytest.mark.filterwarnings("ignore:.*(invalid value|overflow):RuntimeWarning")
 def test_a_cost_that_is_not_finite(monkeypatch):
     monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: 2)
-    settings = Settings(lr=1e200, l2=0.0, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0)
+    settings = settings_of(1e200, 0.0, 1.0)
     descent = DeviceDescent(
         source_of(300, 3), LOSSES["mse"], settings, np.zeros((1, 3)), np.zeros(1), 9, True, False
     )
@@ -165,10 +168,10 @@ def test_a_cost_that_is_not_finite(monkeypatch):
 
 @pytest.mark.parametrize(("d", "batch_size"), [(1, 1), (3, 1), (600, 1), (1, 7), (3, 7), (600, 7)])
 def test_stochastic_updates(d, batch_size):
-    source = source_of(20, d, 5, dtype=np.float32)
-    settings = np.tile([0.01, 0.1, 1.0, 1.0, 1.0], (5, 1))[:, : 4 if batch_size == 1 else 5]
+    source = source_of(20 if d < 100 else 5, d, 5, dtype=np.float32)
+    settings = settings_of(0.01, 0.1, 1.0).array(5, np.float32, 1.0)
     models = Models(source, LOSSES["bce"], np.zeros((5, d)), np.zeros(5), settings, batch_size)
-    order = np.random.default_rng(0).permutation(20).astype(np.int32)
+    order = np.random.default_rng(0).permutation(source.n).astype(np.int32)
     with watched():
         models.update(order)
         models.update(order[:0])
