@@ -149,7 +149,8 @@ def test_many_epochs(blocks, by_columns, tol, monkeypatch):
         found, same = run()
     assert (found.epoch, same) == (wanted.epoch, status)
     np.testing.assert_array_equal(found.coef, wanted.coef)
-    np.testing.assert_array_equal(found.path, wanted.path)
+    reached = slice(0, found.epoch)
+    np.testing.assert_array_equal(found.path[reached], wanted.path[reached])
     np.testing.assert_array_equal(found._state, wanted._state)
 
 
