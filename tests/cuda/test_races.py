@@ -34,6 +34,11 @@ def source_of(n, d, k=1, by_columns=False, dtype=np.float64):
     return DeviceRows(np.asfortranarray(x) if by_columns else x, y, weight, dtype)
 
 
+def one_block(kernel, blocks, threads, stream):
+    """The launch, and one block does the work of all: its memory is used again and again."""
+    return kernel[1, threads, stream]
+
+
 def settings_of(lr, l2, scale, tol=0.0):
     return Settings(lr=lr, l2=l2, scale=scale, row_scale=scale, fit_intercept=True, tol=tol)
 
@@ -106,19 +111,22 @@ def test_lanes_that_never_meet_are_found():
 @by_layout
 @pytest.mark.parametrize("d", [1, 3, 40, 600])
 @pytest.mark.parametrize("slopes_too", [True, False])
-def test_passes(d, by_columns, slopes_too):
-    """Two outputs, with and without slopes, in every kind of layout."""
+def test_passes(d, by_columns, slopes_too, monkeypatch):
+    """Two outputs, with and without slopes, in every kind of layout, all parts by one block."""
     source = source_of(70 if d < 100 else 10, d, 2, by_columns)
     center = np.full(d, 0.5)
     coef, intercept = np.full((2, d), 0.1), np.zeros(2)
     plain = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
+    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
     with watched():
         found = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
     np.testing.assert_array_equal(found, plain)
 
 
 @by_layout
-def test_what_looks_over_columns(by_columns):
+def test_what_looks_over_columns(by_columns, monkeypatch):
+    monkeypatch.setattr("fastgd.cuda.statistics._BLOCKS", 12)  # parts of more than one round
+    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
     source = source_of(150, 17, 2, by_columns)
     with watched():
         source.moments(np.zeros(17), np.ones(17), np.zeros(2))
