@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 import threading
+import warnings
 from typing import Any
 
 import numba
@@ -35,7 +36,10 @@ def _row_stack():
 
 
 def _import_cuda() -> Any:
-    from numba import cuda
+    with warnings.catch_warnings():
+        # numba-cuda 0.30.4 makes a datetime without a unit, which NumPy 2.5 deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from numba import cuda
 
     if not SIMULATED and importlib.util.find_spec("numba_cuda") and not hasattr(np, "row_stack"):
         with _row_stack():

@@ -17,6 +17,7 @@ from ..optimizers import OPTIMIZERS
 from ..settings import L2, LAST, LEARN, LR, SCALE
 from .dense import block_pass, sums_of_columns
 from .driver import cuda
+from .layout import INT32
 
 
 @functools.cache
@@ -44,7 +45,8 @@ def advance(threads: int, optimizer: str = "gd"):
         cost *= scale
         if not math.isfinite(cost):
             for at in range(thread, k * (d + 1), threads):
-                c, j = at // (d + 1), at % (d + 1)
+                c = (at & INT32) // ((d + 1) & INT32)
+                j = at - c * (d + 1)
                 if j < d:
                     coef[c, j] = previous[c, j]
                 else:
@@ -55,7 +57,8 @@ def advance(threads: int, optimizer: str = "gd"):
         if tol > 0.0:
             norm = numba.float64(0)
             for at in range(thread, k * (d + 1), threads):
-                c, j = at // (d + 1), at % (d + 1)
+                c = (at & INT32) // ((d + 1) & INT32)
+                j = at - c * (d + 1)
                 slope = scale * totals[c, j]
                 if j < d:
                     slope += l2 * coef[c, j]
@@ -78,7 +81,8 @@ def advance(threads: int, optimizer: str = "gd"):
             if norm <= tol * first:
                 return CONVERGED
         for at in range(thread, k * (d + 1), threads):
-            c, j = at // (d + 1), at % (d + 1)
+            c = (at & INT32) // ((d + 1) & INT32)
+            j = at - c * (d + 1)
             slope, lr = scale * totals[c, j], settings[LR + c]
             if j < d:
                 before = coef[c, j]
@@ -126,8 +130,10 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
         n, d, columns = y.shape[1], coef.shape[1], flat.shape[1]
         none = low_intercept[:0]
         for epoch in range(epochs + 1):
-            for block in range(cuda.blockIdx.x, parts * k, cuda.gridDim.x):
-                part, c = block // k, block % k
+            block = cuda.blockIdx.x
+            while block < parts * k:
+                part = (block & INT32) // (k & INT32)
+                c = block - part * k
                 first = part * part_rows
                 last = min(first + part_rows, n)
                 one_pass(
@@ -135,9 +141,12 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
                     partials[part, c],
                 )  # fmt: skip
                 cuda.syncthreads()
+                block += cuda.gridDim.x
             grid.sync()
-            for column in range(cuda.blockIdx.x * width, columns, cuda.gridDim.x * width):
+            column = cuda.blockIdx.x * width
+            while column < columns:
                 sums(flat, column, columns, totals, memory)
+                column += cuda.gridDim.x * width
             grid.sync()
             if epoch == epochs:
                 break

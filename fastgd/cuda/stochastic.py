@@ -16,9 +16,9 @@ from .._jit import leaf
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
 from ..settings import L2, LAST, LEARN, LR, SCALE
-from .driver import SIMULATED, configured, cuda, on
+from .driver import configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
-from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout
+from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout, sample_layout
 from .loads import fetch
 from .row_pass import row_pass
 
@@ -128,11 +128,13 @@ def minibatch(
         totals = cuda.shared.array(columns, real)
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
-        for c in range(cuda.blockIdx.x, k, cuda.gridDim.x):
+        c = cuda.blockIdx.x
+        while c < k:
             lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
             learn, mean = settings[LEARN] != zero, settings[LAST] != zero
             total = numba.float64(0)
-            for batch in range(first, last, batch_size):
+            batch = first
+            while batch < last:
                 stop = min(batch + batch_size, last)
                 one_pass(
                     x, order, y, weight, none, coef, intercept, c, c, batch, stop, totals
@@ -146,8 +148,10 @@ def minibatch(
                         intercept[c] = step(intercept[c], share * totals[d], lr)
                     total += totals[d + 1]
                 cuda.syncthreads()
+                batch = stop
             if thread == 0:
                 met[c] = total
+            c += cuda.gridDim.x
 
     return updates
 
@@ -179,11 +183,9 @@ class Models:
                 x.to_device(np.asarray(a, dtype)) for a in (coef, intercept, settings)
             )
             self._met = cuda.device_array(len(coef), np.float64, stream=x.stream)
-        threads = source.threads
-        if batch_size == 1 and not SIMULATED:
-            threads = 2 * WARP  # few models spread over many multiprocessors
-        self._layout = row_layout(
-            d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, threads
+        make = sample_layout if batch_size == 1 else row_layout
+        self._layout = make(
+            d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, source.threads
         )
         # Few kernels for all d, and none with more than the 48 KiB that a block may share.
         self._columns = min(1 << (d + 1).bit_length(), MOST_COLUMNS + 2)

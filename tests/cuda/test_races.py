@@ -141,11 +141,13 @@ def test_what_looks_over_columns(by_columns, monkeypatch):
 def test_many_epochs(blocks, by_columns, tol, monkeypatch):
     """Blocks that meet three times an epoch: as many bits as with one block, which needs no grid."""
 
+    n, d, lr = (40, 40, 0.5) if by_columns else (6, 600, 0.1)
+
     def run():
-        source = source_of(40, 40, 2, by_columns)
-        settings = settings_of(0.5, 0.1, 1 / 80, tol)
+        source = source_of(n, d, 2, by_columns)
+        settings = settings_of(lr, 0.1, 1 / (2 * n), tol)
         descent = DeviceDescent(
-            source, LOSSES["bce"], settings, np.zeros((2, 40)), np.zeros(2), 4, True, False
+            source, LOSSES["bce"], settings, np.zeros((2, d)), np.zeros(2), 4, True, False
         )
         return descent, descent.run(4)
 
