@@ -4,17 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu.descent import BatchDescent, StochasticDescent
+from ..cpu.descent import CHUNK_NS, BatchDescent, StochasticDescent
 from ..cpu.order import empty_order, visiting_order
 from ..errors import InputError
 from . import loop
-from .driver import cooperative, cuda, on
+from .driver import configured, cooperative_blocks, cuda, on
 from .layout import WARP, rows_of_part
 from .stochastic import Models
 from .streamed import StreamedRows
 
 #: A GPU reads a hundred times faster than the core that `pass_ns` counts for.
 _FASTER = 100
+#: Three barriers of the grid, below which no epoch comes.
+_BARRIERS_NS = 5e3
 
 
 class DeviceDescent(BatchDescent):
@@ -28,7 +30,7 @@ class DeviceDescent(BatchDescent):
         """Epochs in 100 ms."""
         if self._switch <= self.epoch or isinstance(self.source, StreamedRows):
             return super().chunk
-        return super().chunk * _FASTER
+        return max(1, int(CHUNK_NS / max(self._one_pass / _FASTER, _BARRIERS_NS)))
 
     def _run_by_parts(self, stop: int) -> int:
         """The epochs up to `stop` as one launch."""
@@ -64,8 +66,9 @@ class DeviceDescent(BatchDescent):
                 partials, partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows,
                 self.epoch, epochs,
             )  # fmt: skip
-            kernel, most = cooperative(kernel, layout.threads, arguments)
-            kernel[min(most, parts * k), layout.threads, x.stream](*arguments)
+            kernel = kernel.specialize(*arguments)
+            blocks = min(cooperative_blocks(kernel, layout.threads), parts * k)
+            configured(kernel, blocks, layout.threads, x.stream)(*arguments)
             status, done = x.to_host(outcome).tolist()
             after = self.epoch + done
             reached = after + (status == loop.CONVERGED)  # whose cost is known without an update

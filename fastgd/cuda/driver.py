@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -108,6 +109,8 @@ def device_array(value: Any) -> Any:
 
 def device_number(value: Any) -> int | None:
     """The number of the GPU that holds `value`; None where that is not known."""
+    if getattr(value, "__cuda_ndarray__", False):
+        return None if SIMULATED else value.gpu_data.context.device.id
     device = getattr(value, "device", None)
     number = getattr(device, "index" if _library(value) == "torch" else "id", None)
     if number is None and not hasattr(value, "__cuda_array_interface__"):
@@ -145,13 +148,34 @@ def current_stream(value: Any) -> Any:
     return cuda.external_stream(number)
 
 
-def cooperative(kernel: Any, threads: int, arguments: tuple) -> tuple[Any, int]:
-    """A kernel with grid-wide barriers, compiled, and the most blocks that run at the same time."""
+def configured(kernel: Any, blocks: int, threads: int, stream: Any) -> Any:
+    """``kernel[blocks, threads, stream]``, without numba's warning of grids below 128 blocks.
+
+    What adds up the parts of a pass, and one small fit, are such grids, and rightly so.
+    """
     if SIMULATED:
-        return kernel, 1
-    kernel = kernel.specialize(*arguments)
-    compiled = next(iter(kernel.overloads.values()))
-    return kernel, max(1, compiled.max_cooperative_grid_blocks(threads))
+        return kernel[blocks, threads, stream]
+    config: Any = importlib.import_module("numba.cuda.core.config")
+    with _configuring:
+        before, config.CUDA_LOW_OCCUPANCY_WARNINGS = config.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+        try:
+            return kernel[blocks, threads, stream]
+        finally:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+
+_configuring = threading.Lock()
+
+
+def cooperative_blocks(specialized: Any, threads: int) -> int:
+    """The most blocks of a kernel with grid-wide barriers: as many as run at the same time.
+
+    `specialized` is what ``kernel.specialize(*arguments)`` gives.
+    """
+    if SIMULATED:
+        return 1
+    compiled = next(iter(specialized.overloads.values()))
+    return max(1, compiled.max_cooperative_grid_blocks(threads))
 
 
 def fits(size: int) -> bool:
@@ -165,8 +189,19 @@ def transposed(array: Any) -> Any:
     """The transpose as a view of the same memory; numba's own `T` is a copy."""
     if SIMULATED:
         return array.T
+    return _viewed(array, array.shape[::-1], array.strides[::-1])
+
+
+def as_column(array: Any) -> Any:
+    """(n,) as (n, 1), a view also where elements don't lie side by side; numba's `reshape` refuses."""
+    if SIMULATED:
+        return array.reshape(-1, 1)
+    return _viewed(array, (*array.shape, 1), (*array.strides, array.dtype.itemsize))
+
+
+def _viewed(array: Any, shape: tuple, strides: tuple) -> Any:
     described = dict(array.__cuda_array_interface__)
-    described["shape"], described["strides"] = array.shape[::-1], array.strides[::-1]
+    described["shape"], described["strides"] = shape, strides
     return cuda.from_cuda_array_interface(described, owner=array, sync=False)
 
 

@@ -13,6 +13,8 @@ from ..losses import Loss
 from . import dense, rows, statistics
 from .driver import (
     SIMULATED,
+    as_column,
+    configured,
     cuda,
     current_stream,
     device_array,
@@ -44,7 +46,7 @@ class DeviceMatrix:
             self.stream = current_stream(x)
             self.array = device_array(x)
             if self.array.ndim == 1:
-                self.array = self.array.reshape(-1, 1)
+                self.array = as_column(self.array)
         self.shape, self.dtype = tuple(self.array.shape), np.dtype(self.array.dtype)
         self.ndim, self.size = self.array.ndim, int(np.prod(self.shape))
 
@@ -68,7 +70,8 @@ class DeviceMatrix:
         """Run a kernel that loops over `work` items, a thread each."""
         threads = threads or (32 if SIMULATED else THREADS)
         blocks = 2 if SIMULATED else _BLOCKS
-        kernel[max(1, min(blocks, -(-work // threads))), threads, self.stream](*arguments)
+        blocks = max(1, min(blocks, -(-work // threads)))
+        configured(kernel, blocks, threads, self.stream)(*arguments)
 
     def to_host(self, array) -> np.ndarray:
         """A NumPy copy, once the work before it is done."""
@@ -155,7 +158,7 @@ class DeviceRows:
         array = device_array(array)
         if array.dtype == self.dtype and array.flags["C_CONTIGUOUS"]:
             return array
-        matrix = array if array.ndim == 2 else array.reshape(1, -1)
+        matrix = array if array.ndim == 2 else transposed(as_column(array))
         out = cuda.device_array(matrix.shape, self.dtype, stream=self.x.stream)
         self.x.launch(rows.take(), out.size, matrix, 0, 1, 1, out)
         return out if array.ndim == 2 else out.reshape(-1)
@@ -198,7 +201,7 @@ class DeviceRows:
         center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
         with on(x.number):
             partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
-            kernel[parts * k, layout.threads, x.stream](
+            configured(kernel, parts * k, layout.threads, x.stream)(
                 self.seen, self.device_y, self.device_weight,
                 *map(x.to_device, (center, coef, intercept)), part_rows, partials,
             )  # fmt: skip
@@ -216,7 +219,8 @@ class DeviceRows:
         x, columns = self.x, partials.shape[1]
         width, threads = dense.adders(columns, *([32] if SIMULATED else []))
         totals = cuda.device_array(columns, np.float64, stream=x.stream)
-        dense.add_up(width, threads)[-(-columns // width), threads, x.stream](partials, totals)
+        kernel = dense.add_up(width, threads)
+        configured(kernel, -(-columns // width), threads, x.stream)(partials, totals)
         return x.to_host(totals)
 
     def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
@@ -227,7 +231,8 @@ class DeviceRows:
         with on(x.number):
             weight = self.device_weight if weight is None else x.to_device(weight)
             partials = cuda.device_array((parts, pairs, side, side), np.float64, stream=x.stream)
-            statistics.moments_kernel(side)[parts * pairs, (side // 4) ** 2, x.stream](
+            kernel = statistics.moments_kernel(side)
+            configured(kernel, parts * pairs, (side // 4) ** 2, x.stream)(
                 transposed(self.seen) if self.by_columns else self.seen, self.device_y, weight,
                 *map(x.to_device, (center, scale, y_center)), part_rows, partials,
             )  # fmt: skip

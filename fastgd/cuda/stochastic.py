@@ -16,7 +16,7 @@ from .._jit import leaf
 from ..losses import Loss
 from ..optimizers import RULES, Rule, gd, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
-from .driver import cuda, on
+from .driver import configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
 from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout, sample_layout
 from .loads import fetch
@@ -257,13 +257,15 @@ class Models:
             if self._plain:
                 kernel = per_sample(self._loss, layout, name)
                 grid = -(-k * layout.lanes // layout.threads)
-                kernel[grid, layout.threads, x.stream](*arguments, first, last, self._met)
+                configured(kernel, grid, layout.threads, x.stream)(
+                    *arguments, first, last, self._met
+                )
             else:
                 kernel = minibatch(
                     self._loss, layout, name, self._columns, len(order) > 0, self._rule,
                     self._averages,
                 )  # fmt: skip
-                kernel[k, layout.threads, x.stream](
+                configured(kernel, k, layout.threads, x.stream)(
                     *arguments, self._memory, float(self.updates), self._mean, self.batch_size, first,
                     last, self._met,
                 )  # fmt: skip

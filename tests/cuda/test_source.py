@@ -120,6 +120,15 @@ def test_rows_come_to_the_host_as_numpy():
         np.testing.assert_array_equal(got, x[wanted])
 
 
+def test_one_column_of_a_table():
+    """A vector whose elements don't lie side by side."""
+    table = whole_numbers(45, 3)[0]
+    column = to_device(table)[:, 1]
+    matrix = DeviceMatrix(column)
+    assert matrix.shape == (45, 1)
+    np.testing.assert_array_equal(matrix[:], table[:, 1:2])
+
+
 def test_too_many_columns():
     with pytest.raises(InputError, match="4097 columns; on CUDA 4096"):
         DeviceRows(np.zeros((1, 4097)), np.zeros((1, 1)), None, np.float64, 1)

@@ -11,6 +11,7 @@ from fastgd.cpu.descent import StochasticDescent
 from fastgd.cpu.source import DenseRows
 from fastgd.cuda import driver
 from fastgd.cuda.descent import DeviceStochasticDescent
+from fastgd.cuda.layout import THREADS
 from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
 from fastgd.losses import LOSSES
@@ -101,6 +102,17 @@ def test_a_model_wider_than_a_warp_can_hold():
     coef, _, wanted = loop.expected(orders)
     np.testing.assert_allclose(loop.models.parameters()[0], coef, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(np.transpose(costs), wanted, rtol=1e-11)
+
+
+def test_batches_of_the_widest_rows(monkeypatch):
+    """The shared memory of a block holds the gradient of 4096 columns in float64."""
+    monkeypatch.setattr(DeviceRows, "threads", THREADS)
+    loop = Loop(2, 4096, "mse", 2, lr=1e-5)
+    orders = orders_of(2, 1)
+    costs = [loop.run(order)[0] for order in orders]
+    coef, _, wanted = loop.expected(orders)
+    np.testing.assert_allclose(loop.models.parameters()[0], coef, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(costs, wanted[0], rtol=1e-11)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4], ids="batch{}".format)
