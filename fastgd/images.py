@@ -558,6 +558,8 @@ def _set_items(target, items):
 
 def _made(path, at, name, arguments):
     """What calling one of the names would give, as far as it matters."""
+    if not isinstance(name, str):  # nor can it be looked up: tuples of tuples, as above
+        raise TypeError("a call of what can't be called")
     if name == "_codecs encode":  # bytes as text: how Python 3 writes them in protocol 2
         text, coding = arguments
         if coding != "latin1":
