@@ -1,5 +1,6 @@
 """fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
 
+from . import schedules
 from ._version import __version__
 from .costs import (
     bce_cost,
@@ -13,13 +14,23 @@ from .costs import (
 )
 from .errors import ConvergenceWarning, DivergenceError, InputError
 from .fit import fit_linear, fit_logistic
+from .optimizers import ASGD, LBFGS, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop, Rprop
 from .result import Fit, load
 
 __all__ = [
+    "ASGD",
+    "LBFGS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
     "ConvergenceWarning",
     "DivergenceError",
     "Fit",
     "InputError",
+    "RMSprop",
+    "Rprop",
     "__version__",
     "bce_cost",
     "bce_cost_and_gradient",
@@ -32,4 +43,5 @@ __all__ = [
     "mse_cost",
     "mse_cost_and_gradient",
     "mse_gradient",
+    "schedules",
 ]

@@ -4,6 +4,7 @@ Both give a gradient source with the same methods; what drives it does not know 
 is imported only for those who use it.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,26 +16,14 @@ from .errors import InputError
 
 
 class Backend(NamedTuple):
-    """The classes that read rows and descend on them in one place."""
+    """What makes a source of rows, and the descents on it, in one place."""
 
-    rows: type
+    rows: Callable[..., Any]
     batch: type
     stochastic: type
 
 
 CPU = Backend(DenseRows, BatchDescent, StochasticDescent)
-
-
-def on_gpu(value: Any) -> bool:
-    """Whether `value` lies on a GPU, told without importing anything."""
-    if type(value) is np.ndarray or isinstance(value, list | tuple):
-        return False
-    if type(value).__module__.partition(".")[0] == "torch":
-        return bool(getattr(value, "is_cuda", False))
-    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
-        return True
-    ask = getattr(value, "__dlpack_device__", None)
-    return ask is not None and int(ask()[0]) == 2
 
 
 def features(x: Any, device: Any) -> tuple[Any, Backend]:
@@ -47,7 +36,7 @@ def features(x: Any, device: Any) -> tuple[Any, Backend]:
         than `device` says.
     """
     named = None if device is None else str(device)
-    if not on_gpu(x) and named in (None, "cpu"):
+    if not inputs.on_gpu(x) and named in (None, "cpu"):
         return inputs.features(x), CPU
     if named == "cpu":
         raise InputError(
@@ -57,10 +46,11 @@ def features(x: Any, device: Any) -> tuple[Any, Backend]:
 
     driver.require_device()
     from .cuda.descent import DeviceDescent, DeviceStochasticDescent
-    from .cuda.source import DeviceMatrix, DeviceRows
+    from .cuda.source import DeviceMatrix
+    from .cuda.streamed import device_rows
 
-    cuda = Backend(DeviceRows, DeviceDescent, DeviceStochasticDescent)
-    if not on_gpu(x):
+    cuda = Backend(device_rows, DeviceDescent, DeviceStochasticDescent)
+    if not inputs.on_gpu(x):
         if named not in ("cuda", "cuda:0"):
             raise InputError(f"device is {named!r}; data on the host is moved to 'cuda:0' only.")
         return inputs.features(x), cuda
@@ -74,9 +64,20 @@ def features(x: Any, device: Any) -> tuple[Any, Backend]:
     return matrix, cuda
 
 
+def predictions(x: Any, coef: np.ndarray, intercept: Any) -> np.ndarray:
+    """x·coef + intercept for x on a GPU: (n,) for coef (d,), (n, k) for (k, d), on the host."""
+    x, place = features(x, None)
+    if x.shape[1] != coef.shape[-1]:
+        raise InputError(f"x has {x.shape[1]} columns; this fit has {coef.shape[-1]} coefficients.")
+    source = place.rows(x, np.empty((1, 0)), None, coef.dtype)
+    outputs = zip(np.atleast_2d(coef), np.atleast_1d(intercept), strict=True)
+    raw = [source.predictions(w[None].astype(float), np.array([b], float)) for w, b in outputs]
+    return (raw[0] if coef.ndim == 1 else np.stack(raw, axis=1)).astype(coef.dtype)
+
+
 def on_host(value: Any, name: str, backend: Backend) -> Any:
     """y or weights, which are small beside X: a copy on the host where they lie on a GPU with x."""
-    if not on_gpu(value):
+    if not inputs.on_gpu(value):
         return value
     if backend is CPU:
         raise InputError(f"{name} is on a GPU and x is on the host; move one of them to the other.")

@@ -15,12 +15,14 @@ def fit_linear(
     y: Any,
     *,
     fit_intercept: bool = True,
-    lr: float | str = "auto",
+    lr: Any = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,
     seed: int = 0,
-    optimizer: str | None = None,
+    optimizer: Any = None,
+    schedule: Any = None,
+    average: bool = False,
     tol: float | None = None,
     reduction: str = "mean",
     l1: float = 0.0,
@@ -37,23 +39,25 @@ def fit_linear(
 ) -> Fit:
     """Least squares by gradient descent.
 
-    Minimises ``cost + l2/2·‖coef‖²`` with ``cost = mean((x·coef + intercept − y)²)``: no factor 1/2,
-    gradient ``2/n·X^T r``, as in torch's MSELoss. With k targets the mean is over all n·k entries.
+    Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²``, with ``cost = mean((x·coef + intercept − y)²)``: no
+    factor 1/2, gradient ``2/n·X^T r``, as in torch's MSELoss. With k targets the mean is over all n·k
+    entries.
 
     Parameters
     ----------
     x : array-like (n, d), or (n,) for one column
-        Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow or
-        torch on the CPU. Read where it is; only what is not float32 or float64 is converted, by block
-        if it is large.
+        Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow, torch,
+        or any array on a GPU. Read where it is; only what is not float32 or float64 is converted, by
+        block if it is large.
     y : array-like (n,) or (n, k)
         Targets.
     fit_intercept : bool, default=True
         Learn the bias b. It is never penalised.
-    lr : float or "auto", default="auto"
-        A number: that constant step, plain and unscaled; every iterate is the textbook's. "auto": a
-        step that provably descends, computed from the data, until the gradient is at the rounding of
-        the data; columns are centred and scaled internally.
+    lr : float, array-like (k,), or "auto", default="auto"
+        A number: that constant step, plain and unscaled; every iterate is the textbook's. An array: one
+        for each target, k models in one reading of x. "auto": a step that provably descends, computed
+        from the data, until the gradient is at the rounding of the data; columns are centred and scaled
+        internally.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -65,15 +69,27 @@ def fit_linear(
         given order (False).
     seed : int, default=0
         Seed of the visiting order.
-    optimizer : {"gd"}, optional
-        The step. Others are planned.
+    optimizer : str or object, optional
+        "gd", "momentum" (0.9), "nesterov" (0.9), "adagrad", "adam", "adamw", "adamax", "asgd", "lbfgs",
+        "rmsprop" or "rprop", step for step torch's, or an object with parameters of its own, such as
+        ``fastgd.Adam(betas=(0.9, 0.99))``. Default: "gd" with a numeric `lr`, else the fastest that
+        converges. With an optimizer, lr="auto" is half the largest stable step of "gd" (a twentieth in
+        stochastic updates), which does for momentum and "asgd" too, and torch's default of the others.
+    schedule : object or callable, optional
+        How `lr` changes from epoch to epoch: one of `fastgd.schedules` (ConstantLR, StepLR,
+        ExponentialLR, CosineAnnealingLR, LinearLR, InverseScaling), or a function of the epoch that gives
+        what to multiply `lr` with.
+    average : bool, default=False
+        Stochastic: the result is the mean of the parameters after every update (Polyak and Juditsky,
+        1992).
     tol : float, optional
         Above 0: stop when the gradient norm is below `tol` times that at the start ("auto": both
         in whitened coordinates). Default: run all epochs, or to rounding with "auto".
     reduction : {"mean", "sum"}, default="mean"
         Whether the cost is the mean or the sum of the losses.
     l1, l2 : float, default=0.0
-        Penalties; `l1` is planned.
+        Penalties: the objective is cost + l1·‖coef‖₁ + l2/2·‖coef‖². `l1` is taken in proximal steps, so
+        that a coefficient of zero is exactly that.
     sample_weight : array-like (n,), optional
         Non-negative. "mean" divides by their sum; stochastic updates use weights scaled to mean 1.
     coef_init, intercept_init : array-like, optional
@@ -83,8 +99,10 @@ def fit_linear(
     dtype : {"float32", "float64"}, optional
         What to compute in. By default float32 for float32 and float16 data, else float64. "auto"
         always sums in float64.
-    device : {"cpu"}, optional
-        CUDA is planned.
+    device : {"cpu", "cuda"}, optional
+        Default: where x lies. "cuda" moves data on the host to the first GPU, in chunks if it has no
+        room for all of it; arrays on a GPU (torch, CuPy, JAX, numba, …) are read where they lie, on the
+        caller's current stream.
     n_threads : int, optional
         Default: the processors this process may use. The result is the same, bit for bit.
     callback : callable, optional
@@ -129,12 +147,14 @@ def fit_logistic(
     y: Any,
     *,
     fit_intercept: bool = True,
-    lr: float | str = "auto",
+    lr: Any = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,
     seed: int = 0,
-    optimizer: str | None = None,
+    optimizer: Any = None,
+    schedule: Any = None,
+    average: bool = False,
     tol: float | None = None,
     reduction: str = "mean",
     l1: float = 0.0,
@@ -151,7 +171,7 @@ def fit_logistic(
 ) -> Fit:
     """Logistic regression by gradient descent, for two label values of any kind.
 
-    Minimises ``cost + l2/2·‖coef‖²`` with the cross-entropy
+    Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²`` with the cross-entropy
     ``cost = mean(log(1 + exp(z)) − y·z)``, ``z = x·coef + intercept``, y = 1 for the second of the
     sorted labels. Its gradient is ``1/n·X^T (σ(z) − y)``, as in torch's BCEWithLogitsLoss.
 
@@ -160,8 +180,8 @@ def fit_logistic(
     x : array-like (n, d), or (n,) for one column
     y : array-like (n,)
         Labels: exactly two values, of text, numbers or booleans.
-    fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, tol, reduction, l1, l2, \
-sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, progress
+    fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
+l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, progress
         As in `fit_linear`.
 
     Returns

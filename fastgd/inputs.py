@@ -115,6 +115,18 @@ def _where(flat_index: int, array: np.ndarray, names: list[str] | None = None) -
     return f" at row {index[0]}{column}{label}"
 
 
+def on_gpu(value: Any) -> bool:
+    """Whether `value` lies on a GPU, told without importing anything."""
+    if type(value) is np.ndarray or isinstance(value, list | tuple):
+        return False
+    if type(value).__module__.partition(".")[0] == "torch":
+        return bool(getattr(value, "is_cuda", False))
+    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
+        return True
+    ask = getattr(value, "__dlpack_device__", None)
+    return ask is not None and int(ask()[0]) == 2
+
+
 def features(x: Any, name: str = "x") -> np.ndarray:
     """x as (n, d); a one-dimensional x is one column."""
     x = as_array(x, name)

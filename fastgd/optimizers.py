@@ -1,17 +1,33 @@
-"""Optimizers as plain Python functions: the step of one parameter.
+"""Optimizers as plain Python functions: the step of one parameter, as torch.optim takes it.
 
-A leaf: no numba, no numpy. Every loop on every backend calls the same step.
+A leaf: no numba, no numpy. Every loop on every backend calls the same two functions of a `Rule`:
+
+    scales(lr, t, p)                        -> (u, v, w)         once an update, t = 1, 2, …
+    step(theta, g, u, v, w, p, a, b, c)     -> (theta, a, b, c)  once a parameter
+
+`p` holds the parameters of the optimizer, weight decay first, and a, b and c are what it remembers of one
+parameter. The small classes say which rule it is, and with which parameters; their names and defaults are
+torch's (torch.optim, version 2.13), and so are the formulas.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from .errors import InputError
+
+#: Room for the parameters of an optimizer, and what it remembers of each parameter of the model.
+HYPER, SLOTS = 7, 3
 
 
-class Optimizer(NamedTuple):
-    """A rule that turns a parameter and its gradient into the next parameter."""
+class Rule(NamedTuple):
+    """The functions of an optimizer; `slots` is how many of a, b and c it uses."""
 
     name: str
-    step: Callable[[Any, Any, Any], Any]
+    scales: Callable[..., Any]
+    step: Callable[..., Any]
+    slots: int
 
 
 def gd(parameter, gradient, lr):
@@ -19,7 +35,514 @@ def gd(parameter, gradient, lr):
     return parameter - lr * gradient
 
 
-OPTIMIZERS = {optimizer.name: optimizer for optimizer in (Optimizer("gd", gd),)}
+def soft(theta, threshold):
+    """The proximal step of threshold·|θ|: towards 0, and at 0 where it would pass."""
+    T = type(theta)
+    return theta - threshold if theta > threshold else (
+        theta + threshold if theta < -threshold else T(0)
+    )  # fmt: skip
 
-#: Names that the design knows and that no step exists for yet.
-PLANNED = ("adagrad", "adam", "adamax", "asgd", "lbfgs", "momentum", "nesterov", "rmsprop", "rprop")
+
+def l1_slope(theta, g, l1):
+    """The smallest slope of cost + l1·|θ| at θ, where g is that of the cost; 0 at the optimum."""
+    T = type(theta)
+    at_zero = g - l1 if g > l1 else (g + l1 if g < -l1 else T(0))
+    return g + l1 if theta > T(0) else (g - l1 if theta < T(0) else at_zero)
+
+
+def _constant(lr, t, p):
+    return lr, 0.0, 0.0
+
+
+def _gd_step(theta, g, u, v, w, p, a, b, c):
+    return theta - u * (g + p[0] * theta), a, b, c
+
+
+def _momentum_scales(lr, t, p):
+    return lr, (1.0 if t == 1.0 else 0.0), 0.0
+
+
+def _momentum_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    g = g + p[0] * theta
+    a = g if v != T(0) else p[1] * a + p[2] * g
+    return theta - u * (g + p[1] * a if p[3] != T(0) else a), a, b, c
+
+
+def _adagrad_scales(lr, t, p):
+    return lr / (1.0 + (t - 1.0) * p[1]), 0.0, 0.0
+
+
+def _adagrad_step(theta, g, u, v, w, p, a, b, c):
+    g = g + p[0] * theta
+    a = a + g * g
+    return theta - u * (g / (math.sqrt(a) + p[2])), a, b, c
+
+
+def _adam_scales(lr, t, p):
+    return lr / (1.0 - p[6] ** t), math.sqrt(1.0 - p[2] ** t), 1.0 - lr * p[0]
+
+
+def _adam_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    g = g + p[0] * theta
+    a = a + p[1] * (g - a)
+    b = p[2] * b + p[3] * g * g
+    c = (b if b > c else c) if p[5] != T(0) else b
+    return theta - u * (a / (math.sqrt(c) / v + p[4])), a, b, c
+
+
+def _adamw_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    a = a + p[1] * (g - a)
+    b = p[2] * b + p[3] * g * g
+    c = (b if b > c else c) if p[5] != T(0) else b
+    return w * theta - u * (a / (math.sqrt(c) / v + p[4])), a, b, c
+
+
+def _adamax_scales(lr, t, p):
+    return lr / (1.0 - p[6] ** t), 0.0, 0.0
+
+
+def _adamax_step(theta, g, u, v, w, p, a, b, c):
+    g = g + p[0] * theta
+    a = a + p[1] * (g - a)
+    size, before = abs(g) + p[4], p[2] * b
+    b = size if size > before else before
+    return theta - u * (a / b), a, b, c
+
+
+def _asgd_scales(lr, t, p):
+    waited = t - 1.0 - p[3]
+    return lr / (1.0 + p[1] * lr * t) ** p[2], (1.0 / waited if waited > 1.0 else 1.0), 0.0
+
+
+def _asgd_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    g = g + p[0] * theta
+    theta = theta * (T(1) - p[1] * b) - b * g
+    a = theta if v == T(1) else a + v * (theta - a)
+    return theta, a, u, c
+
+
+def _rmsprop_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    g = g + p[0] * theta
+    a = p[1] * a + p[2] * g * g
+    b = b + p[2] * (g - b) if p[5] != T(0) else b
+    variance = a - b * b  # by rounding below zero for a gradient that stays the same
+    c = p[4] * c + g / (math.sqrt(variance if variance > T(0) else T(0)) + p[3])
+    return theta - u * c, a, b, c
+
+
+def _rprop_step(theta, g, u, v, w, p, a, b, c):
+    T = type(theta)
+    g = g + p[0] * theta
+    agree = g * a
+    b = b * (p[2] if agree > T(0) else (p[1] if agree < T(0) else T(1)))
+    b = p[3] if b < p[3] else (p[4] if b > p[4] else b)
+    a = T(0) if agree < T(0) else g
+    return theta - (b if a > T(0) else (-b if a < T(0) else T(0))), a, b, c
+
+
+RULES = {
+    rule.name: rule
+    for rule in (
+        Rule("gd", _constant, _gd_step, 0),
+        Rule("momentum", _momentum_scales, _momentum_step, 1),
+        Rule("adagrad", _adagrad_scales, _adagrad_step, 1),
+        Rule("adam", _adam_scales, _adam_step, 3),
+        Rule("adamw", _adam_scales, _adamw_step, 3),
+        Rule("adamax", _adamax_scales, _adamax_step, 2),
+        Rule("asgd", _asgd_scales, _asgd_step, 2),
+        Rule("rmsprop", _constant, _rmsprop_step, 3),
+        Rule("rprop", _constant, _rprop_step, 2),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What every optimizer has; the learning rate is the fit's own argument.
+
+    Parameters
+    ----------
+    weight_decay : float, default=0.0
+        Adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch does.
+        The fits' `l2` leaves the intercept alone.
+    """
+
+    weight_decay: float = 0.0
+
+    #: The learning rate that torch takes if none is given.
+    lr: ClassVar[float] = 1e-3
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay")
+
+    @property
+    def rule(self) -> Rule:
+        """The functions of this optimizer."""
+        return RULES["gd"]
+
+    def hyper(self) -> tuple[float, ...]:
+        """The parameters as the functions take them."""
+        return (self.weight_decay,)
+
+    def start(self, lr: float) -> tuple[float, float, float]:
+        """What is remembered of a parameter before the first update."""
+        return (0.0, 0.0, 0.0)
+
+    def _at_least(self, low: float, *names: str, below: float = math.inf) -> None:
+        for name in names:
+            value = getattr(self, name)
+            fine = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (fine and low <= value < below):
+                bound = (
+                    f"from {low:g} up" if below == math.inf else f"from {low:g} to below {below:g}"
+                )
+                raise InputError(
+                    f"{name} of {type(self).__name__} is {value!r}; expected a number {bound}."
+                )
+
+    def _pair(self, name: str) -> tuple[float, float]:
+        pair = getattr(self, name)
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise InputError(f"{name} of {type(self).__name__} is {pair!r}; expected two numbers.")
+        for value in pair:
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise InputError(
+                    f"{name} of {type(self).__name__} is {pair!r}; both are 0 or more."
+                )
+        return float(pair[0]), float(pair[1])
+
+    def _betas(self) -> tuple[float, float]:
+        first, second = self._pair("betas")
+        if not (first < 1 and second < 1):
+            raise InputError(
+                f"betas of {type(self).__name__} are {(first, second)}; both are below 1."
+            )
+        return first, second
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """θ ← θ − lr·d, with d the gradient, or its running sum: a ← momentum·a + (1 − dampening)·g.
+
+    As torch.optim.SGD (Sutskever et al., 2013): the first a is g, and Nesterov's d is g + momentum·a.
+
+    Parameters
+    ----------
+    weight_decay, momentum, dampening : float, default=0.0
+    nesterov : bool, default=False
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> nesterov = fastgd.SGD(momentum=0.9, nesterov=True)
+    >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6], lr=0.01, optimizer=nesterov)
+    """
+
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "momentum", "dampening")
+        if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
+            raise InputError("nesterov needs a momentum above 0 and no dampening.")
+
+    @property
+    def rule(self):
+        return RULES["momentum" if self.momentum else "gd"]
+
+    def hyper(self):
+        return (self.weight_decay, self.momentum, 1 - self.dampening, float(self.nesterov))
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """a ← a + g², θ ← θ − lr/(1 + (t−1)·lr_decay)·g/(√a + eps).
+
+    As torch.optim.Adagrad (Duchi, Hazan and Singer, 2011).
+
+    Parameters
+    ----------
+    weight_decay, lr_decay, initial_accumulator_value : float, default=0.0
+    eps : float, default=1e-10
+    """
+
+    lr_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+    lr = 1e-2
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
+
+    @property
+    def rule(self):
+        return RULES["adagrad"]
+
+    def hyper(self):
+        return (self.weight_decay, self.lr_decay, self.eps)
+
+    def start(self, lr):
+        return (float(self.initial_accumulator_value), 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """θ ← θ − lr·â/(√b̂ + eps), of the running means a of g and b of g², freed of their start at 0.
+
+    As torch.optim.Adam (Kingma and Ba, 2015; amsgrad: Reddi, Kale and Kumar, 2018).
+
+    Parameters
+    ----------
+    weight_decay : float, default=0.0
+    betas : (float, float), default=(0.9, 0.999)
+    eps : float, default=1e-8
+    amsgrad : bool, default=False
+        Divide by the largest b so far.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> adam = fastgd.Adam(betas=(0.9, 0.99))
+    >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6], lr=0.1, optimizer=adam)
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    amsgrad: bool = False
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "eps")
+        self._betas()
+
+    @property
+    def rule(self):
+        return RULES["adam"]
+
+    def hyper(self):
+        first, second = self._betas()
+        return (
+            self.weight_decay, 1 - first, second, 1 - second, self.eps, float(self.amsgrad), first,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """`Adam`, with θ ← (1 − lr·weight_decay)·θ before the step in place of a term of the gradient.
+
+    As torch.optim.AdamW (Loshchilov and Hutter, 2019).
+
+    Parameters
+    ----------
+    weight_decay : float, default=0.01
+    betas : (float, float), default=(0.9, 0.999)
+    eps : float, default=1e-8
+    amsgrad : bool, default=False
+    """
+
+    weight_decay: float = 1e-2
+
+    @property
+    def rule(self):
+        return RULES["adamw"]
+
+
+@dataclass(frozen=True)
+class Adamax(Optimizer):
+    """θ ← θ − lr/(1 − β₁ᵗ)·a/b, with a the running mean of g and b ← max(β₂·b, |g| + eps).
+
+    As torch.optim.Adamax (Kingma and Ba, 2015).
+
+    Parameters
+    ----------
+    weight_decay : float, default=0.0
+    betas : (float, float), default=(0.9, 0.999)
+    eps : float, default=1e-8
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    lr = 2e-3
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "eps")
+        self._betas()
+
+    @property
+    def rule(self):
+        return RULES["adamax"]
+
+    def hyper(self):
+        first, second = self._betas()
+        return (self.weight_decay, 1 - first, second, 1 - second, self.eps, 0.0, first)
+
+
+@dataclass(frozen=True)
+class ASGD(Optimizer):
+    """θ ← (1 − lambd·η)·θ − η·g with η = lr/(1 + lambd·lr·t)^alpha; it averages θ from step t0 on.
+
+    As torch.optim.ASGD (Polyak and Juditsky, 1992). The parameters of the fit are θ, as in torch; the
+    fits' own `average` gives the mean.
+
+    Parameters
+    ----------
+    weight_decay : float, default=0.0
+    lambd : float, default=1e-4
+    alpha : float, default=0.75
+    t0 : float, default=1e6
+    """
+
+    lambd: float = 1e-4
+    alpha: float = 0.75
+    t0: float = 1e6
+    lr = 1e-2
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "lambd", "alpha", "t0")
+
+    @property
+    def rule(self):
+        return RULES["asgd"]
+
+    def hyper(self):
+        return (self.weight_decay, self.lambd, self.alpha, self.t0)
+
+    def start(self, lr):
+        return (0.0, lr, 0.0)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """θ ← θ − lr·c, with c ← momentum·c + g/(√a + eps) and a the running mean of g².
+
+    As torch.optim.RMSprop (Hinton, 2012); centered: √(a − b²), b the running mean of g (Graves, 2013).
+
+    Parameters
+    ----------
+    weight_decay, momentum : float, default=0.0
+    alpha : float, default=0.99
+    eps : float, default=1e-8
+    centered : bool, default=False
+    """
+
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+    lr = 1e-2
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay", "eps", "momentum")
+        self._at_least(0, "alpha", below=1)
+
+    @property
+    def rule(self):
+        return RULES["rmsprop"]
+
+    def hyper(self):
+        return (
+            self.weight_decay, self.alpha, 1 - self.alpha, self.eps, self.momentum,
+            float(self.centered),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rprop(Optimizer):
+    """θ ← θ − sign(g)·b, with b grown where the sign of g stays and shrunk where it turns.
+
+    As torch.optim.Rprop (Riedmiller and Braun, 1993): where it turns, that step is left out.
+
+    Parameters
+    ----------
+    etas : (float, float), default=(0.5, 1.2)
+        What b is multiplied with where the sign turns, and where it stays.
+    step_sizes : (float, float), default=(1e-6, 50)
+        The smallest and the largest b; the first one is lr.
+    """
+
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+    lr = 1e-2
+
+    def __post_init__(self):
+        self._at_least(0, "weight_decay")
+        small, large = self._pair("etas")
+        self._pair("step_sizes")
+        if not 0 < small < 1 < large:
+            raise InputError(
+                f"etas of Rprop are {(small, large)}; expected 0 < first < 1 < second."
+            )
+
+    @property
+    def rule(self):
+        return RULES["rprop"]
+
+    def hyper(self):
+        return (self.weight_decay, *self._pair("etas"), *self._pair("step_sizes"))
+
+    def start(self, lr):
+        return (0.0, lr, 0.0)
+
+
+@dataclass(frozen=True)
+class LBFGS(Optimizer):
+    """Limited-memory BFGS with up to `max_iter` steps an epoch, on all rows.
+
+    As torch.optim.LBFGS (Liu and Nocedal, 1989): without a line search a step is lr times the
+    direction (the first one at most lr/‖g‖₁); "strong_wolfe" searches along it.
+
+    Parameters
+    ----------
+    max_iter : int, default=20
+        Steps of one epoch.
+    max_eval : int, optional
+        Passes of one epoch; default 5/4·max_iter.
+    tolerance_grad : float, default=1e-7
+    tolerance_change : float, default=1e-9
+    history_size : int, default=100
+    line_search_fn : {"strong_wolfe"}, optional
+    """
+
+    weight_decay: float = 0.0
+    max_iter: int = 20
+    max_eval: int | None = None
+    tolerance_grad: float = 1e-7
+    tolerance_change: float = 1e-9
+    history_size: int = 100
+    line_search_fn: str | None = None
+    lr = 1.0
+
+    def __post_init__(self):
+        self._at_least(1, "max_iter", "history_size")
+        self._at_least(0, "tolerance_grad", "tolerance_change")
+        if self.weight_decay:
+            raise InputError("LBFGS has no weight_decay, as in torch; use l2.")
+        if self.line_search_fn not in (None, "strong_wolfe"):
+            raise InputError(
+                f"line_search_fn is {self.line_search_fn!r}; choose None or 'strong_wolfe'."
+            )
+
+    @property
+    def rule(self):
+        raise AttributeError("LBFGS looks at all parameters together; it has no rule of one.")
+
+
+#: The optimizers by the names that the fits take.
+OPTIMIZERS: dict[str, Optimizer] = {
+    "gd": SGD(),
+    "momentum": SGD(momentum=0.9),
+    "nesterov": SGD(momentum=0.9, nesterov=True),
+    "adagrad": Adagrad(),
+    "adam": Adam(),
+    "adamw": AdamW(),
+    "adamax": Adamax(),
+    "asgd": ASGD(),
+    "lbfgs": LBFGS(),
+    "rmsprop": RMSprop(),
+    "rprop": Rprop(),
+}

@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from . import inputs
 from .errors import InputError
-from .optimizers import OPTIMIZERS, PLANNED
+from .optimizers import LBFGS, OPTIMIZERS, Optimizer
+from .schedules import LambdaLR
 
 
 def checked(o: dict[str, Any]) -> dict[str, Any]:
@@ -17,10 +20,7 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
         For the first one that can't be used.
     """
     o = dict(o)
-    if not isinstance(o["lr"], str):
-        o["lr"] = inputs.number(o["lr"], "lr", strict=True)
-    elif o["lr"] != "auto":
-        raise InputError(f"lr is {o['lr']!r}; pass a number or 'auto'.")
+    o["lr"] = _learning_rate(o["lr"])
     for name in ("epochs", "batch_size", "n_threads"):
         if o[name] is not None:
             o[name] = inputs.integer(o[name], name, low=1)
@@ -31,32 +31,80 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
         inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
         o["shuffle"] = bool(o["shuffle"])
     inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
-    for name in ("fit_intercept", "keep_path", "progress"):
+    for name in ("fit_intercept", "keep_path", "progress", "average"):
         o[name] = inputs.flag(o[name], name)
     o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
-    if o["l1"] > 0:
-        raise InputError("l1 is not in yet; use l2, or leave it at 0.")
-    _check_optimizer(o["optimizer"])
+    o["optimizer"] = _optimizer(o["optimizer"])
+    o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
+    _check_together(o)
     _check_device(o["device"])
     if o["callback"] is not None and not callable(o["callback"]):
         raise InputError(f"callback is {o['callback']!r}; expected a function of one argument.")
     return o
 
 
-def _check_optimizer(name: Any) -> None:
-    if name is None or (isinstance(name, str) and name in OPTIMIZERS):
-        return
-    if isinstance(name, str) and name in PLANNED:
-        raise InputError(f"optimizer {name!r} is not in yet; choose 'gd'.")
-    if isinstance(name, str) and name.lower() == "sgd":
+def _learning_rate(lr: Any) -> Any:
+    """ "auto", one number, or an array with one for each output."""
+    if isinstance(lr, str):
+        if lr != "auto":
+            raise InputError(f"lr is {lr!r}; pass a number or 'auto'.")
+        return lr
+    if not (isinstance(lr, list | tuple) or getattr(lr, "ndim", 0) == 1):
+        return inputs.number(lr, "lr", strict=True)
+    rates = inputs.as_array(lr, "lr").astype(np.float64)
+    if rates.ndim != 1:
+        raise InputError(f"lr has shape {rates.shape}; pass one number, or one for each output.")
+    for c, rate in enumerate(rates.tolist()):
+        inputs.number(rate, f"lr[{c}]", strict=True)
+    return rates
+
+
+def _optimizer(given: Any) -> Optimizer | None:
+    """The optimizer that a name stands for; None is left to the fit."""
+    if given is None or isinstance(given, Optimizer):
+        return given
+    if isinstance(given, str) and given in OPTIMIZERS:
+        return OPTIMIZERS[given]
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        raise InputError(f"optimizer is the class {given.__name__}; pass {given.__name__}().")
+    if isinstance(given, str) and given.lower() == "sgd":
         raise InputError(
-            f"optimizer is {name!r}; choose 'gd', with batch_size for stochastic steps."
+            f"optimizer is {given!r}; choose 'gd', with batch_size for stochastic steps."
         )
-    near = inputs.nearest(name, (*OPTIMIZERS, *PLANNED))
+    near = inputs.nearest(given, tuple(OPTIMIZERS))
     raise InputError(
-        f"optimizer is {name!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))} "
-        f"({', '.join(PLANNED)} are not in yet)."
+        f"optimizer is {given!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
+        "object such as fastgd.Adam()."
     )
+
+
+def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
+    """The schedule, a plain function of the epoch made into one."""
+    if given is None:
+        return None
+    if isinstance(lr, str) and optimizer is None:
+        raise InputError("schedule needs a learning rate to begin with; pass lr as a number.")
+    if callable(getattr(given, "rate", None)) and not isinstance(given, type):
+        return given
+    if callable(given) and not isinstance(given, type):
+        return LambdaLR(given)
+    raise InputError(
+        f"schedule is {given!r}; pass a function of the epoch, or one of fastgd.schedules, such as "
+        "StepLR(30)."
+    )
+
+
+def _check_together(o: dict[str, Any]) -> None:
+    """What each may be alone, but not with the other."""
+    optimizer = o["optimizer"]
+    if o["l1"] > 0 and not (optimizer is None or optimizer == OPTIMIZERS["gd"]):
+        raise InputError(
+            "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
+        )
+    if isinstance(optimizer, LBFGS) and o["batch_size"] is not None:
+        raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
+    if o["average"] and o["batch_size"] is None:
+        raise InputError("average is for stochastic updates; pass batch_size.")
 
 
 def _check_device(device: Any) -> None:

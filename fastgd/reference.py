@@ -3,14 +3,15 @@
 Slow and obvious on purpose. `x` is a list of rows, `y` a list of numbers, `coef` a list, and every
 function returns new lists. The compiled paths are tested against these, and these against torch.
 
-The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l2/2 · ‖coef‖²,  with zᵢ = xᵢ·coef + intercept;
-for the mean, scale = 1/Σ weight, for the sum, scale = 1.
+The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef‖₁  +  l2/2·‖coef‖²,  with
+zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
 """
 
 from .losses import LOSSES, Loss
-from .optimizers import gd
+from .optimizers import SGD, Optimizer, soft
 
 MSE = LOSSES["mse"]
+_PLAIN = SGD()
 
 
 def predict(x, coef, intercept=0.0):
@@ -45,9 +46,38 @@ def gradient(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction
     return by_coef, by_intercept
 
 
-def _step(coef, intercept, by_coef, by_intercept, lr, l2, fit_intercept, step):
-    coef = [step(c, g + l2 * c, lr) for c, g in zip(coef, by_coef, strict=True)]
-    return coef, step(intercept, by_intercept, lr) if fit_intercept else intercept
+class Walk:
+    """The updates of a run: an optimizer, what it remembers of each parameter, and the learning rates.
+
+    `schedule` has a method ``rate(lr, epoch)``; None keeps lr as it is.
+    """
+
+    def __init__(self, d, *, lr, optimizer: Optimizer = _PLAIN, schedule=None, l1=0.0, l2=0.0,
+                 fit_intercept=True):  # fmt: skip
+        self.lr, self.schedule, self.rule = lr, schedule, optimizer.rule
+        self.hyper = (*optimizer.hyper(), *[0.0] * 7)[:7]
+        self.l1, self.l2, self.fit_intercept, self.t = l1, l2, fit_intercept, 0.0
+        self.memory = [optimizer.start(self.rate(0))] * (d + 1)
+
+    def rate(self, epoch):
+        """The learning rate of an epoch."""
+        return self.lr if self.schedule is None else self.schedule.rate(self.lr, epoch)
+
+    def step(self, epoch, coef, intercept, by_coef, by_intercept):
+        """The next parameters."""
+        self.t += 1.0
+        lr = self.rate(epoch)
+        scales = self.rule.scales(lr, self.t, self.hyper)
+
+        def move(j, theta, g):
+            theta, *self.memory[j] = self.rule.step(theta, g, *scales, self.hyper, *self.memory[j])
+            return theta
+
+        gradient = [g + self.l2 * w for g, w in zip(by_coef, coef, strict=True)]
+        coef = [move(j, w, g) for j, (w, g) in enumerate(zip(coef, gradient, strict=True))]
+        if self.l1:
+            coef = [soft(w, lr * self.l1) for w in coef]
+        return coef, move(-1, intercept, by_intercept) if self.fit_intercept else intercept
 
 
 def batch_gd(
@@ -56,21 +86,19 @@ def batch_gd(
     coef,
     intercept=0.0,
     *,
-    lr,
     epochs,
     loss: Loss = MSE,
     weight=None,
     reduction="mean",
-    l2=0.0,
-    fit_intercept=True,
-    step=gd,
+    **options,
 ):
-    """Batch gradient descent. costs[e] is the cost before the update of epoch e."""
+    """Batch gradient descent, with the options of `Walk`. costs[e] is the cost before update e."""
     costs, path = [], []
-    for _ in range(epochs):
+    walk = Walk(len(coef), **options)
+    for epoch in range(epochs):
         costs.append(cost(x, y, coef, intercept, loss, weight, reduction))
         by_coef, by_intercept = gradient(x, y, coef, intercept, loss, weight, reduction)
-        coef, intercept = _step(coef, intercept, by_coef, by_intercept, lr, l2, fit_intercept, step)
+        coef, intercept = walk.step(epoch, coef, intercept, by_coef, by_intercept)
         path.append(coef)
     return coef, intercept, costs, path
 
@@ -81,17 +109,14 @@ def minibatch_gd(
     coef,
     intercept=0.0,
     *,
-    lr,
     orders,
     batch_size,
     loss: Loss = MSE,
     weight=None,
     reduction="mean",
-    l2=0.0,
-    fit_intercept=True,
-    step=gd,
+    **options,
 ):
-    """Minibatch gradient descent, one epoch for each visiting order in `orders`.
+    """Minibatch gradient descent, one epoch for each visiting order in `orders`, with those of `Walk`.
 
     The last batch of an epoch may be smaller. Under "mean" the weights are scaled to mean 1 over all
     rows, and a batch of m rows divides by m, so that a batch of all rows is `batch_gd`.
@@ -102,7 +127,8 @@ def minibatch_gd(
     if mean:
         weight = [w * len(y) / sum(weight) for w in weight]
     costs, path = [], []
-    for order in orders:
+    walk = Walk(len(coef), **options)
+    for epoch, order in enumerate(orders):
         met = 0.0
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
@@ -113,9 +139,7 @@ def minibatch_gd(
             if mean:
                 by_coef = [g / len(batch) for g in by_coef]
                 by_intercept = by_intercept / len(batch)
-            coef, intercept = _step(
-                coef, intercept, by_coef, by_intercept, lr, l2, fit_intercept, step
-            )
+            coef, intercept = walk.step(epoch, coef, intercept, by_coef, by_intercept)
         costs.append(met / len(order) if mean else met)
         path.append(coef)
     return coef, intercept, costs, path

@@ -22,6 +22,8 @@ _SAVED = (
     "path",
     "classes",
     "loss",
+    "lrs",
+    "gradient_norms",
 )
 
 
@@ -48,6 +50,10 @@ class Fit:
     method : str
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "whitened",
         "whitened-lbfgs" or "diagonal-lbfgs".
+    lrs : ndarray (n_epochs,) or (n_epochs, k), or None
+        The learning rate of every epoch; None where steps are scaled by the data.
+    gradient_norms : ndarray (n_epochs,) or None
+        Batch descent: the norm of the objective's gradient before every update.
     path : ndarray (n_epochs, d) or (n_epochs, k, d), or None
         With ``keep_path=True``, the coefficients after every epoch.
     classes : ndarray (2,) or None
@@ -67,8 +73,10 @@ class Fit:
         "converged",
         "cost",
         "costs",
+        "gradient_norms",
         "intercept",
         "loss",
+        "lrs",
         "method",
         "n_epochs",
         "path",
@@ -87,11 +95,14 @@ class Fit:
         path=None,
         classes=None,
         loss="mse",
+        lrs=None,
+        gradient_norms=None,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
         self.path, self.classes, self.loss = path, classes, loss
+        self.lrs, self.gradient_norms = lrs, gradient_norms
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -106,16 +117,28 @@ class Fit:
         Parameters
         ----------
         x : array-like (n, d), or (n,) for one column
+            On the host, or on a GPU, where the work is then done.
 
         Returns
         -------
         ndarray (n,), or (n, k) for k targets
+            On the host.
 
         Raises
         ------
         InputError
             If x has another number of columns than the fit, or holds NaN or infinity.
         """
+        if inputs.on_gpu(x):
+            from . import backend
+
+            raw = backend.predictions(x, self.coef, self.intercept)
+            if not np.isfinite(raw).all():
+                row = int(np.argwhere(~np.isfinite(raw))[0][0])
+                raise InputError(
+                    f"the prediction of row {row} is not finite; look at that row of x."
+                )
+            return raw
         names = inputs.column_names(x)
         x = inputs.features(x)
         d = self.coef.shape[-1]

@@ -8,10 +8,12 @@ import numpy as np
 from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
-from .cpu.descent import CONVERGED, NOT_FINITE, Settings
+from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
 from .losses import Loss
+from .optimizers import OPTIMIZERS
 from .result import Fit
+from .settings import Settings
 from .stability import largest_stable_lr
 
 _EPOCHS = 100
@@ -35,7 +37,8 @@ class Run:
         if batch is not None and batch > n:
             raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
         self.batch = None if batch == n else batch
-        self.automatic = options["lr"] == "auto" and self.batch is None
+        lr = options["lr"]
+        self.automatic = isinstance(lr, str) and self.batch is None and options["optimizer"] is None
         inner = np.dtype(np.float64) if self.automatic else self.dtype
         self.classes = None
         if loss.name == "bce":
@@ -52,6 +55,11 @@ class Run:
             )
         )
         self.k = len(self.y)
+        if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
+            raise InputError(
+                f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
+                "each column."
+            )
         self.coef = inputs.parameters(options["coef_init"], (self.k, d), "coef_init")
         self.intercept = inputs.parameters(options["intercept_init"], (self.k,), "intercept_init")
         if not options["fit_intercept"] and self.intercept.any():
@@ -73,12 +81,15 @@ class Run:
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
-            lr=0.0 if o["lr"] == "auto" else o["lr"],
+            lr=0.0 if isinstance(o["lr"], str) else o["lr"],
+            l1=o["l1"],
             l2=o["l2"],
             scale=scale,
             row_scale=row_scale,
             fit_intercept=o["fit_intercept"],
             tol=o["tol"] or 0.0,
+            optimizer=o["optimizer"] or OPTIMIZERS["gd"],
+            schedule=o["schedule"],
         )
 
     def _plan(self):
@@ -99,18 +110,14 @@ class Run:
                 keep,
             )
         self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+        if isinstance(o["lr"], str):
+            settings.lr = self._safe_lr(settings)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
             may_stop = o["tol"] is not None or o["callback"] is not None
             return self.backend.batch(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
-        if o["lr"] == "auto":
-            # A constant step keeps a noise floor in proportion to it: stay well below the limit.
-            stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
-            if stable is None or not stable > 0:
-                self._overflow()
-            settings.lr = min(1.0, stable / _STOCHASTIC_MARGIN)
         return self.backend.stochastic(
             self.source,
             self.loss,
@@ -122,7 +129,20 @@ class Run:
             shuffle=o["shuffle"],
             seed=o["seed"],
             mean=o["reduction"] == "mean",
+            average=o["average"],
         )
+
+    def _safe_lr(self, settings) -> float:
+        """The learning rate of lr="auto" for an optimizer that takes one."""
+        if settings.optimizer.rule.name not in ("gd", "momentum", "asgd"):
+            return settings.optimizer.lr
+        stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
+        if stable is None or not stable > 0:
+            self._overflow()
+        if self.batch is None:
+            return min(1e6, stable / 2)
+        # A constant step keeps a noise floor in proportion to it: stay well below the limit.
+        return min(1.0, stable / _STOCHASTIC_MARGIN)
 
     def _centred_targets(self) -> np.ndarray:
         """y without its mean and in units of its size.
@@ -196,6 +216,8 @@ class Run:
             if self._after(bar):
                 self.stopped = True
                 break
+        if self.options["average"] and status != NOT_FINITE:
+            descent.take_average()
         cost = descent.cost() if status != NOT_FINITE else math.nan
         if not math.isfinite(cost):
             if status != NOT_FINITE:
@@ -207,10 +229,10 @@ class Run:
         if tol is not None and status != CONVERGED:
             self._warn_short(descent.epoch, tol)
         elif not after <= before + slack:
-            what = "the cost plus penalty" if self.options["l2"] else "the cost"
+            what = "the cost plus penalty" if self._penalised() else "the cost"
             self._warn(
                 f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
-                f"with lr={descent.settings.lr:g}; {self._advice(self._usable_lr())}"
+                f"with {self._lr_used()}; {self._advice(self._usable_lr())}"
             )
         else:
             self.converged = not self.stopped
@@ -232,8 +254,12 @@ class Run:
     # --- telling the truth -----------------------------------------------------------------------
 
     def _penalty(self) -> float:
-        l2 = self.options["l2"]
-        return l2 / 2 * float((self.descent.coef**2).sum()) if l2 else 0.0
+        l1, l2, coef = self.options["l1"], self.options["l2"], self.descent.coef
+        penalty = l1 * float(np.abs(coef).sum()) if l1 else 0.0
+        return penalty + (l2 / 2 * float((coef**2).sum()) if l2 else 0.0)
+
+    def _penalised(self) -> bool:
+        return bool(self.options["l1"] or self.options["l2"])
 
     def _warn(self, message: str) -> None:
         self.converged, self.warning = False, message
@@ -248,6 +274,10 @@ class Run:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
 
+    def _lr_used(self) -> str:
+        lr = self.descent.settings.lr
+        return f"lr={lr:g}" if np.ndim(lr) == 0 else f"lr from {lr.min():g} to {lr.max():g}"
+
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
         lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
@@ -261,7 +291,7 @@ class Run:
             self._overflow()
         lr = self._usable_lr()
         raise DivergenceError(
-            f"the cost is no longer finite after epoch {descent.epoch} with lr={descent.settings.lr:g}; "
+            f"the cost is no longer finite after epoch {descent.epoch} with {self._lr_used()}; "
             f"{self._advice(lr)} The error's attribute `fit` holds the last finite parameters.",
             self.so_far(cost),
             lr,
@@ -335,7 +365,21 @@ class Run:
             path=path,
             classes=self.classes,
             loss=self.loss.name,
+            **self._history(epoch),
         )
+
+    def _history(self, epoch: int) -> dict[str, Any]:
+        """Learning rates and gradient norms, where the way taken has them."""
+        if self.automatic:
+            return {}
+        rates = self.descent.settings.rates(self.k, 0, epoch)
+        if len(rates) != epoch:
+            rates = np.repeat(rates, epoch, axis=0)
+        norms = self.descent.norms[:epoch] * self.y_unit**2 if self.batch is None else None
+        return {
+            "lrs": rates[:, 0] if np.ndim(self.descent.settings.lr) == 0 else rates,
+            "gradient_norms": norms,
+        }
 
 
 def _in_units(array):

@@ -24,8 +24,8 @@ _MOST_NUMBERS, _MOST_WORK = 1024, 1_000_000
 
 #: Options that must have been left alone, and the objects that are then in their place.
 _LEFT_ALONE = (
-    "optimizer", "tol", "reduction", "l1", "sample_weight", "coef_init", "intercept_init",
-    "keep_path", "dtype", "device", "n_threads", "callback", "progress",
+    "optimizer", "schedule", "average", "tol", "reduction", "l1", "sample_weight", "coef_init",
+    "intercept_init", "keep_path", "dtype", "device", "n_threads", "callback", "progress",
 )  # fmt: skip
 _SEED_0 = seed_number(0)
 _chosen = operator.itemgetter(*_LEFT_ALONE)

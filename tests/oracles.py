@@ -3,6 +3,9 @@
 Nothing here imports fastgd. A new loss, activation or optimizer needs one line in a table below.
 """
 
+import contextlib
+import warnings
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -13,7 +16,28 @@ LOSSES = {
     "bce": functional.binary_cross_entropy_with_logits,
 }
 MODULES = {"mse": torch.nn.MSELoss, "bce": torch.nn.BCEWithLogitsLoss}
-OPTIMIZERS = {"gd": torch.optim.SGD}
+#: torch's class, and the options that the name stands for.
+OPTIMIZERS: dict = {
+    "gd": (torch.optim.SGD, {}),
+    "momentum": (torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": (torch.optim.Adagrad, {}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+    "adamax": (torch.optim.Adamax, {}),
+    "asgd": (torch.optim.ASGD, {}),
+    "lbfgs": (torch.optim.LBFGS, {}),
+    "rmsprop": (torch.optim.RMSprop, {}),
+    "rprop": (torch.optim.Rprop, {}),
+}
+
+
+@contextlib.contextmanager
+def quiet():
+    """Where a fit may end above its start, as a few epochs of an odd optimizer do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def problem(n, d, loss="mse", *, seed=0, dtype=np.float64):
@@ -84,7 +108,8 @@ def trajectory(
     groups = [{"params": [coef], "weight_decay": l2}]
     if fit_intercept:
         groups.append({"params": [intercept], "weight_decay": 0.0})
-    rule = OPTIMIZERS[optimizer](groups, lr=lr)
+    kind, options = OPTIMIZERS[optimizer]
+    rule = kind(groups, lr=lr, **options)
     costs, path = [], []
     for order in orders:
         met = 0.0

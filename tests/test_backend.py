@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd import backend
+from fastgd import inputs
 
 
 def test_what_is_missing_is_named():
@@ -38,7 +38,7 @@ def test_host_data_is_not_taken_for_a_gpu_s():
     import torch
 
     for value in ([1], (1,), np.ones(2), torch.ones(2), np.float64(1), None, "x"):
-        assert not backend.on_gpu(value)
+        assert not inputs.on_gpu(value)
 
 
 def test_a_fit_on_the_cpu_imports_no_cuda():

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import dense
+from fastgd.cpu import advance, dense
 from fastgd.losses import LOSSES, Loss
+from fastgd.settings import Settings
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 
@@ -153,16 +154,20 @@ class Loop:
         self.coef, self.intercept = coef.astype(float), intercept.astype(float)
         self.low = coef.copy(), intercept.copy()
         self.previous = np.column_stack([self.coef, self.intercept])
-        names = ("lr", "l2", "scale", "learn_intercept", "tol")
-        settings = {"l2": 0.0, "learn_intercept": 1.0, "tol": 0.0} | settings
-        self.settings = np.array([settings[name] for name in names])
+        settings = {"l2": 0.0, "fit_intercept": True, "tol": 0.0} | settings
+        settings = Settings(row_scale=settings["scale"], **settings)
+        self.settings = (
+            settings.array(), settings.rates(len(coef), 0, 1), settings.hyper(),
+            settings.memory(*coef.shape),
+        )  # fmt: skip
         self.state = np.array([-1.0, np.nan])
-        self.costs, self.path = np.empty(epochs), np.empty((epochs, *coef.shape))
+        self.costs, self.norms = np.empty((2, epochs))
+        self.path = np.empty((epochs, *coef.shape))
 
     def run(self, first, last):
         return dense.descend(self.loss, self.by_columns)(
-            *self.data, *self.low, self.coef, self.intercept, self.previous, self.settings,
-            self.state, self.costs, self.path, first, last,
+            *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
+            self.state, self.costs, self.norms, self.path, first, last,
         )  # fmt: skip
 
 
@@ -175,8 +180,8 @@ def test_the_loop_is_batch_descent(dtype, close, loss_name, weighted, by_columns
         x, y, weight, coef, intercept, LOSSES[loss_name],
         epochs=7, by_columns=by_columns, lr=0.1, l2=l2, scale=scale,
     )  # fmt: skip
-    assert loop.run(0, 3) == (dense.RUNNING, 3)
-    assert loop.run(3, 7) == (dense.RUNNING, 7)
+    assert loop.run(0, 3) == (advance.RUNNING, 3)
+    assert loop.run(3, 7) == (advance.RUNNING, 7)
     w, b, costs, path = reference.batch_gd(
         x.tolist(), y[0].tolist(), coef[0].tolist(), float(intercept[0]), lr=0.1, epochs=7,
         loss=LOSSES[loss_name], weight=weight.tolist() or None, l2=l2,
@@ -193,7 +198,7 @@ def test_the_loop_stops_at_a_small_gradient():
     problem = several(33, 2, 1, "mse")
     loop = Loop(*problem, LOSSES["mse"], epochs=500, lr=0.1, scale=1 / 33, tol=1e-6)
     status, epoch = loop.run(0, 500)
-    assert status == dense.CONVERGED
+    assert status == advance.CONVERGED
     assert 20 < epoch < 500
     x, y, weight, *_ = problem
 
@@ -209,7 +214,7 @@ def test_the_loop_goes_back_to_the_last_finite_cost():
     loop = Loop(*problem, LOSSES["mse"], epochs=2000, lr=50.0, scale=1 / 33)
     with np.errstate(over="ignore", invalid="ignore"):
         status, epoch = loop.run(0, 2000)
-    assert status == dense.NOT_FINITE
+    assert status == advance.NOT_FINITE
     assert np.isfinite(loop.costs[:epoch]).all()
     x, y, weight, *_ = problem
     last = expected_totals(x, y, weight, loop.coef, loop.intercept, LOSSES["mse"])[0, -1] / 33

@@ -413,3 +413,35 @@ def test_control_c_loses_nothing(options):
     assert len(fit.costs) == fit.n_epochs
     assert waited < 5  # seconds where 0.2 is the aim: a loaded machine must not fail the tests
     assert fastgd.fit_logistic(x, y, lr=0.1, epochs=2).n_epochs == 2
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+def test_every_output_may_have_a_learning_rate_of_its_own(batch_size):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((30, 4))
+    y = x @ rng.standard_normal((4, 3)) + rng.standard_normal((30, 3))
+    rates = [0.001, 0.002, 0.004]
+    options = {"epochs": 5, "batch_size": batch_size, "reduction": "sum", "l2": 0.1}
+    together = fastgd.fit_linear(x, y, lr=rates, **options)
+    for c, lr in enumerate(rates):
+        alone = fastgd.fit_linear(x, y[:, c], lr=lr, **options)
+        np.testing.assert_allclose(together.coef[c], alone.coef, rtol=1e-12)
+        np.testing.assert_allclose(together.intercept[c], alone.intercept, rtol=1e-12)
+
+
+def test_learning_rates_that_don_t_fit_are_refused():
+    x, y = np.ones((4, 2)), np.ones((4, 3))
+    for lr, message in (
+        ([0.1, 0.2], r"lr has 2 values and y has 3 column\(s\)"),
+        ([0.1, -0.2, 0.3], r"lr\[1\] is -0.2; expected a finite number above 0"),
+        ([0.1, np.nan, 0.3], r"lr\[1\] is nan"),
+        ([[0.1, 0.2, 0.3]], r"lr has shape \(1, 3\)"),
+    ):
+        with pytest.raises(fastgd.InputError, match=message):
+            fastgd.fit_linear(x, y, lr=lr)
+
+
+def test_learning_rates_that_diverge_are_named():
+    x, y = np.arange(8.0).reshape(4, 2), np.ones((4, 2))
+    with pytest.raises(fastgd.DivergenceError, match=r"with lr from 0\.001 to 1e"):
+        fastgd.fit_linear(x, y, lr=[0.001, 1e100], epochs=10)

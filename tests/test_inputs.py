@@ -193,7 +193,14 @@ OPTIONS = {
     "lr='fast'": ({"lr": "fast"}, "lr is 'fast'; pass a number or 'auto'."),
     "lr=True": ({"lr": True}, "lr is True; expected a number."),
     "lr=None": ({"lr": None}, "lr is None; expected a number."),
-    "lr=[0.1]": ({"lr": [0.1]}, "lr is [0.1]; expected a number."),
+    "lr=[0.1, 0.2]": (
+        {"lr": [0.1, 0.2]},
+        "lr has 2 values and y has 1 column(s); pass one number, or one for each column.",
+    ),
+    "lr=[[0.1]]": (
+        {"lr": [[0.1]]},
+        "lr has shape (1, 1); pass one number, or one for each output.",
+    ),
     "epochs=0": ({"epochs": 0}, "epochs is 0; expected at least 1."),
     "epochs=-1": ({"epochs": -1}, "epochs is -1; expected at least 1."),
     "epochs=1.5": ({"epochs": 1.5}, "epochs is 1.5; expected a whole number."),

@@ -1,48 +1,256 @@
-"""Optimizers: each step against torch.optim with the same gradients."""
+"""Optimizers: every step against torch.optim with the same gradients, and whole fits side by side."""
 
+import dataclasses
+import itertools
+import math
+
+import numpy as np
 import oracles
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fastgd
+from fastgd import optimizers, reference
 from fastgd._jit import leaf
-from fastgd.optimizers import OPTIMIZERS, PLANNED
+from fastgd.optimizers import OPTIMIZERS, RULES, l1_slope, soft
 
+ELEMENTWISE = {name: o for name, o in OPTIMIZERS.items() if name != "lbfgs"}
+every_optimizer = pytest.mark.parametrize("optimizer", ELEMENTWISE.values(), ids=ELEMENTWISE)
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 numbers = st.floats(-1e6, 1e6)
-every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+#: Options beside the defaults, of every optimizer.
+GRID = {
+    "SGD": [
+        {"momentum": m, "dampening": damp, "nesterov": nesterov, "weight_decay": decay}
+        for m, damp, nesterov, decay in itertools.product((0.5, 0.9), (0, 0.3), (False, True), (0, 0.1))
+        if not (nesterov and damp)
+    ] + [{"weight_decay": 0.1}],
+    "Adagrad": [
+        {"lr_decay": 0.1}, {"weight_decay": 0.1}, {"initial_accumulator_value": 0.5, "eps": 1e-3},
+    ],
+    "Adam": [
+        {"betas": betas, "eps": eps, "amsgrad": amsgrad, "weight_decay": decay}
+        for betas, eps, amsgrad, decay in itertools.product(
+            ((0.9, 0.999), (0.5, 0.9), (0.0, 0.5)), (1e-8, 1e-2), (False, True), (0, 0.1)
+        )
+    ],
+    "AdamW": [{"amsgrad": True}, {"weight_decay": 0.3, "betas": (0.8, 0.9)}, {"weight_decay": 0}],
+    "Adamax": [{"betas": (0.5, 0.9), "eps": 1e-3}, {"weight_decay": 0.1}],
+    "ASGD": [{"lambd": 0.1, "alpha": 0.5}, {"t0": 3}, {"weight_decay": 0.1, "t0": 0}],
+    "RMSprop": [
+        {"alpha": alpha, "momentum": m, "centered": centered, "weight_decay": decay}
+        for alpha, m, centered, decay in itertools.product((0.5, 0.99), (0, 0.9), (False, True), (0, 0.1))
+    ],
+    "Rprop": [{"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.5)}],
+}  # fmt: skip
+OBJECTS = {
+    f"{kind} {options}": getattr(fastgd, kind)(**options)
+    for kind, grid in GRID.items()
+    for options in ({}, *grid)
+}
+every_object = pytest.mark.parametrize("optimizer", OBJECTS.values(), ids=OBJECTS)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    """torch.optim.ASGD keeps its eta in torch's default dtype: float32 would be 6e-8 off."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def twin_of(optimizer, parameters, lr):
+    """torch's optimizer of the same name, with the same options."""
+    options = dataclasses.asdict(optimizer)
+    for name in ("betas", "etas", "step_sizes"):
+        if name in options:
+            options[name] = tuple(options[name])
+    return getattr(torch.optim, type(optimizer).__name__)(parameters, lr=lr, foreach=False, **{
+        name: value for name, value in options.items()
+        if not (name == "weight_decay" and type(optimizer).__name__ == "Rprop")
+    })  # fmt: skip
 
 
 def test_every_optimizer_has_a_torch_twin():
     assert OPTIMIZERS.keys() == oracles.OPTIMIZERS.keys()
-    assert all(name == optimizer.name for name, optimizer in OPTIMIZERS.items())
+    assert {type(o).__name__ for o in ELEMENTWISE.values()} == GRID.keys()
+    assert {o.rule.name for o in OBJECTS.values()} == RULES.keys()
+    for name, optimizer in OPTIMIZERS.items():
+        kind, options = oracles.OPTIMIZERS[name]
+        twin = kind([oracles.tensor([0.0], requires_grad=True)], **options)
+        assert type(optimizer).__name__ == kind.__name__
+        for option, value in dataclasses.asdict(optimizer).items():
+            if option in twin.defaults and value is not None:
+                assert twin.defaults[option] == pytest.approx(value), option
+        if not options:
+            assert twin.defaults["lr"] == optimizer.lr
 
 
-def test_what_is_planned_is_not_there_yet():
-    assert not OPTIMIZERS.keys() & set(PLANNED)
-    assert list(PLANNED) == sorted(PLANNED)
-
-
-@every_optimizer
-@given(
-    parameter=numbers, gradients=st.lists(numbers, min_size=1, max_size=5), lr=st.floats(1e-6, 10)
-)
-def test_steps_follow_torch(optimizer, parameter, gradients, lr):
-    twin = oracles.tensor(parameter, requires_grad=True)
-    rule = oracles.OPTIMIZERS[optimizer.name]([twin], lr=lr)
-    for gradient in gradients:
+@every_object
+def test_200_steps_follow_torch(optimizer):
+    """To 1e-12 a step: each begins where torch's ended, so that nothing is hidden by a sum."""
+    rng = np.random.default_rng(1)
+    theta = rng.standard_normal(4)
+    twin = oracles.tensor(theta, requires_grad=True)
+    rule, lr = twin_of(optimizer, [twin], 0.05), 0.05
+    walk = reference.Walk(3, lr=lr, optimizer=optimizer)
+    scale = 10.0 ** rng.uniform(-3, 3, 4)
+    for step in range(200):
+        gradient = rng.standard_normal(4) * scale * (1 if step % 7 else 0)
+        before = twin.detach().numpy().copy()
         twin.grad = oracles.tensor(gradient)
         rule.step()
-        parameter = optimizer.step(parameter, gradient, lr)
-        assert parameter == pytest.approx(twin.item(), rel=1e-14, abs=1e-8)
+        coef, intercept = walk.step(
+            step, before[:3].tolist(), float(before[3]), gradient[:3].tolist(), float(gradient[3])
+        )
+        np.testing.assert_allclose(
+            [*coef, intercept], twin.detach().numpy(), rtol=1e-12, atol=1e-14
+        )
+
+
+@every_object
+@pytest.mark.parametrize("batch_size", [None, 1, 8])
+def test_fits_are_torch_s(optimizer, batch_size, loss_name):
+    """Whole trajectories, on rows, on statistics (squared error, batch) and in minibatches."""
+    x, y, *_ = oracles.problem(24, 3, loss_name)
+    fit = fastgd.fit_logistic if loss_name == "bce" else fastgd.fit_linear
+    options = {"lr": 0.02, "epochs": 12 if batch_size else 40, "keep_path": True, "shuffle": False}
+    with oracles.quiet():
+        found = fit(x, y, optimizer=optimizer, batch_size=batch_size, **options)
+    path, intercept = torch_path(optimizer, x, y, loss_name, batch_size, **options)
+    # Where a gradient is 0 but for rounding, its sign and its square root are rounding too.
+    np.testing.assert_allclose(found.path, path, rtol=1e-9, atol=1e-11)
+    assert found.intercept == pytest.approx(intercept, rel=1e-9, abs=1e-11)
+
+
+def torch_path(optimizer, x, y, loss, batch_size, *, lr, epochs, schedule=None, **_):
+    coef, intercept = oracles.tensor(np.zeros(x.shape[1]), True), oracles.tensor(0.0, True)
+    rule = twin_of(optimizer, [coef, intercept], lr)
+    scheduler = schedule and schedule(rule)
+    x, y, path = oracles.tensor(x), oracles.tensor(y), []
+    size = batch_size or len(y)
+    for _ in range(epochs):
+        for start in range(0, len(y), size):
+            rows = slice(start, start + size)
+            rule.zero_grad()
+            oracles.LOSSES[loss](x[rows] @ coef + intercept, y[rows]).backward()
+            rule.step()
+        if scheduler:
+            scheduler.step()
+        path.append(coef.detach().numpy().copy())
+    return np.array(path), intercept.item()
+
+
+@pytest.mark.parametrize("dtype", ["float32"])
+@every_optimizer
+def test_float32_minibatches_stay_near(optimizer, dtype):
+    x, y, *_ = oracles.problem(64, 5, "bce")
+    options = {"lr": 0.01, "epochs": 5, "batch_size": 8, "optimizer": optimizer}
+    with oracles.quiet():
+        low, high = (
+            fastgd.fit_logistic(x, y, dtype=kind, **options) for kind in (dtype, "float64")
+        )
+    assert low.coef.dtype == np.float32
+    np.testing.assert_allclose(low.coef, high.coef, rtol=2e-4, atol=2e-5)
 
 
 @every_optimizer
-def test_no_gradient_no_step(optimizer):
-    assert optimizer.step(1.5, 0.0, 0.1) == 1.5
+def test_chunks_go_on_where_they_stopped(optimizer, monkeypatch):
+    """What an optimizer remembers outlives a chunk: one epoch at a time gives the same bits."""
+    from fastgd.cpu import descent
+
+    x, y, *_ = oracles.problem(40, 3, "bce")
+    for batch_size in (None, 8):
+        options = {"lr": 0.02, "epochs": 9, "batch_size": batch_size, "optimizer": optimizer}
+        with oracles.quiet():
+            whole = fastgd.fit_logistic(x, y, **options)
+            monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
+            parts = fastgd.fit_logistic(x, y, **options, callback=lambda fit: False)
+            monkeypatch.undo()
+        np.testing.assert_array_equal(whole.coef, parts.coef)
+        np.testing.assert_array_equal(whole.costs, parts.costs)
+
+
+@every_optimizer
+def test_several_outputs_are_several_fits(optimizer):
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((20, 3)), rng.standard_normal((20, 2))
+    for batch_size in (None, 5):
+        options = {
+            "epochs": 6,
+            "batch_size": batch_size,
+            "reduction": "sum",
+            "optimizer": optimizer,
+        }
+        with oracles.quiet():
+            both = fastgd.fit_linear(x, y, lr=[0.001, 0.002], **options)
+            each = [fastgd.fit_linear(x, y[:, c], lr=0.001 * (c + 1), **options) for c in range(2)]
+        np.testing.assert_allclose(both.coef, [fit.coef for fit in each], rtol=1e-10, atol=1e-13)
+
+
+# --- leaves ------------------------------------------------------------------------------------------
+
+
+@given(theta=numbers, threshold=st.floats(0, 1e6))
+def test_soft_is_the_proximal_step(theta, threshold):
+    assert soft(theta, threshold) == math.copysign(max(abs(theta) - threshold, 0), theta)
+
+
+@given(g=numbers, l1=st.floats(0, 1e3))
+def test_the_slope_with_l1_is_the_smallest(g, l1):
+    assert l1_slope(1.0, g, l1) == g + l1
+    assert l1_slope(-1.0, g, l1) == g - l1
+    assert abs(l1_slope(0.0, g, l1)) == max(abs(g) - l1, 0)
 
 
 @pytest.mark.jit
-@every_optimizer
-def test_compiled_code_stays_in_its_dtype(optimizer, check_compiled):
-    plain = leaf(optimizer.step)
-    check_compiled(lambda p, g, lr: plain(p, g, lr), optimizer.step, 1.0, 0.5, 0.1)
+@every_rule
+def test_compiled_code_stays_in_its_dtype(rule, check_compiled):
+    plain = leaf(rule.step)
+    check_compiled(
+        lambda theta, g, u, a, b: plain(theta, g, u, u, u, (u, u, u, u, u, u, u), a, b, b)[0],
+        lambda theta, g, u, a, b: rule.step(theta, g, u, u, u, (u,) * 7, a, b, b)[0],
+        1.0, 0.5, 0.1, 0.2, 0.3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fastgd.Adam(betas=(0.9, 1.0)), "both are below 1"),
+        (lambda: fastgd.Adam(betas=0.9), "expected two numbers"),
+        (lambda: fastgd.Adam(betas=(0.9, "x")), "both are 0 or more"),
+        (lambda: fastgd.Adam(eps=-1), "eps of Adam is -1; expected a number from 0 up"),
+        (lambda: fastgd.SGD(momentum=math.nan), "momentum of SGD is nan"),
+        (lambda: fastgd.SGD(nesterov=True), "nesterov needs a momentum above 0"),
+        (lambda: fastgd.RMSprop(alpha=1.0), "alpha of RMSprop is 1.0; expected a number from 0 to below"),
+        (lambda: fastgd.Rprop(etas=(1.2, 0.5)), "0 < first < 1 < second"),
+        (lambda: fastgd.LBFGS(line_search_fn="armijo"), "choose None or 'strong_wolfe'"),
+        (lambda: fastgd.LBFGS(weight_decay=0.1), "LBFGS has no weight_decay"),
+        (lambda: fastgd.Adagrad(lr_decay=True), "lr_decay of Adagrad is True"),
+    ],
+)  # fmt: skip
+def test_odd_parameters_are_answered_with_a_sentence(make, message):
+    with pytest.raises(fastgd.InputError, match=message):
+        make()
+
+
+def test_names_and_objects_are_the_same():
+    x, y, *_ = oracles.problem(20, 2, "mse")
+    by_name = fastgd.fit_linear(x, y, lr=0.01, epochs=5, optimizer="adam")
+    by_object = fastgd.fit_linear(x, y, lr=0.01, epochs=5, optimizer=fastgd.Adam())
+    np.testing.assert_array_equal(by_name.coef, by_object.coef)
+    assert optimizers.OPTIMIZERS["adam"] == fastgd.Adam()
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE])
+def test_lr_auto_with_an_optimizer_descends(name):
+    x, y, *_ = oracles.problem(200, 3, "mse")
+    fit = fastgd.fit_linear(x * 10, y, optimizer=name)
+    assert fit.costs[0] > fit.cost
+    assert fit.n_epochs == 100
+    if name not in ("gd", "momentum", "nesterov", "asgd"):
+        assert fit.lrs[0] == OPTIMIZERS[name].lr

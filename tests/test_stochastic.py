@@ -12,6 +12,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import stochastic
 from fastgd.losses import LOSSES, Loss
+from fastgd.settings import Settings
 
 
 class Loop:
@@ -33,20 +34,23 @@ class Loop:
     def run(self, order, first=0, last=None, *, lr=0.02, l2=0.0, reduction="mean", learn=True):
         mean = reduction == "mean"
         row_scale = len(self.x) / self.weight.sum() if mean and len(self.weight) else 1.0
-        settings = (
-            [lr, l2, row_scale, learn] if self.batch_size == 1 else [lr, l2, row_scale, learn, mean]
+        settings = Settings(
+            lr=lr, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
         )
+        k, d = self.coef.shape
+        rates = settings.rates(k, 0, 1, self.x.dtype)[0]
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
+        state = [
+            *map(read_only, (self.x, self.y, self.weight)), order, self.coef, self.intercept,
+            settings.array(self.x.dtype, mean), rates,
+        ]  # fmt: skip
         if self.batch_size == 1:
-            kernel = stochastic.per_sample(self.loss)
-        else:
-            kernel = stochastic.minibatch(self.loss, len(order) > 0)
-        return kernel(
-            *map(read_only, (self.x, self.y, self.weight)), order,
-            self.coef, self.intercept, np.array(settings, dtype=self.x.dtype),
-            *([] if self.batch_size == 1 else [self.batch_size]),
-            first, last,
+            return stochastic.per_sample(self.loss)(*state, first, last)
+        dtype = self.x.dtype
+        return stochastic.minibatch(self.loss, len(order) > 0)(
+            *state, settings.hyper(), settings.hyper(dtype), settings.memory(k, d, dtype), np.zeros(1),
+            np.zeros((k, d + 1)), self.batch_size, first, last,
         )  # fmt: skip
 
     def expected(self, orders, *, learn=True, **options):

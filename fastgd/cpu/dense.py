@@ -10,13 +10,14 @@ are in the dtype of `coef`, sums over blocks in float64. Every scalar is typed a
 """
 
 import functools
-import math
 
 import numpy as np
 
 from .._jit import compiled
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS
+from ..optimizers import RULES, Rule
+from ..settings import SCALE
+from .advance import RUNNING, advance
 from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
 from .vector_math import vectorised
 from .vector_width import use_widest_vectors
@@ -27,9 +28,6 @@ _ROW_BLOCK = 1 << 14
 _COLUMN_BLOCK = 32768
 #: Rows whose gradients are summed in the working dtype before they go to float64.
 _SUMMED = 256
-
-#: What `advance` returns.
-RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
 
 
 def _plain(x, center, i, j):
@@ -370,62 +368,7 @@ def many_costs(loss: Loss, by_columns: bool):
 
 
 @functools.cache
-def advance(optimizer: str = "gd"):
-    """The compiled end of an epoch: from summed totals to the next parameters.
-
-    ``settings`` is (lr, l2, scale, learn_intercept, tol); ``state`` holds the gradient norm of the
-    first epoch (negative before it). On a cost that is not finite the parameters go back to
-    the last ones whose cost was.
-    """
-    step = vectorised(OPTIMIZERS[optimizer].step)
-
-    @compiled
-    def end_of_epoch(totals, coef, intercept, previous, settings, state, costs, path, epoch):
-        k, d = coef.shape
-        lr, l2, scale = settings[0], settings[1], settings[2]
-        cost = 0.0
-        for c in range(k):
-            cost += totals[c, d + 1]
-        cost *= scale
-        if not math.isfinite(cost):
-            for c in range(k):
-                intercept[c] = previous[c, d]
-                for j in range(d):
-                    coef[c, j] = previous[c, j]
-            return NOT_FINITE
-        costs[epoch] = cost
-        if settings[4] > 0.0:
-            norm = 0.0
-            for c in range(k):
-                if settings[3] != 0.0:
-                    norm += (scale * totals[c, d]) ** 2
-                for j in range(d):
-                    norm += (scale * totals[c, j] + l2 * coef[c, j]) ** 2
-            norm = math.sqrt(norm)
-            if state[0] < 0.0:
-                state[0] = norm
-            if norm <= settings[4] * state[0]:
-                return CONVERGED
-        for c in range(k):
-            previous[c, d] = intercept[c]
-            if settings[3] != 0.0:
-                intercept[c] = step(intercept[c], scale * totals[c, d], lr)
-            # Loops of few arrays: before a loop of many, compiled code compares all their addresses.
-            for j in range(d):
-                previous[c, j] = coef[c, j]
-            for j in range(d):
-                coef[c, j] = step(coef[c, j], scale * totals[c, j] + l2 * coef[c, j], lr)
-        if path.shape[0] > 0:
-            for c in range(k):
-                for j in range(d):
-                    path[epoch, c, j] = coef[c, j]
-        return RUNNING
-
-    return end_of_epoch
-
-
-@functools.cache
-def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
+def descend(loss: Loss, by_columns: bool, rule: Rule = RULES["gd"]):
     """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
 
     `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the
@@ -433,7 +376,7 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
     the cost at the last parameters in state[1].
     """
     one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
-    end_of_epoch = advance(optimizer)
+    end_of_epoch = advance(rule)
 
     @compiled
     def epochs_of_gd(
@@ -446,15 +389,19 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
         intercept,
         previous,
         settings,
+        rates,
+        hyper,
+        memory,
         state,
         costs,
+        norms,
         path,
         first_epoch,
         last_epoch,
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
-        memory, gradient = scratch(x, low, by_columns)
+        room, gradient = scratch(x, low, by_columns)
         n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
         for epoch in range(first_epoch, last_epoch + 1):
             for c in range(k):
@@ -465,16 +412,17 @@ def descend(loss: Loss, by_columns: bool, optimizer: str = "gd"):
                 for j in range(d + 2):
                     totals[c, j] = 0.0
             one_pass(
-                x, given, y, weight, center, low, low_intercept, 0, n, 0, memory, gradient, totals
+                x, given, y, weight, center, low, low_intercept, 0, n, 0, room, gradient, totals
             )
             if epoch == last_epoch:
                 state[1] = 0.0
                 for c in range(k):
-                    state[1] += settings[2] * totals[c, d + 1]
+                    state[1] += settings[SCALE] * totals[c, d + 1]
                 break
             status = end_of_epoch(
-                totals, coef, intercept, previous, settings, state, costs, path, epoch
-            )
+                totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
+                path, epoch,
+            )  # fmt: skip
             if status != RUNNING:
                 return status, epoch
         return RUNNING, last_epoch

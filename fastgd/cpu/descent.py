@@ -9,11 +9,11 @@ import math
 import numpy as np
 
 from ..losses import Loss
-from . import dense, statistics, stochastic
+from . import advance, dense, statistics, stochastic
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
 
-RUNNING, CONVERGED, NOT_FINITE = dense.RUNNING, dense.CONVERGED, dense.NOT_FINITE
+RUNNING, CONVERGED, NOT_FINITE = advance.RUNNING, advance.CONVERGED, advance.NOT_FINITE
 
 #: Nanoseconds of work between two looks at the outside world.
 CHUNK_NS = 100e6
@@ -41,24 +41,6 @@ def moments_ns(n: int, d: int, k: int) -> float:
     return 5e4 + n * (wide + wide * wide / 50)
 
 
-class Settings:
-    """What an epoch needs to know beside the data.
-
-    `scale` turns summed losses into the cost; `row_scale` is what an update multiplies the slope of
-    a row with: `scale` itself in batch descent.
-    """
-
-    def __init__(self, *, lr, l2, scale, row_scale, fit_intercept, tol):
-        self.lr, self.l2, self.scale, self.row_scale = lr, l2, scale, row_scale
-        self.fit_intercept, self.tol = fit_intercept, tol
-
-    def array(self, dtype=np.float64, last=None) -> np.ndarray:
-        """(lr, l2, row_scale, learn_intercept, tol) for the kernels; `last` in place of tol."""
-        last = self.tol if last is None else last
-        values = (self.lr, self.l2, self.row_scale, float(self.fit_intercept), last)
-        return np.array(values, dtype=dtype)
-
-
 class _Descent:
     """The state that both loops share."""
 
@@ -68,7 +50,7 @@ class _Descent:
         self.coef, self.intercept = coef, intercept
         self.previous = np.empty((k, d + 1))
         self.previous[:, :d], self.previous[:, d] = coef, intercept
-        self.costs = np.empty(0)
+        self.costs, self.norms = np.empty(0), np.empty(0)
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
         self.epoch = 0
@@ -78,10 +60,14 @@ class _Descent:
         if stop <= len(self.costs):
             return
         rows = max(stop, 2 * len(self.costs))
-        costs, path = np.empty(rows), np.empty((rows if self.keep_path else 0, *self.coef.shape))
-        costs[: self.epoch] = self.costs[: self.epoch]
-        path[: self.epoch] = self.path[: self.epoch]
-        self.costs, self.path = costs, path
+        for name, shape in (
+            ("costs", (rows,)),
+            ("norms", (rows,)),
+            ("path", (rows if self.keep_path else 0, *self.coef.shape)),
+        ):
+            longer, done = np.full(shape, np.nan), getattr(self, name)[: self.epoch]
+            longer[: len(done)] = done
+            setattr(self, name, longer)
 
     def _low(self, array):
         return array.astype(self.source.dtype)
@@ -105,9 +91,17 @@ class _Descent:
         """The norm of the objective's gradient at the current parameters."""
         gradient = self.settings.scale * self.totals()[:, :-1]
         gradient[:, :-1] += self.settings.l2 * self.coef
+        if self.settings.l1:
+            gradient[:, :-1] = _with_l1(self.coef, gradient[:, :-1], self.settings.l1)
         if not self.settings.fit_intercept:
             gradient = gradient[:, :-1]
         return float(np.linalg.norm(gradient))
+
+
+def _with_l1(coef, gradient, l1):
+    """The smallest gradient of cost + l1·‖coef‖₁, as `fastgd.optimizers.l1_slope`."""
+    at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - l1, 0)
+    return np.where(coef == 0, at_zero, gradient + l1 * np.sign(coef))
 
 
 class BatchDescent(_Descent):
@@ -121,7 +115,8 @@ class BatchDescent(_Descent):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
-        self._array = settings.array()
+        self._array, self._hyper = settings.array(), settings.hyper()
+        self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
         self._state = np.array([-1.0, np.nan])
         one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         build = moments_ns(source.n, source.d, source.k)
@@ -143,6 +138,9 @@ class BatchDescent(_Descent):
         """Go on to epoch number `stop` at most; returns the status."""
         self._state[1] = math.nan
         self._make_room(stop)
+        if self.settings.schedule is not None and len(self._rates) < stop:
+            more = self.settings.rates(len(self.coef), len(self._rates), max(stop, 2))
+            self._rates = np.concatenate([self._rates, more])
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
@@ -165,7 +163,7 @@ class BatchDescent(_Descent):
 
     def _run_compiled(self, stop):
         source = self.source
-        kernel = dense.descend(self.loss, source.by_columns)
+        kernel = dense.descend(self.loss, source.by_columns, self.settings.optimizer.rule)
         status, self.epoch = kernel(
             source.seen,
             source.y,
@@ -174,29 +172,24 @@ class BatchDescent(_Descent):
             self._low(self.intercept),
             self.coef,
             self.intercept,
-            self.previous,
-            self._array,
-            self._state,
-            self.costs,
-            self.path,
+            *self._epochs_arrays(),
             self.epoch,
             stop,
         )
         return status
 
+    def _epochs_arrays(self) -> tuple:
+        """What the end of an epoch needs beside the parameters."""
+        return (
+            self.previous, self._array, self._rates, self._hyper, self._memory, self._state,
+            self.costs, self.norms, self.path,
+        )  # fmt: skip
+
     def _run_by_parts(self, stop):
-        end_of_epoch = dense.advance()
+        end_of_epoch = advance.advance(self.settings.optimizer.rule)
         while self.epoch < stop:
             status = end_of_epoch(
-                self.totals(),
-                self.coef,
-                self.intercept,
-                self.previous,
-                self._array,
-                self._state,
-                self.costs,
-                self.path,
-                self.epoch,
+                self.totals(), self.coef, self.intercept, *self._epochs_arrays(), self.epoch
             )
             if status != RUNNING:
                 return status
@@ -206,18 +199,14 @@ class BatchDescent(_Descent):
     def _run_on_statistics(self, stop):
         if self._second is None:
             self._build_statistics()
-        kernel = statistics.descend_statistics()
+        kernel = statistics.descend_statistics(self.settings.optimizer.rule)
         status, self.epoch = kernel(
             *self._anchor,
             self._second,
             self._center,
             self.coef,
             self.intercept,
-            self.previous,
-            self._array,
-            self._state,
-            self.costs,
-            self.path,
+            *self._epochs_arrays(),
             self.epoch,
             stop,
         )
@@ -261,16 +250,22 @@ class StochasticDescent(_Descent):
         shuffle,
         seed,
         mean,
+        average=False,
     ):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
+        self.average = average
+        self._plain = settings.plain and not average
+        self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
+        self._memory, self._clock = settings.memory(*coef.shape, source.dtype), np.zeros(1)
+        self._mean = np.zeros_like(self.previous)
         self.method = "per-sample" if batch_size == 1 else "minibatch"
         row_ns = 20 + 2.0 * source.d * source.k
         self.chunk = max(1, int(CHUNK_NS / (source.n * row_ns)))
         self._rows_at_once = batch_size * max(1, int(CHUNK_NS / 2 / row_ns / batch_size))
         self._in_place = source.by_rows is not None
         # One call for many epochs, where an epoch needs no pause and nothing looks in between.
-        self._compiled = self._in_place and self.chunk > 1 and settings.tol == 0
+        self._compiled = self._in_place and self.chunk > 1 and settings.tol == 0 and self._plain
         self._first_norm = -1.0
         self._first_cost = math.nan
 
@@ -317,15 +312,24 @@ class StochasticDescent(_Descent):
         status, self.epoch = stochastic.descend(self.loss, by_row, bool(self.shuffle))(
             source.by_rows, source.y, source.weight, empty_order(source.n, self.shuffle),
             KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
-            self._array(), self.batch_size, self.settings.scale,
+            self._array(), self._rates(), self._hyper, self.batch_size, self.settings.scale,
             self.costs, self.path, self.epoch, stop,
         )  # fmt: skip
         self.coef[:], self.intercept[:] = coef, intercept
         return status
 
+    def take_average(self) -> None:
+        """The mean of the parameters after every update in place of the last ones."""
+        self.coef[:], self.intercept[:] = self._mean[:, :-1], self._mean[:, -1]
+
     def _array(self) -> np.ndarray:
         """The settings of the kernels, `mean` at their end."""
         return self.settings.array(self.source.dtype, float(self.mean))
+
+    def _rates(self) -> np.ndarray:
+        """The learning rates of this epoch, (k,)."""
+        k, epoch = len(self.coef), self.epoch
+        return self.settings.rates(k, epoch, epoch + 1, self.source.dtype)[0]
 
     def _within_tolerance(self) -> bool:
         norm = self.gradient_norm()
@@ -363,19 +367,14 @@ class StochasticDescent(_Descent):
         return met * self.settings.scale
 
     def _updates(self, x, y, weight, order, coef, intercept, first, last) -> float:
-        if self.batch_size == 1:
+        if self.batch_size == 1 and self._plain:
             return stochastic.per_sample(self.loss)(
-                x, y, weight, order, coef, intercept, self._array(), first, last
+                x, y, weight, order, coef, intercept, self._array(), self._rates(), first, last
             )
-        return stochastic.minibatch(self.loss, len(order) > 0)(
-            x,
-            y,
-            weight,
-            order,
-            coef,
-            intercept,
-            self._array(),
-            self.batch_size,
-            first,
-            last,
+        kernel = stochastic.minibatch(
+            self.loss, len(order) > 0, self.settings.optimizer.rule, self.average
         )
+        return kernel(
+            x, y, weight, order, coef, intercept, self._array(), self._rates(), self._hyper,
+            self._low_hyper, self._memory, self._clock, self._mean, self.batch_size, first, last,
+        )  # fmt: skip

@@ -10,7 +10,9 @@ import math
 import numpy as np
 
 from .._jit import compiled
-from .dense import RUNNING, advance
+from ..optimizers import RULES, Rule
+from ..settings import SCALE
+from .advance import RUNNING, advance
 from .vector_width import use_widest_vectors
 
 #: Rows of Z at a time. Four of its columns stay in the first-level cache while the others pass.
@@ -181,7 +183,7 @@ def _totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, inte
 
 
 @functools.cache
-def descend_statistics(optimizer: str = "gd"):
+def descend_statistics(rule: Rule = RULES["gd"]):
     """The compiled batch loop on statistics: an epoch costs d² and not n·d, with the same iterates.
 
     `anchor` is the totals of a true pass at (anchor_coef, anchor_intercept), `second` the matrix of
@@ -190,7 +192,7 @@ def descend_statistics(optimizer: str = "gd"):
     Returns the status (STALE asks for a fresh anchor) and the number of updates done, and leaves the
     cost at the last parameters in state[1].
     """
-    end_of_epoch = advance(optimizer)
+    end_of_epoch = advance(rule)
 
     @compiled
     def epochs_of_gd(
@@ -203,8 +205,12 @@ def descend_statistics(optimizer: str = "gd"):
         intercept,
         previous,
         settings,
+        rates,
+        hyper,
+        memory,
         state,
         costs,
+        norms,
         path,
         first_epoch,
         last_epoch,
@@ -220,12 +226,13 @@ def descend_statistics(optimizer: str = "gd"):
             )
             if cost < stale:
                 return STALE, epoch
-            state[1] = settings[2] * cost
+            state[1] = settings[SCALE] * cost
             if epoch == last_epoch:
                 break
             status = end_of_epoch(
-                totals, coef, intercept, previous, settings, state, costs, path, epoch
-            )
+                totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
+                path, epoch,
+            )  # fmt: skip
             if status != RUNNING:
                 return status, epoch
         return RUNNING, last_epoch

@@ -12,8 +12,10 @@ import numpy as np
 
 from .._jit import compiled, leaf
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS
-from .dense import NOT_FINITE, RUNNING, rows_pass, scratch
+from ..optimizers import RULES, Rule, soft
+from ..settings import L1, L2, LAST, LEARN, SCALE
+from .advance import NOT_FINITE, RUNNING
+from .dense import rows_pass, scratch
 from .order import fill_order, row_at
 from .prefetch import ask_for_ordered, ask_for_rows
 from .vector_math import vectorised
@@ -82,9 +84,10 @@ def cost_at_zero(loss: Loss):
 def per_sample(loss: Loss):
     """The compiled loop of one update a row, of plain descent; returns the sum of the losses met.
 
-    The kernel takes ``(x, y, weight, order, coef, intercept, settings, first, last)`` with x (n, d) in
-    C order, y (k, n), weight (n,) or (0,) for none, order (n,) or (0,) for the given one, coef (k, d),
-    intercept (k,), and settings (lr, l2, scale, learn_intercept), all in the dtype of the computation.
+    ``(x, y, weight, order, coef, intercept, settings, rates, first, last)`` with x (n, d) in C order,
+    y (k, n), weight (n,) or (0,) for none, order (n,) or (0,) for the given one, coef (k, d),
+    intercept (k,), settings laid out as in `fastgd.settings`, and rates (k,), all in the dtype of the
+    computation.
 
     Two rows at a time, and still an update a row: with u = lr·slope of the first row, the second one
     predicts x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁), so that its long dot product need not wait for the
@@ -97,10 +100,10 @@ def per_sample(loss: Loss):
     losses_met = sum_of_losses(loss)
 
     @compiled
-    def one_output(x, y, weight, order, w, b, z, settings, start, stop):
+    def one_output(x, y, weight, order, w, b, z, settings, lr, start, stop):
         d = w.shape[0]
         zero, one = w.dtype.type(0), w.dtype.type(1)
-        lr, l2, scale, learn = settings[0], settings[1], settings[2], settings[3]
+        l2, scale, learn = settings[L2], settings[SCALE], settings[LEARN]
         shrink = one - lr * l2
         ahead = _AHEAD
         if order.shape[0] > 0:
@@ -150,7 +153,7 @@ def per_sample(loss: Loss):
         return b
 
     @compiled
-    def updates(x, y, weight, order, coef, intercept, settings, first, last):
+    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last):
         k, d = coef.shape
         z = np.empty((k, _MET), coef.dtype)
         # Memory of our own is aligned to a vector; NumPy's is not, and a vector of coefficients that
@@ -163,8 +166,9 @@ def per_sample(loss: Loss):
                 for j in range(d):
                     w[j] = coef[c, j]
                 intercept[c] = one_output(
-                    x, y[c], weight, order, w, intercept[c], z[c], settings, start, stop
-                )
+                    x, y[c], weight, order, w, intercept[c], z[c], settings, rates[c], start,
+                    stop,
+                )  # fmt: skip
                 for j in range(d):
                     coef[c, j] = w[j]
             cost += losses_met(z, y, weight, order, start, stop - start)
@@ -174,39 +178,91 @@ def per_sample(loss: Loss):
 
 
 @functools.cache
-def minibatch(loss: Loss, shuffled: bool, optimizer: str = "gd"):
+def minibatch(loss: Loss, shuffled: bool, rule: Rule = RULES["gd"], averaging: bool = False):
     """The compiled loop of one update a batch; returns the sum of the losses met.
 
-    As `per_sample`, with settings (lr, l2, scale, learn_intercept, mean) and the batch size before
-    `first`: `mean` is 1 where a batch of m rows divides by m. `first` starts a batch.
+    ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
+    batch_size, first, last)``: as `per_sample`, with the parameters of the optimizer in float64 and in
+    the dtype of the computation, what it remembers (SLOTS, k, d+1), the number of updates so far (1,),
+    and if `averaging` the mean (k, d+1) of the parameters after each of them. `first` starts a batch.
     """
     one_pass = rows_pass(loss, ordered=shuffled)
-    step = vectorised(OPTIMIZERS[optimizer].step)
+    scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
+    shrink = leaf(soft)
 
     @compiled
-    def updates(x, y, weight, order, coef, intercept, settings, batch_size, first, last):
+    def move(c, coef, intercept, totals, share, settings, lr, hyper, low_hyper, memory, t):
+        d = coef.shape[1]
+        T = coef.dtype.type
+        zero, l1, l2 = T(0), settings[L1], settings[L2]
+        u64, v64, w64 = scales(np.float64(lr), t, hyper)
+        u, v, w = T(u64), T(v64), T(w64)
+        if slots > 0:
+            for j in range(d):
+                g = share * T(totals[c, j]) + l2 * coef[c, j]
+                coef[c, j], memory[0, c, j], memory[1, c, j], memory[2, c, j] = step(
+                    coef[c, j], g, u, v, w, low_hyper,
+                    memory[0, c, j], memory[1, c, j], memory[2, c, j],
+                )  # fmt: skip
+            if settings[LEARN] != zero:
+                g = share * T(totals[c, d])
+                intercept[c], memory[0, c, d], memory[1, c, d], memory[2, c, d] = step(
+                    intercept[c], g, u, v, w, low_hyper,
+                    memory[0, c, d], memory[1, c, d], memory[2, c, d],
+                )  # fmt: skip
+        else:
+            for j in range(d):
+                g = share * T(totals[c, j]) + l2 * coef[c, j]
+                coef[c, j] = step(coef[c, j], g, u, v, w, low_hyper, zero, zero, zero)[0]
+            if settings[LEARN] != zero:
+                g = share * T(totals[c, d])
+                intercept[c] = step(intercept[c], g, u, v, w, low_hyper, zero, zero, zero)[0]
+        if l1 > zero:
+            for j in range(d):
+                coef[c, j] = shrink(coef[c, j], lr * l1)
+
+    @compiled
+    def updates(
+        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
+        batch_size, first, last,
+    ):  # fmt: skip
         k, d = coef.shape
-        zero = coef.dtype.type(0)
-        lr, l2, scale, learn_intercept = settings[0], settings[1], settings[2], settings[3]
+        scale, by_rows = settings[SCALE], settings[LAST]
         none = coef[0, :0]
-        memory, gradient = scratch(x, coef, False)
+        room, gradient = scratch(x, coef, False)
         totals = np.empty((k, d + 2))
-        cost = 0.0
+        cost, t = 0.0, clock[0]
         for batch in range(first, last, batch_size):
             stop = min(batch + batch_size, last)
             totals[:] = 0.0
             one_pass(
-                x, order, y, weight, none, coef, intercept, batch, stop, 0, memory, gradient, totals
+                x, order, y, weight, none, coef, intercept, batch, stop, 0, room, gradient, totals
             )
-            share = scale / coef.dtype.type(stop - batch) if settings[4] != zero else scale
+            share = scale
+            if by_rows != coef.dtype.type(0):
+                share = scale / coef.dtype.type(stop - batch)
+            t += 1.0
             for c in range(k):
-                for j in range(d):
-                    g = share * coef.dtype.type(totals[c, j]) + l2 * coef[c, j]
-                    coef[c, j] = step(coef[c, j], g, lr)
-                if learn_intercept != zero:
-                    g = share * coef.dtype.type(totals[c, d])
-                    intercept[c] = step(intercept[c], g, lr)
+                move(
+                    c,
+                    coef,
+                    intercept,
+                    totals,
+                    share,
+                    settings,
+                    rates[c],
+                    hyper,
+                    low_hyper,
+                    memory,
+                    t,
+                )
                 cost += totals[c, d + 1]
+            if averaging:
+                for c in range(k):
+                    for j in range(d):
+                        mean[c, j] += (coef[c, j] - mean[c, j]) / t
+                    mean[c, d] += (intercept[c] - mean[c, d]) / t
+        clock[0] = t
         return cost
 
     return updates
@@ -214,7 +270,7 @@ def minibatch(loss: Loss, shuffled: bool, optimizer: str = "gd"):
 
 @functools.cache
 def descend(loss: Loss, by_row: bool, shuffled: bool):
-    """The compiled loop over epochs, for data small enough that an epoch needs no pause.
+    """The compiled loop over epochs of plain descent, where the data is so small that none needs a pause.
 
     Each epoch draws its order, does its updates and keeps its cost, the losses met times
     `cost_scale`. One that ends in a number that is not finite is undone. Returns the status and the
@@ -224,20 +280,25 @@ def descend(loss: Loss, by_row: bool, shuffled: bool):
 
     @compiled
     def epochs_of_updates(
-        x, y, weight, order, kind, seed, coef, intercept, previous, settings, batch_size,
-        cost_scale, costs, path, first_epoch, last_epoch,
+        x, y, weight, order, kind, seed, coef, intercept, previous, settings, rates, hyper,
+        batch_size, cost_scale, costs, path, first_epoch, last_epoch,
     ):  # fmt: skip
         k, d = coef.shape
         n = y.shape[1]
+        none, clock = np.empty((0, k, d + 1), coef.dtype), np.zeros(1)
+        mean, low_hyper = np.empty((0, 0)), hyper.astype(coef.dtype)
         for epoch in range(first_epoch, last_epoch):
             if kind != 0:
                 fill_order(order, kind, seed, epoch)
             previous[:, :d] = coef
             previous[:, d] = intercept
             if by_row:
-                cost = updates(x, y, weight, order, coef, intercept, settings, 0, n)
+                cost = updates(x, y, weight, order, coef, intercept, settings, rates, 0, n)
             else:
-                cost = updates(x, y, weight, order, coef, intercept, settings, batch_size, 0, n)
+                cost = updates(
+                    x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, none,
+                    clock, mean, batch_size, 0, n,
+                )  # fmt: skip
             finite = math.isfinite(cost)
             for c in range(k):
                 finite = finite and math.isfinite(intercept[c])

@@ -32,6 +32,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
     value, slope = leaf(loss.value), leaf(loss.slope)
     over_block = sum_of_block(threads)
     met, in_flight = 2 * warps, columns * vector  # sizes of arrays have to be names
+    last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
@@ -45,7 +46,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
         n = y.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
-        thread = cuda.threadIdx.x
+        thread = cuda.threadIdx.x & last_thread
         b = intercept[c]
         cost, slopes = zero, zero
         for j in range(columns):
@@ -107,6 +108,7 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
     value, slope = leaf(loss.value), leaf(loss.slope)
     over_block, over_rows = sum_of_block(threads), sum_of_lanes(1, tile)
     met, two_turns = 2 * warps, 2 * threads  # sizes of arrays have to be names
+    last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
@@ -118,7 +120,7 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
         d = coef.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
-        thread = cuda.threadIdx.x
+        thread = cuda.threadIdx.x & last_thread
         row, group = thread % tile, thread // tile
         b = intercept[c]
         cost, slopes = zero, zero

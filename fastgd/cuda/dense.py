@@ -16,7 +16,7 @@ import numba
 from ..losses import Loss
 from .column_pass import column_pass
 from .driver import cuda
-from .layout import WARP, ColumnLayout, RowLayout
+from .layout import INT32, WARP, ColumnLayout, RowLayout
 from .row_pass import row_pass
 
 #: Threads that add up partials: so many columns, side by side, times so many parts.
@@ -58,8 +58,10 @@ def accumulate(
     def fill_partials(x, y, weight, center, coef, intercept, part_rows, partials):
         parts, k = partials.shape[0], partials.shape[1]
         n = y.shape[1]
-        for block in range(cuda.blockIdx.x, parts * k, cuda.gridDim.x):
-            part, c = block // k, block % k
+        block = cuda.blockIdx.x
+        while block < parts * k:
+            part = (block & INT32) // (k & INT32)
+            c = block - part * k
             first = part * part_rows
             last = min(first + part_rows, n)
             target = c if y.shape[0] > 1 else 0
@@ -68,6 +70,7 @@ def accumulate(
                 partials[part, c],
             )  # fmt: skip
             cuda.syncthreads()
+            block += cuda.gridDim.x
 
     return fill_partials
 
@@ -120,7 +123,9 @@ def add_up(width: int, threads: int):
     def fill_totals(partials, totals):
         memory = cuda.shared.array(threads, numba.float64)
         columns = partials.shape[1]
-        for column in range(cuda.blockIdx.x * width, columns, cuda.gridDim.x * width):
+        column = cuda.blockIdx.x * width
+        while column < columns:
             sums(partials, column, columns, totals, memory)
+            column += cuda.gridDim.x * width
 
     return fill_totals

@@ -6,10 +6,12 @@ import numpy as np
 
 from ..cpu.descent import BatchDescent, StochasticDescent
 from ..cpu.order import empty_order, visiting_order
+from ..errors import InputError
 from . import loop
 from .driver import cooperative_blocks, cuda, on
 from .layout import WARP, rows_of_part
 from .stochastic import Models
+from .streamed import StreamedRows
 
 #: A GPU reads a hundred times faster than the core that `pass_ns` counts for.
 _FASTER = 100
@@ -24,10 +26,14 @@ class DeviceDescent(BatchDescent):
     @property
     def chunk(self) -> int:
         """Epochs in 100 ms."""
-        return super().chunk * (1 if self._switch <= self.epoch else _FASTER)
+        if self._switch <= self.epoch or isinstance(self.source, StreamedRows):
+            return super().chunk
+        return super().chunk * _FASTER
 
     def _run_by_parts(self, stop: int) -> int:
         """The epochs up to `stop` as one launch."""
+        if isinstance(self.source, StreamedRows):  # an epoch is many copies
+            return super()._run_by_parts(stop)
         source: Any = self.source  # DeviceRows
         epochs = stop - self.epoch
         x, (k, d) = source.x, self.coef.shape
@@ -76,13 +82,21 @@ class DeviceStochasticDescent(StochasticDescent):
     The visiting order is drawn on the host, as on the CPU, so that the updates are the same.
     """
 
+    def __init__(self, source, *arguments, **options):
+        if isinstance(source, StreamedRows):
+            raise InputError(
+                "x does not fit into the GPU's memory, and batch_size asks for its rows in any order; "
+                "leave device out, or pass float32."
+            )
+        super().__init__(source, *arguments, **options)
+
     def _one_epoch(self) -> float:
         source: Any = self.source  # DeviceRows
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         mean = None if self.batch_size == 1 else float(self.mean)
-        settings = np.tile(self.settings.array(source.dtype, mean), (len(self.coef), 1))
+        settings = self.settings.array(len(self.coef), source.dtype, mean)
         models = Models(
             source, self.loss, self._low(self.coef), self._low(self.intercept), settings,
             self.batch_size,

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import warnings
 from typing import Any
 
 import numba
@@ -34,7 +35,10 @@ def _row_stack():
 
 
 def _import_cuda() -> Any:
-    from numba import cuda
+    with warnings.catch_warnings():
+        # numba-cuda 0.30.4 makes a datetime without a unit, which NumPy 2.5 deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from numba import cuda
 
     if not SIMULATED and importlib.util.find_spec("numba_cuda") and not hasattr(np, "row_stack"):
         with _row_stack():
@@ -147,6 +151,13 @@ def cooperative_blocks(kernel: Any, threads: int, arguments: tuple) -> int:
         return 1
     compiled = next(iter(kernel.specialize(*arguments).overloads.values()))
     return max(1, compiled.max_cooperative_grid_blocks(threads))
+
+
+def fits(size: int) -> bool:
+    """Whether a GPU has room for so many bytes, and a third of them beside."""
+    if SIMULATED:
+        return True
+    return size * 4 / 3 < cuda.current_context().get_memory_info().total
 
 
 def transposed(array: Any) -> Any:

@@ -10,8 +10,12 @@ from typing import NamedTuple
 THREADS = 256
 #: Lanes that exchange registers.
 WARP = 32
+#: Numbers masked by it divide in 32 bits. A division in 64 is a call, and so is the length of a `range`
+#: whose step is not known; across calls registers have fixed homes, and kernels run out of them.
+INT32 = (1 << 31) - 1
 #: Bytes of a row, of the coefficients and of the gradient, each, that a thread holds in registers.
-#: Three times 32 float32 and addresses are 118 registers, which leaves two blocks a multiprocessor.
+#: Three times 32 float32 and addresses are 127 registers on an H100, two blocks a multiprocessor, and
+#: 142 with the exponentials of `bce`: one block.
 _HELD_BYTES = 128
 #: Loads that a thread has on their way, if rows are short.
 _IN_FLIGHT = 8
@@ -73,6 +77,19 @@ def row_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS
     loads = -(-wide // lanes)
     rows = 1 if lanes > WARP else min(4, max(1, _IN_FLIGHT // (loads * vector)))
     return RowLayout(vector, lanes, loads, rows, threads)
+
+
+def sample_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS) -> RowLayout:
+    """The layout for an update a row: blocks of two warps, or as many as have the registers.
+
+    Small blocks spread few models over many multiprocessors.
+    """
+    narrow = min(2 * WARP, threads)
+    layout = row_layout(d, x_bytes, bytes_, aligned, narrow)
+    while narrow < threads and layout.loads * layout.vector * bytes_ > _HELD_BYTES:
+        narrow *= 2
+        layout = row_layout(d, x_bytes, bytes_, aligned, narrow)
+    return layout
 
 
 def column_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS):

@@ -14,8 +14,10 @@ from .._jit import leaf
 from ..cpu.dense import CONVERGED, NOT_FINITE, RUNNING
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
+from ..settings import L2, LAST, LEARN, LR, SCALE
 from .dense import block_pass, sums_of_columns
 from .driver import cuda
+from .layout import INT32
 
 
 @functools.cache
@@ -35,15 +37,16 @@ def advance(threads: int, optimizer: str = "gd"):
     ):  # fmt: skip
         k, d = coef.shape[0], coef.shape[1]
         thread = cuda.threadIdx.x
-        lr, l2, scale = settings[0], settings[1], settings[2]
-        learn = settings[3] != 0.0
+        l2, scale, tol = settings[L2], settings[SCALE], settings[LAST]
+        learn = settings[LEARN] != 0.0
         cost = numba.float64(0)
         for c in range(k):
             cost += totals[c, d + 1]
         cost *= scale
         if not math.isfinite(cost):
             for at in range(thread, k * (d + 1), threads):
-                c, j = at // (d + 1), at % (d + 1)
+                c = (at & INT32) // ((d + 1) & INT32)
+                j = at - c * (d + 1)
                 if j < d:
                     coef[c, j] = previous[c, j]
                 else:
@@ -51,10 +54,11 @@ def advance(threads: int, optimizer: str = "gd"):
             return NOT_FINITE
         if thread == 0:
             costs[epoch] = cost
-        if settings[4] > 0.0:
+        if tol > 0.0:
             norm = numba.float64(0)
             for at in range(thread, k * (d + 1), threads):
-                c, j = at // (d + 1), at % (d + 1)
+                c = (at & INT32) // ((d + 1) & INT32)
+                j = at - c * (d + 1)
                 slope = scale * totals[c, j]
                 if j < d:
                     slope += l2 * coef[c, j]
@@ -74,11 +78,12 @@ def advance(threads: int, optimizer: str = "gd"):
             cuda.syncthreads()
             if thread == 0:
                 state[0] = first
-            if norm <= settings[4] * first:
+            if norm <= tol * first:
                 return CONVERGED
         for at in range(thread, k * (d + 1), threads):
-            c, j = at // (d + 1), at % (d + 1)
-            slope = scale * totals[c, j]
+            c = (at & INT32) // ((d + 1) & INT32)
+            j = at - c * (d + 1)
+            slope, lr = scale * totals[c, j], settings[LR + c]
             if j < d:
                 before = coef[c, j]
                 after = step(before, slope + l2 * before, lr)
@@ -125,8 +130,10 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
         n, d, columns = y.shape[1], coef.shape[1], flat.shape[1]
         none = low_intercept[:0]
         for epoch in range(epochs + 1):
-            for block in range(cuda.blockIdx.x, parts * k, cuda.gridDim.x):
-                part, c = block // k, block % k
+            block = cuda.blockIdx.x
+            while block < parts * k:
+                part = (block & INT32) // (k & INT32)
+                c = block - part * k
                 first = part * part_rows
                 last = min(first + part_rows, n)
                 one_pass(
@@ -134,9 +141,12 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
                     partials[part, c],
                 )  # fmt: skip
                 cuda.syncthreads()
+                block += cuda.gridDim.x
             grid.sync()
-            for column in range(cuda.blockIdx.x * width, columns, cuda.gridDim.x * width):
+            column = cuda.blockIdx.x * width
+            while column < columns:
                 sums(flat, column, columns, totals, memory)
+                column += cuda.gridDim.x * width
             grid.sync()
             if epoch == epochs:
                 break
@@ -154,6 +164,6 @@ def descend(loss: Loss, layout, dtype: str, width: int, optimizer: str = "gd"):
             cost = numba.float64(0)
             for c in range(k):
                 cost += totals[c * (d + 2) + d + 1]
-            state[1] = settings[2] * cost
+            state[1] = settings[SCALE] * cost
 
     return epochs_of_gd

@@ -34,7 +34,7 @@ def row_pass(
     held, groups = vector * loads, threads // lanes
     wide, warps = lanes > WARP, threads // WARP
     real = getattr(numba, dtype)
-    load = fetch(vector)
+    load, load_one = fetch(vector), fetch(1)
     value, slope = leaf(loss.value), leaf(loss.slope)
     over_block = sum_of_block(threads)
     over_lanes = sum_of_lanes(1, min(lanes, WARP))
@@ -42,6 +42,10 @@ def row_pass(
     entries = min(lanes, WARP) * held
     # Sizes of arrays have to be names.
     in_flight, met, reduced = held * rows, 2 * warps, entries + 2
+    # A mask tells the compiler that a thread's number, and with it an index, is not negative. Else each
+    # index costs a test for those that count from the end, and its outcome stays in registers. For the
+    # same reason y, weight, coef and center are read by `load_one`.
+    last_thread = threads - 1
 
     @cuda.jit(device=True)
     def one_pass(
@@ -53,38 +57,39 @@ def row_pass(
         middle = cuda.local.array(held, real)
         gradient = cuda.local.array(held, real)
         row = cuda.local.array(in_flight, real)
-        d = coef.shape[1]
+        label = cuda.local.array(1, real)
+        share = cuda.local.array(1, real)
+        n, d = y.shape[1], coef.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
-        thread = cuda.threadIdx.x
+        thread = cuda.threadIdx.x & last_thread
         lane, group = thread % lanes, thread // lanes
         b = intercept[c]
         cost, slopes = zero, zero
         turn = 0
+        share[0] = one
         for r in range(loads):
+            j, e = (lane + lanes * r) * vector, r * vector
             for v in range(vector):
-                j, e = (lane + lanes * r) * vector + v, r * vector + v
-                w[e] = coef[c, j] if j < d else zero
-                gradient[e] = zero
-                if centred:
-                    middle[e] = center[j] if j < d else zero
+                w[e + v] = middle[e + v] = gradient[e + v] = zero
+            if j < d:
+                for v in range(vector):
+                    load_one(coef, c * d + j + v, w, e + v)
+                    if centred:
+                        load_one(center, j + v, middle, e + v)
         for start in range(first, last, groups * rows):
-            # All loads before the first use, so that they are on their way together.
+            # All loads before the first use, so that they are on their way together. Where there is no
+            # row or no column they read another one, which counts for nothing: no branch between loads.
             for u in range(rows):
-                i = start + group + groups * u
-                at = i
-                if ordered and i < last:
-                    at = order[i]
+                at = min(start + group + groups * u, last - 1)
+                if ordered:
+                    at = order[at]
                 for r in range(loads):
                     j, e = (lane + lanes * r) * vector, (u * loads + r) * vector
-                    if i < last and j < d:
-                        load(x, at * d + j, row, e)
-                        if centred:
-                            for v in range(vector):
-                                row[e + v] -= middle[r * vector + v]
-                    else:
+                    load(x, at * d + (j if j < d else 0), row, e)
+                    if centred:
                         for v in range(vector):
-                            row[e + v] = zero
+                            row[e + v] -= middle[r * vector + v]
             for u in range(rows):
                 i = start + group + groups * u
                 z = zero
@@ -100,11 +105,12 @@ def row_pass(
                     at = i
                     if ordered:
                         at = order[i]
-                    share = weight[at] if weighted else one
-                    label = y[target, at]
-                    cost += share * value(z, label)
+                    load_one(y, target * n + at, label, 0)
+                    if weighted:
+                        load_one(weight, at, share, 0)
+                    cost += share[0] * value(z, label[0])
                     if slopes_too:
-                        s = share * slope(z, label)
+                        s = share[0] * slope(z, label[0])
                         slopes += s
                         for e in range(held):
                             gradient[e] += s * row[u * held + e]
@@ -134,10 +140,11 @@ def row_pass(
             cost, slopes = gathered[entries + 1], gathered[entries]
         if slopes_too and group == 0:
             for r in range(loads):
-                for v in range(vector):
-                    j, e = (lane + lanes * r) * vector + v, r * vector + v
-                    if j < d:
-                        out[j] = gradient[e] if wide else gathered[e * lanes + lane]
+                j = (lane + lanes * r) * vector
+                if j < d:
+                    for v in range(vector):
+                        e = r * vector + v
+                        out[j + v] = gradient[e] if wide else gathered[e * lanes + lane]
         if thread == 0:
             out[d + 1] = cost
             if slopes_too:

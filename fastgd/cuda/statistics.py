@@ -11,6 +11,7 @@ import math
 import numba
 
 from .driver import cuda
+from .layout import INT32
 
 #: Columns of a strip: a thread's 4×4 sums make eight loads from shared memory serve 16 products.
 SIDE = 64
@@ -64,8 +65,10 @@ def moments_kernel(side: int = SIDE):
         parts, pairs = partials.shape[0], partials.shape[1]
         thread = cuda.threadIdx.x
         row, column = thread // across, thread % across
-        for block in range(cuda.blockIdx.x, parts * pairs, cuda.gridDim.x):
-            part, pair = block // pairs, block % pairs
+        block = cuda.blockIdx.x
+        while block < parts * pairs:
+            part = (block & INT32) // (pairs & INT32)
+            pair = block - part * pairs
             p, q = 0, pair
             while q >= strips - p:
                 q -= strips - p
@@ -99,5 +102,6 @@ def moments_kernel(side: int = SIDE):
             for u in range(4):
                 for v in range(4):
                     partials[part, pair, row + across * u, column + across * v] = sums[4 * u + v]
+            block += cuda.gridDim.x
 
     return moments

@@ -1,4 +1,4 @@
-"""Stochastic loops on a GPU, for many models at once: the outputs of one x, each with own settings.
+"""Stochastic loops on a GPU, for many models at once: outputs of one x, each with its own step size.
 
 One model alone can't fill a GPU, as an update waits for the one before; thousands can. Per-sample
 updates give each model a group of lanes, with the coefficients in registers and the next row on its way
@@ -15,9 +15,10 @@ import numpy as np
 from .._jit import leaf
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
-from .driver import SIMULATED, cuda, on
+from ..settings import L2, LAST, LEARN, LR, SCALE
+from .driver import cuda, on
 from .groups import sum_of_block, sum_of_lanes
-from .layout import WARP, RowLayout, row_layout
+from .layout import WARP, RowLayout, row_layout, sample_layout
 from .loads import fetch
 from .row_pass import row_pass
 
@@ -31,8 +32,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
 
     ``(x, y, weight, order, coef, intercept, settings, first, last, met)`` with x (n, d) in C order,
     y (k, n), weight (n,) or (0,), order (n,) or (0,) for the given one, coef (k, d), intercept (k,),
-    settings (k, 4) of (lr, l2, scale, learn_intercept), and met (k,) in float64, which gets the sum of
-    the losses met.
+    settings laid out as in `fastgd.settings`, and met (k,) in float64, which gets the sum of the losses
+    met.
     """
     vector, lanes, loads, _, threads = layout
     held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
@@ -52,8 +53,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str, optimizer: str = "gd")
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         lane, model = cuda.threadIdx.x % lanes, cuda.grid(1) // lanes
         c = min(model, k - 1)  # lanes without a model go along, as their warp needs them
-        lr, l2, scale = settings[c, 0], settings[c, 1], settings[c, 2]
-        learn = settings[c, 3] != zero
+        lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
+        learn = settings[LEARN] != zero
         b = intercept[c]
         for r in range(loads):
             for v in range(vector):
@@ -113,8 +114,7 @@ def minibatch(
 ):
     """The kernel of one update a batch, a block a model.
 
-    As `per_sample`, with settings (k, 5), whose last is 1 where a batch of m rows divides by m, and the
-    batch size before `first`, which starts a batch. `columns` is at least d+2.
+    As `per_sample`, with the batch size before `first`, which starts a batch. `columns` is at least d+2.
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = row_pass(loss, layout, dtype, ordered=ordered)
@@ -125,11 +125,13 @@ def minibatch(
         totals = cuda.shared.array(columns, real)
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
-        for c in range(cuda.blockIdx.x, k, cuda.gridDim.x):
-            lr, l2, scale = settings[c, 0], settings[c, 1], settings[c, 2]
-            learn, mean = settings[c, 3] != zero, settings[c, 4] != zero
+        c = cuda.blockIdx.x
+        while c < k:
+            lr, l2, scale = settings[LR + c], settings[L2], settings[SCALE]
+            learn, mean = settings[LEARN] != zero, settings[LAST] != zero
             total = numba.float64(0)
-            for batch in range(first, last, batch_size):
+            batch = first
+            while batch < last:
                 stop = min(batch + batch_size, last)
                 one_pass(
                     x, order, y, weight, none, coef, intercept, c, c, batch, stop, totals
@@ -143,8 +145,10 @@ def minibatch(
                         intercept[c] = step(intercept[c], share * totals[d], lr)
                     total += totals[d + 1]
                 cuda.syncthreads()
+                batch = stop
             if thread == 0:
                 met[c] = total
+            c += cuda.gridDim.x
 
     return updates
 
@@ -159,9 +163,8 @@ class Models:
     loss : Loss
     coef, intercept : ndarray (k, d), (k,)
         Where to start, in the dtype of the source.
-    settings : ndarray (k, 4), or (k, 5) for batches
-        (lr, l2, scale, learn_intercept, mean) of each model: `scale` multiplies the slope of a row, and
-        `mean` is 1 where a batch of m rows divides by m.
+    settings : ndarray
+        As `fastgd.settings.Settings.array` lays them out, a learning rate for each model among them.
     batch_size : int
         1 for an update a row.
     """
@@ -177,11 +180,9 @@ class Models:
                 x.to_device(np.asarray(a, dtype)) for a in (coef, intercept, settings)
             )
             self._met = cuda.device_array(len(coef), np.float64, stream=x.stream)
-        threads = source.threads
-        if batch_size == 1 and not SIMULATED:
-            threads = 2 * WARP  # few models spread over many multiprocessors
-        self._layout = row_layout(
-            d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, threads
+        make = sample_layout if batch_size == 1 else row_layout
+        self._layout = make(
+            d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, source.threads
         )
         self._columns = 1 << (d + 1).bit_length()
         self._loss = loss

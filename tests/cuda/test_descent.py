@@ -5,11 +5,12 @@ import oracles
 import pytest
 
 from fastgd import reference
-from fastgd.cpu.descent import CONVERGED, NOT_FINITE, RUNNING, BatchDescent, Settings
+from fastgd.cpu.descent import CONVERGED, NOT_FINITE, RUNNING, BatchDescent
 from fastgd.cpu.source import DenseRows
 from fastgd.cuda.descent import DeviceDescent
 from fastgd.cuda.source import DeviceRows
 from fastgd.losses import LOSSES
+from fastgd.settings import Settings
 
 
 def descent_of(

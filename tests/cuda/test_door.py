@@ -49,6 +49,22 @@ def test_stochastic_fits_walk_the_same_order(batch_size):
     assert_same(got, fastgd.fit_linear(x, y, **options))
 
 
+def test_predictions_of_data_on_the_gpu():
+    x, y = problem()
+    fit = fastgd.fit_linear(x, np.column_stack([y, -y]))
+    np.testing.assert_allclose(fit.predict(cuda.to_device(x)), fit.predict(x), rtol=1e-12)
+    x, y = problem(logistic=True)
+    fit = fastgd.fit_logistic(x, y)
+    there = cuda.to_device(np.asfortranarray(x))
+    np.testing.assert_allclose(fit.predict_proba(there), fit.predict_proba(x), rtol=1e-12)
+    assert fit.score(there, y) == fit.score(x, y)
+    with pytest.raises(fastgd.InputError, match="x has 1 columns; this fit has 2 coefficients"):
+        fit.predict(cuda.to_device(x[:, :1].copy()))
+    x[3, 0] = np.nan
+    with pytest.raises(fastgd.InputError, match="prediction of row 3 is not finite"):
+        fit.predict(cuda.to_device(x))
+
+
 def test_y_and_weights_may_stay_on_the_host():
     x, y = problem()
     weight = np.linspace(0.5, 1.5, len(y))

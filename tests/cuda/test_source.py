@@ -5,12 +5,13 @@ import oracles
 import pytest
 
 from fastgd.automatic import AutomaticDescent
-from fastgd.cpu.descent import BatchDescent, Settings
+from fastgd.cpu.descent import BatchDescent
 from fastgd.cpu.source import DenseRows
 from fastgd.cuda import driver
 from fastgd.cuda.source import DeviceMatrix, DeviceRows
 from fastgd.errors import InputError
 from fastgd.losses import LOSSES
+from fastgd.settings import Settings
 from fastgd.stability import largest_stable_lr
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}

@@ -1,4 +1,4 @@
-"""Stochastic loops of many models against the reference, each with settings of its own."""
+"""Stochastic loops of many models against the reference, each with a learning rate of its own."""
 
 import itertools
 
@@ -7,19 +7,20 @@ import oracles
 import pytest
 
 from fastgd import reference
-from fastgd.cpu.descent import Settings, StochasticDescent
+from fastgd.cpu.descent import StochasticDescent
 from fastgd.cpu.source import DenseRows
 from fastgd.cuda import driver
 from fastgd.cuda.descent import DeviceStochasticDescent
 from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
 from fastgd.losses import LOSSES
+from fastgd.settings import Settings
 
 every_size = pytest.mark.parametrize("batch_size", [1, 4, 300], ids="batch{}".format)
 
 
 class Loop:
-    """k models, the learning rate and the penalty of each twice that of the one before."""
+    """k models, the learning rate of each twice that of the one before."""
 
     def __init__(
         self, n, d, loss_name, batch_size, *, weighted=False, dtype=np.float64, k=1, lr=0.02, l2=0.0,
@@ -30,15 +31,15 @@ class Loop:
         self.weight = weight if weighted else None
         self.y = np.stack([np.roll(y, c) for c in range(k)])
         self.start = np.stack([coef * (-1) ** c for c in range(k)])
-        self.options = [(lr * 2**c, l2 * 2**c) for c in range(k)]
-        self.learn = learn
+        self.rates, self.l2, self.learn = lr * 2.0 ** np.arange(k), l2, learn
         row_scale = n / weight.sum() if weighted else 1.0
-        settings = np.array([(lr, l2, row_scale, learn, 1.0) for lr, l2 in self.options], dtype)
+        settings = Settings(
+            lr=self.rates, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
+        ).array(k, dtype, 1.0)
         source = DeviceRows(np.asfortranarray(x) if by_columns else x, self.y, self.weight, dtype)
         self.models = Models(
-            source, self.loss, self.start, np.full(k, self.b, dtype),
-            settings[:, :4] if batch_size == 1 else settings, batch_size,
-        )  # fmt: skip
+            source, self.loss, self.start, np.full(k, self.b, dtype), settings, batch_size
+        )
 
     def run(self, order, *bounds):
         met = self.models.update(np.array(order, dtype=np.int32), *bounds)
@@ -49,10 +50,10 @@ class Loop:
         runs = [
             reference.minibatch_gd(
                 self.x.tolist(), y.tolist(), start.tolist(), self.b, orders=orders, loss=self.loss,
-                batch_size=self.batch_size, fit_intercept=self.learn, lr=lr, l2=l2,
+                batch_size=self.batch_size, fit_intercept=self.learn, lr=lr, l2=self.l2,
                 weight=None if self.weight is None else self.weight.tolist(),
             )
-            for y, start, (lr, l2) in zip(self.y, self.start, self.options, strict=True)
+            for y, start, lr in zip(self.y, self.start, self.rates.tolist(), strict=True)
         ]  # fmt: skip
         return [np.array(part) for part in list(zip(*runs, strict=True))[:3]]
 
@@ -78,7 +79,7 @@ def test_iterates_are_those_of_the_reference(shape, dtype, close, loss_name, bat
 @every_size
 @pytest.mark.parametrize("options", [{"l2": 0.2}, {"learn": False}, {"by_columns": True}], ids=str)
 @pytest.mark.parametrize("k", [3, 11])
-def test_every_model_has_settings_of_its_own(batch_size, k, options):
+def test_every_model_has_a_learning_rate_of_its_own(batch_size, k, options):
     """Eleven models of four lanes: two blocks, the last of them with lanes to spare."""
     loop = Loop(9, 3, "bce", batch_size, k=k, lr=0.001, **options)
     orders = orders_of(9, 2)

@@ -1,0 +1,134 @@
+"""Learning rates that change from epoch to epoch, with torch's names (torch.optim.lr_scheduler).
+
+A leaf: no numba, no numpy. ``rate(lr, epoch)`` is the learning rate of an epoch, the first one being
+number 0. A plain function of the epoch does as well: it says what to multiply lr with, as LambdaLR does.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InputError
+
+
+def _check(schedule, low: float, *names: str) -> None:
+    for name in names:
+        value = getattr(schedule, name)
+        fine = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (fine and low <= value < math.inf):
+            raise InputError(
+                f"{name} of {type(schedule).__name__} is {value!r}; expected a number from {low:g} up."
+            )
+
+
+@dataclass(frozen=True)
+class ConstantLR:
+    """lr·factor for the first `total_iters` epochs, then lr."""
+
+    factor: float = 1 / 3
+    total_iters: int = 5
+
+    def __post_init__(self):
+        _check(self, 0, "factor", "total_iters")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return lr * self.factor if epoch < self.total_iters else lr
+
+
+@dataclass(frozen=True)
+class StepLR:
+    """lr·gamma^⌊epoch/step_size⌋."""
+
+    step_size: int
+    gamma: float = 0.1
+
+    def __post_init__(self):
+        _check(self, 1, "step_size")
+        _check(self, 0, "gamma")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return lr * self.gamma ** (epoch // self.step_size)
+
+
+@dataclass(frozen=True)
+class ExponentialLR:
+    """lr·gamma^epoch."""
+
+    gamma: float
+
+    def __post_init__(self):
+        _check(self, 0, "gamma")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return lr * self.gamma**epoch
+
+
+@dataclass(frozen=True)
+class CosineAnnealingLR:
+    """eta_min + (lr − eta_min)·(1 + cos(π·epoch/T_max))/2 (Loshchilov and Hutter, 2017)."""
+
+    T_max: int
+    eta_min: float = 0.0
+
+    def __post_init__(self):
+        _check(self, 1, "T_max")
+        _check(self, 0, "eta_min")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return self.eta_min + (lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+
+
+@dataclass(frozen=True)
+class LinearLR:
+    """A warm-up: from lr·start_factor to lr·end_factor in `total_iters` epochs, then that."""
+
+    start_factor: float = 1 / 3
+    end_factor: float = 1.0
+    total_iters: int = 5
+
+    def __post_init__(self):
+        _check(self, 0, "start_factor", "end_factor")
+        _check(self, 1, "total_iters")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        share = min(epoch, self.total_iters) / self.total_iters
+        return lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
+
+
+@dataclass(frozen=True)
+class InverseScaling:
+    """lr/(epoch + 1)^power, as scikit-learn's "invscaling" by epochs."""
+
+    power: float = 0.5
+
+    def __post_init__(self):
+        _check(self, 0, "power")
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return lr / (epoch + 1) ** self.power
+
+
+@dataclass(frozen=True)
+class LambdaLR:
+    """lr·lr_lambda(epoch)."""
+
+    lr_lambda: Callable[[int], Any]
+
+    def rate(self, lr, epoch):
+        """The learning rate of an epoch."""
+        return lr * self.lr_lambda(epoch)
+
+
+SCHEDULES = {
+    schedule.__name__: schedule
+    for schedule in (
+        ConstantLR, StepLR, ExponentialLR, CosineAnnealingLR, LinearLR, InverseScaling, LambdaLR,
+    )
+}  # fmt: skip

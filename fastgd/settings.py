@@ -1,0 +1,87 @@
+"""What an epoch needs to know beside the data, and where kernels find it in one array."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .optimizers import HYPER, OPTIMIZERS, SLOTS, Optimizer
+
+#: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and for minibatches
+#: 1 where a batch divides by its rows.
+L1, L2, SCALE, LEARN, LAST = range(5)
+
+
+class Settings:
+    """What an epoch needs to know beside the data.
+
+    Parameters
+    ----------
+    lr : float or ndarray (k,)
+        One learning rate, or one for every output.
+    l1, l2 : float
+    scale : float
+        Turns summed losses into the cost.
+    row_scale : float
+        What an update multiplies the slope of a row with: `scale` itself in batch descent.
+    fit_intercept : bool
+    tol : float
+    optimizer : Optimizer
+    schedule : object with a method ``rate(lr, epoch)``, optional
+    """
+
+    def __init__(
+        self, *, lr: Any, l2, scale, row_scale, fit_intercept, tol, l1=0.0,
+        optimizer: Optimizer = OPTIMIZERS["gd"], schedule: Any = None,
+    ):  # fmt: skip
+        self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
+        self.fit_intercept, self.tol = fit_intercept, tol
+        self.optimizer, self.schedule = optimizer, schedule
+
+    def array(self, dtype=np.float64, last: float | None = None) -> np.ndarray:
+        """What kernels read one by one; `last` in place of the tolerance."""
+        values = np.empty(5, dtype)
+        values[L1], values[L2], values[SCALE] = self.l1, self.l2, self.row_scale
+        values[LEARN], values[LAST] = self.fit_intercept, self.tol if last is None else last
+        return values
+
+    @property
+    def plain(self) -> bool:
+        """Whether an update is θ ← θ − lr·(g + l2·θ), with an lr that stays the same."""
+        simple = self.optimizer.rule.slots == 0 and not self.optimizer.weight_decay
+        return simple and not self.l1 and self.schedule is None
+
+    def hyper(self, dtype=np.float64) -> np.ndarray:
+        """The parameters of the optimizer, as the functions of its rule take them."""
+        values = np.zeros(HYPER, dtype)
+        given = self.optimizer.hyper()
+        values[: len(given)] = given
+        return values
+
+    def rates(self, k: int, first: int, last: int, dtype=np.float64) -> np.ndarray:
+        """The learning rates of these epochs (last − first, k), or (1, k) if they stay the same."""
+        base = np.broadcast_to(np.asarray(self.lr, np.float64), (k,))
+        if self.schedule is None:
+            return base.astype(dtype)[None]
+        table = np.empty((last - first, k), dtype)
+        for epoch in range(first, last):
+            for c in range(k):
+                rate = self.schedule.rate(float(base[c]), epoch)
+                if not 0 <= rate < math.inf:
+                    raise InputError(
+                        f"the schedule gives lr={rate!r} for epoch {epoch}; expected a finite number "
+                        "from 0 up."
+                    )
+                table[epoch - first, c] = rate
+        return table
+
+    def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
+        """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""
+        if not self.optimizer.rule.slots:
+            return np.empty((0, k, d + 1), dtype)
+        memory = np.empty((SLOTS, k, d + 1), dtype)
+        for c, lr in enumerate(self.rates(k, 0, 1)[0]):
+            for slot, value in enumerate(self.optimizer.start(float(lr))):
+                memory[slot, c] = value
+        return memory
