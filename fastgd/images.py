@@ -537,8 +537,9 @@ def _unpickled(path, content):
                 )
     except InputError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # From pickletools where bytes are missing, from above where the instructions are nonsense.
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, Warning) as error:
+        # From pickletools where bytes are missing, from above where the instructions are nonsense. A
+        # backslash in a name makes pickletools warn, which is an error for who asks for that.
         raise InputError(
             f"{path} is damaged or cut off: as a pickle it can't be read on from byte {at} "
             f"({str(error)[:80]}); {_AGAIN}."

@@ -471,6 +471,7 @@ BATCHES = {
     "memo of nothing": ("", b"\x80\x02h\x07.", "can't be read on from byte 2"),
     "a name": ("", pickle.dumps(os.system, 2), "which no array needs. It was refused, nothing was run"),
     "a name, protocol 4": ("", pickle.dumps(print, 4), "for 'builtins.print', which no"),
+    "a backslash": ("", b"\x80\x02cos\n\\union\n.", "is damaged or cut off"),
     "a call of text": ("", b"\x80\x02U\x01a)R.", "a call of what can't be called"),
     "a state of text": ("", b"\x80\x02U\x01a)b.", "a state for what has none"),
 }  # fmt: skip
