@@ -146,7 +146,7 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 
 def test_every_module_is_documented():
     for name in ("fastgd", "activations", "losses", "optimizers", "reference", "inputs", "fit",
-                 "result", "errors", "costs", "cpu", "cpu.dense", "cpu.stochastic", "cpu.order",
+                 "result", "errors", "costs", "images", "cpu", "cpu.dense", "cpu.stochastic", "cpu.order",
                  "cpu.statistics"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name

@@ -10,8 +10,17 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_every_python_block_runs(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, but for the digits that the README reads."""
+    from test_images import real_mnist, write_mnist
+
+    write_mnist(tmp_path / "data" / "MNIST" / "raw", real_mnist())
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_python_block_runs(folder, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     assert len(BLOCKS) >= 5
     scope: dict = {"__name__": "readme"}
@@ -19,14 +28,14 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # A file that exists, as compiled functions of a block need one.
-            path = tmp_path / f"block_{number}.py"
+            path = folder / f"block_{number}.py"
             path.write_text(block, encoding="utf-8")
             exec(compile(block, path, "exec"), scope)
 
 
-def test_every_claimed_value_is_true(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("folder")
+def test_every_claimed_value_is_true():
     """`expression  # → value` in the README is checked, number by number."""
-    monkeypatch.chdir(tmp_path)
     scope: dict = {"__name__": "readme"}
     checked = 0
     for block in BLOCKS:
