@@ -1,13 +1,19 @@
-"""Branch-free `exp` and `log1p` that LLVM turns into vector code, for the kernels of the CPU.
+"""Branch-free exp, log1p, tanh, atan and erf that LLVM turns into vector code, for the CPU's kernels.
 
-PyPI's Numba calls the scalar libm, 6 ns a number; these cost below 1 ns inside a loop. They are twins
-of `math.exp` and `math.log1p`: `vectorised(leaf)` gives the same leaf with these in place of `math`,
-and the tests hold them to mpmath in ulp over the whole range.
+PyPI's Numba calls the scalar libm, 6 ns a number; these cost about 1 ns inside a loop. They are twins
+of the functions of `math`: `vectorised(leaf)` gives the same leaf with these in place of `math`, and
+the tests hold them to mpmath in ulp over the whole range.
 
 exp: x = k·ln 2 + r with |r| ≤ ln 2/2 (Cody and Waite, ln 2 in two parts), Taylor polynomial in r, and
 2^k in two factors so that denormal results round properly.
 log1p: 1+x = 2^k·(1+f), log(1+f) by the series in s = f/(2+f) (as in FreeBSD's msun), and the rounding
 error of 1+x added back.
+tanh: −m/(2+m) with m = expm1(−2|x|) = 2^k·expm1(r) + (2^k − 1); float32 a ratio of polynomials in x².
+atan: one division leaves |t| ≤ tan(π/8): t is |x|, (|x|−1)/(|x|+1) or −1/|x|, then a polynomial.
+erf: float64 the Taylor series about the next multiple r of 1/128, where erf(r) and erf′(r) come from a
+table: erf(r+d) = erf(r) + erf′(r)·d·(1 − r·d + …); float32 a ratio of polynomials in x².
+Polynomials without another source interpolate at Chebyshev nodes, ratios have the smallest largest
+relative error: below 0.2 ulp before rounding.
 """
 
 import math
@@ -20,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .._jit import leaf
+from .._jit import global_names, leaf
 
 #: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p rest on.
 _EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
@@ -39,6 +45,21 @@ def exp(x):
 def log1p(x):
     """log(1 + x)."""
     return math.log1p(x)
+
+
+def tanh(x):
+    """The hyperbolic tangent."""
+    return math.tanh(x)
+
+
+def atan(x):
+    """The inverse tangent."""
+    return math.atan(x)
+
+
+def erf(x):
+    """The error function."""
+    return math.erf(x)
 
 
 def _reinterpret(source, target, llvm):
@@ -168,6 +189,219 @@ def _log1p_single(x):
     return np.float32(np.nan) if not (x >= -one) else result
 
 
+#: Adding it rounds to an integer, which is then in the last bits: half the cost of floor and a cast.
+_ROUND = 1.5 * 2.0**52
+
+# (expm1(r) − r)/r² for |r| ≤ ln 2/2.
+_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9 = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.041666666666623824,
+    0.008333333333330039,
+    0.0013888888917367081,
+    0.00019841269863171557,
+    2.4801521057868204e-05,
+    2.7557268276905696e-06,
+    2.7620201591031547e-07,
+    2.5100472505694996e-08,
+)
+
+
+def _tanh_double(x):
+    a = abs(x)
+    y = -2.0 * (22.0 if a > 22.0 else a)
+    shifted = y * 1.4426950408889634 + _ROUND
+    k = shifted - _ROUND
+    r = (y - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10
+    q = _P8 + _P9 * r
+    q = q * r + _P7
+    q = q * r + _P6
+    q = q * r + _P5
+    q = q * r + _P4
+    q = q * r + _P3
+    q = q * r + _P2
+    q = q * r + _P1
+    q = q * r + _P0
+    scale = _double_of((_bits_of_double(shifted) + np.int64(1023)) << np.int64(52))
+    m = scale * (r + r * r * q) + (scale - 1.0)
+    return math.copysign(m / (2.0 + m), x)
+
+
+# tanh(x)/x = P(x²)/Q(x²) for |x| ≤ 9.02.
+_TP0, _TP1, _TP2, _TP3, _TP4, _TP5 = (
+    np.float32(c)
+    for c in (
+        0.9999999999637639,
+        0.14099219627614312,
+        0.004425962264375862,
+        4.227406896440218e-05,
+        1.111778722045614e-07,
+        3.674541492080064e-11,
+    )
+)
+_TQ1, _TQ2, _TQ3, _TQ4, _TQ5 = (
+    np.float32(c)
+    for c in (
+        0.47432552921017324,
+        0.02920113939587881,
+        0.0005008366899379977,
+        2.6038846492470912e-06,
+        2.9512412440347757e-09,
+    )
+)
+
+
+def _tanh_single(x):
+    one, far = np.float32(1.0), np.float32(9.02)
+    a = abs(x)
+    a = far if a > far else a
+    z = a * a
+    p = _TP5 * z + _TP4
+    p = p * z + _TP3
+    p = p * z + _TP2
+    p = p * z + _TP1
+    p = p * z + _TP0
+    q = _TQ5 * z + _TQ4
+    q = q * z + _TQ3
+    q = q * z + _TQ2
+    q = q * z + _TQ1
+    q = q * z + one
+    result = a * p / q
+    return math.copysign(one if result > one else result, x)
+
+
+# (atan(t)/t − 1)/t² as a polynomial in t², for |t| ≤ tan(π/8).
+_A0, _A1, _A2, _A3, _A4, _A5, _A6, _A7, _A8, _A9, _A10 = (
+    -0.3333333333333333,
+    0.19999999999995516,
+    -0.14285714284665682,
+    0.11111111015187018,
+    -0.0909090457530649,
+    0.07692183125376892,
+    -0.06664510525508936,
+    0.05858140904866328,
+    -0.050854078345894844,
+    0.03923044778479309,
+    -0.019175404711104935,
+)
+_B0, _B1, _B2, _B3, _B4 = (
+    np.float32(c)
+    for c in (
+        -0.33333331760434554,
+        0.1999954031495797,
+        -0.14263949753605723,
+        0.10743668324830098,
+        -0.06451718869358958,
+    )
+)
+
+
+def _atan_double(x):
+    a = abs(x)
+    middle, far = a > 0.41421356237309503, a > 2.414213562373095
+    above = -1.0 if far else (a - 1.0 if middle else a)
+    below = a if far else (a + 1.0 if middle else 1.0)
+    t = above / below
+    # π/2 and π/4 in two parts each.
+    high = 1.5707963267948966 if far else (0.7853981633974483 if middle else 0.0)
+    low = 6.123233995736766e-17 if far else (3.061616997868383e-17 if middle else 0.0)
+    z = t * t
+    p = _A9 + _A10 * z
+    p = p * z + _A8
+    p = p * z + _A7
+    p = p * z + _A6
+    p = p * z + _A5
+    p = p * z + _A4
+    p = p * z + _A3
+    p = p * z + _A2
+    p = p * z + _A1
+    p = p * z + _A0
+    return math.copysign(high + (t + (t * z * p + low)), x)
+
+
+def _atan_single(x):
+    zero, one = np.float32(0.0), np.float32(1.0)
+    a = abs(x)
+    middle, far = a > np.float32(0.41421356), a > np.float32(2.4142135)
+    above = -one if far else (a - one if middle else a)
+    below = a if far else (a + one if middle else one)
+    t = above / below
+    high = np.float32(1.5707964) if far else (np.float32(0.7853982) if middle else zero)
+    low = np.float32(-4.371139e-8) if far else (np.float32(-2.1855694e-8) if middle else zero)
+    z = t * t
+    p = _B3 + _B4 * z
+    p = p * z + _B2
+    p = p * z + _B1
+    p = p * z + _B0
+    return math.copysign(high + (t + (t * z * p + low)), x)
+
+
+#: erf and its derivative at the multiples of 1/128 up to 6; 1024 of them, so that any ten bits are one.
+_ERF = np.array([math.erf(i / 128) for i in range(1024)])
+_ERF_SLOPE = np.array([2 / math.sqrt(math.pi) * math.exp(-((i / 128) ** 2)) for i in range(1024)])
+
+
+def _erf_double(x):
+    a = abs(x)
+    a = 6.0 if a > 6.0 else a
+    shifted = a * 128.0 + _ROUND
+    i = np.uint64(_bits_of_double(shifted)) & np.uint64(1023)
+    r = (shifted - _ROUND) * 0.0078125
+    d = a - r
+    r2 = r * r
+    d2 = d * d
+    # The series in d, up to its sixth power; the last coefficient counts near zero only.
+    even = (r2 * (2 / 3) - 1 / 3) + d2 * ((r2 * (r2 * (2 / 15) - 2 / 5) + 1 / 10) - d2 * (1 / 42))
+    odd = (1.0 - d2 * (0.5 - r2 * (1 / 3))) + d2 * d2 * (r2 * (r2 * (2 / 45) - 2 / 9) + 1 / 6)
+    series = d - d2 * (r * odd - d * even)
+    return math.copysign(_ERF[i] + _ERF_SLOPE[i] * series, x)
+
+
+# erf(x)/x = P(x²)/Q(x²) for |x| ≤ 3.93.
+_EP0, _EP1, _EP2, _EP3, _EP4, _EP5 = (
+    np.float32(c)
+    for c in (
+        1.1283791696002925,
+        0.1924909221127647,
+        0.055593364959590275,
+        0.0041967299799787194,
+        0.00040608109004646164,
+        6.600995520465792e-06,
+    )
+)
+_EQ1, _EQ2, _EQ3, _EQ4, _EQ5, _EQ6 = (
+    np.float32(c)
+    for c in (
+        0.5039240600294606,
+        0.11724244575028434,
+        0.016218668826240148,
+        0.0014084195200719546,
+        7.119939262687302e-05,
+        2.4970731249568524e-07,
+    )
+)
+
+
+def _erf_single(x):
+    one, far = np.float32(1.0), np.float32(3.93)
+    a = abs(x)
+    a = far if a > far else a
+    z = a * a
+    p = _EP5 * z + _EP4
+    p = p * z + _EP3
+    p = p * z + _EP2
+    p = p * z + _EP1
+    p = p * z + _EP0
+    q = _EQ6 * z + _EQ5
+    q = q * z + _EQ4
+    q = q * z + _EQ3
+    q = q * z + _EQ2
+    q = q * z + _EQ1
+    q = q * z + one
+    result = a * p / q
+    return math.copysign(one if result > one else result, x)
+
+
 @overload(exp, jit_options=_EXACT)
 def _exp(x):
     return _exp_single if x == types.float32 else _exp_double
@@ -178,12 +412,27 @@ def _log1p(x):
     return _log1p_single if x == types.float32 else _log1p_double
 
 
+@overload(tanh, jit_options=_EXACT)
+def _tanh(x):
+    return _tanh_single if x == types.float32 else _tanh_double
+
+
+@overload(atan, jit_options=_EXACT)
+def _atan(x):
+    return _atan_single if x == types.float32 else _atan_double
+
+
+@overload(erf, jit_options=_EXACT)
+def _erf(x):
+    return _erf_single if x == types.float32 else _erf_double
+
+
 def vectorised(function):
     """The same plain function with this module in place of `math`, ready for kernels."""
     if not isinstance(function, python_types.FunctionType):
         return function
     scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
+    for name in global_names(function):
         value = scope.get(name)
         if value is math:
             scope[name] = sys.modules[__name__]
