@@ -1,5 +1,6 @@
 """fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
 
+from . import activations
 from ._version import __version__
 from .costs import (
     bce_cost,
@@ -21,6 +22,7 @@ __all__ = [
     "Fit",
     "InputError",
     "__version__",
+    "activations",
     "bce_cost",
     "bce_cost_and_gradient",
     "bce_gradient",

@@ -16,7 +16,7 @@ NAMES = {
     "fit_linear", "fit_logistic",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
-    "cost_curve", "linear", "Fit", "load",
+    "cost_curve", "linear", "Fit", "load", "activations",
     "DivergenceError", "InputError", "ConvergenceWarning", "__version__",
 }  # fmt: skip
 FITS = ("fit_linear", "fit_logistic")
@@ -142,9 +142,9 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 
 
 def test_every_module_is_documented():
-    for name in ("fastgd", "activations", "losses", "optimizers", "reference", "inputs", "fit",
+    for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "reference", "inputs", "fit",
                  "result", "errors", "costs", "cpu", "cpu.dense", "cpu.stochastic", "cpu.order",
-                 "cpu.statistics"):  # fmt: skip
+                 "cpu.statistics", "cpu.elementwise", "cpu.vector_math"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
@@ -153,7 +153,7 @@ def test_importing_fastgd_loads_nothing_heavy():
     code = """
 import json, sys
 import fastgd
-fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost
+fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
 heavy = ("numba", "llvmlite", "torch", "matplotlib", "pandas", "scipy", "sklearn", "tqdm")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

@@ -4,11 +4,11 @@ PyPI's Numba calls the scalar libm, 6 ns a number; these cost about 1 ns inside 
 of the functions of `math`: `vectorised(leaf)` gives the same leaf with these in place of `math`, and
 the tests hold them to mpmath in ulp over the whole range.
 
-exp: x = k·ln 2 + r with |r| ≤ ln 2/2 (Cody and Waite, ln 2 in two parts), Taylor polynomial in r, and
+exp: x = k·ln 2 + r with |r| ≤ ln 2/2 (Cody and Waite, ln 2 in two parts), a polynomial in r, and
 2^k in two factors so that denormal results round properly.
 log1p: 1+x = 2^k·(1+f), log(1+f) by the series in s = f/(2+f) (as in FreeBSD's msun), and the rounding
 error of 1+x added back.
-tanh: −m/(2+m) with m = expm1(−2|x|) = 2^k·expm1(r) + (2^k − 1); float32 a ratio of polynomials in x².
+tanh: −m/(2+m) with m = expm1(−2|x|) = 2^k·expm1(r) + (2^k − 1).
 atan: one division leaves |t| ≤ tan(π/8): t is |x|, (|x|−1)/(|x|+1) or −1/|x|, then a polynomial.
 erf: float64 the Taylor series about the next multiple r of 1/128, where erf(r) and erf′(r) come from a
 table: erf(r+d) = erf(r) + erf′(r)·d·(1 − r·d + …); float32 a ratio of polynomials in x².
@@ -62,6 +62,11 @@ def erf(x):
     return math.erf(x)
 
 
+def floor(x):
+    """The integer below."""
+    return math.floor(x)
+
+
 def _reinterpret(source, target, llvm):
     @intrinsic
     def cast(typingctx, value):
@@ -78,43 +83,56 @@ _bits_of_double = _reinterpret(types.float64, types.int64, ir.IntType(64))
 _single_of = _reinterpret(types.int32, types.float32, ir.FloatType())
 _bits_of_single = _reinterpret(types.float32, types.int32, ir.IntType(32))
 
-# 1/k!, from k = 2; float64 takes degree 13, float32 degree 7.
-_E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11, _E12, _E13 = (
-    1 / math.factorial(k) for k in range(2, 14)
+#: Adding one of these rounds to an integer, which is then in the last bits: no floor and no cast.
+_ROUND, _ROUND_SINGLE = 1.5 * 2.0**52, np.float32(1.5 * 2.0**23)
+_ROUND_BITS, _ROUND_SINGLE_BITS = 0x4338000000000000, 0x4B400000
+
+# (expm1(r) − r)/r² for |r| ≤ ln 2/2; in float32 Taylor's 1/k! from k = 2 do as well.
+_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9 = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.041666666666623824,
+    0.008333333333330039,
+    0.0013888888917367081,
+    0.00019841269863171557,
+    2.4801521057868204e-05,
+    2.7557268276905696e-06,
+    2.7620201591031547e-07,
+    2.5100472505694996e-08,
 )
 _F2, _F3, _F4, _F5, _F6, _F7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
 
 
 def _exp_double(x):
     clamped = min(max(x, -746.0), 710.0)
-    k = math.floor(clamped * 1.4426950408889634 + 0.5)
+    shifted = clamped * 1.4426950408889634 + _ROUND
+    k = shifted - _ROUND
     r = (clamped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10
-    # Estrin's scheme: a chain of 7 operations where Horner's has 13, for loops that wait for one exp.
+    # Estrin's scheme: a chain of 6 operations where Horner's has 10, for loops that wait for one exp.
     r2 = r * r
     r4 = r2 * r2
-    low = (_E2 + _E3 * r) + (_E4 + _E5 * r) * r2
-    middle = (_E6 + _E7 * r) + (_E8 + _E9 * r) * r2
-    high = (_E10 + _E11 * r) + (_E12 + _E13 * r) * r2
-    q = low + (middle + high * r4) * r4
-    p = 1.0 + (r + r2 * q)
-    k = np.int64(k)
-    half = k >> np.int64(1)
+    low = (_P0 + _P1 * r) + (_P2 + _P3 * r) * r2
+    high = ((_P4 + _P5 * r) + (_P6 + _P7 * r) * r2) + (_P8 + _P9 * r) * r4
+    p = 1.0 + (r + r2 * (low + high * r4))
+    n = _bits_of_double(shifted) - np.int64(_ROUND_BITS)
+    half = n >> np.int64(1)
     one = _double_of((half + np.int64(1023)) << np.int64(52))
-    other = _double_of((k - half + np.int64(1023)) << np.int64(52))
+    other = _double_of((n - half + np.int64(1023)) << np.int64(52))
     return x if x != x else p * one * other
 
 
 def _exp_single(x):
     clamped = min(max(x, np.float32(-105.0)), np.float32(89.0))
-    k = np.float32(math.floor(clamped * np.float32(1.44269504) + np.float32(0.5)))
+    shifted = clamped * np.float32(1.44269504) + _ROUND_SINGLE
+    k = shifted - _ROUND_SINGLE
     r = (clamped - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
     r2 = r * r
     q = (_F2 + _F3 * r) + ((_F4 + _F5 * r) + (_F6 + _F7 * r) * r2) * r2
     p = np.float32(1.0) + (r + r2 * q)
-    k = np.int32(k)
-    half = np.int32(k >> np.int32(1))
+    n = np.int32(_bits_of_single(shifted) - np.int32(_ROUND_SINGLE_BITS))
+    half = np.int32(n >> np.int32(1))
     one = _single_of(np.int32(np.int32(half + np.int32(127)) << np.int32(23)))
-    other = _single_of(np.int32(np.int32(np.int32(k - half) + np.int32(127)) << np.int32(23)))
+    other = _single_of(np.int32(np.int32(np.int32(n - half) + np.int32(127)) << np.int32(23)))
     return x if x != x else p * one * other
 
 
@@ -189,24 +207,6 @@ def _log1p_single(x):
     return np.float32(np.nan) if not (x >= -one) else result
 
 
-#: Adding it rounds to an integer, which is then in the last bits: half the cost of floor and a cast.
-_ROUND = 1.5 * 2.0**52
-
-# (expm1(r) − r)/r² for |r| ≤ ln 2/2.
-_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9 = (
-    0.5000000000000001,
-    0.16666666666666669,
-    0.041666666666623824,
-    0.008333333333330039,
-    0.0013888888917367081,
-    0.00019841269863171557,
-    2.4801521057868204e-05,
-    2.7557268276905696e-06,
-    2.7620201591031547e-07,
-    2.5100472505694996e-08,
-)
-
-
 def _tanh_double(x):
     a = abs(x)
     y = -2.0 * (22.0 if a > 22.0 else a)
@@ -227,47 +227,22 @@ def _tanh_double(x):
     return math.copysign(m / (2.0 + m), x)
 
 
-# tanh(x)/x = P(x²)/Q(x²) for |x| ≤ 9.02.
-_TP0, _TP1, _TP2, _TP3, _TP4, _TP5 = (
-    np.float32(c)
-    for c in (
-        0.9999999999637639,
-        0.14099219627614312,
-        0.004425962264375862,
-        4.227406896440218e-05,
-        1.111778722045614e-07,
-        3.674541492080064e-11,
-    )
-)
-_TQ1, _TQ2, _TQ3, _TQ4, _TQ5 = (
-    np.float32(c)
-    for c in (
-        0.47432552921017324,
-        0.02920113939587881,
-        0.0005008366899379977,
-        2.6038846492470912e-06,
-        2.9512412440347757e-09,
-    )
-)
-
-
 def _tanh_single(x):
-    one, far = np.float32(1.0), np.float32(9.02)
+    one, two, far = np.float32(1.0), np.float32(2.0), np.float32(10.0)
     a = abs(x)
-    a = far if a > far else a
-    z = a * a
-    p = _TP5 * z + _TP4
-    p = p * z + _TP3
-    p = p * z + _TP2
-    p = p * z + _TP1
-    p = p * z + _TP0
-    q = _TQ5 * z + _TQ4
-    q = q * z + _TQ3
-    q = q * z + _TQ2
-    q = q * z + _TQ1
-    q = q * z + one
-    result = a * p / q
-    return math.copysign(one if result > one else result, x)
+    y = -two * (far if a > far else a)
+    shifted = y * np.float32(1.44269504) + _ROUND_SINGLE
+    k = shifted - _ROUND_SINGLE
+    r = (y - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
+    q = _F6 + _F7 * r
+    q = q * r + _F5
+    q = q * r + _F4
+    q = q * r + _F3
+    q = q * r + _F2
+    exponent = np.int32(np.int32(_bits_of_single(shifted)) + np.int32(127))
+    scale = _single_of(np.int32(exponent << np.int32(23)))
+    m = scale * (r + r * r * q) + (scale - one)
+    return math.copysign(m / (two + m), x)
 
 
 # (atan(t)/t − 1)/t² as a polynomial in t², for |t| ≤ tan(π/8).
@@ -399,7 +374,7 @@ def _erf_single(x):
     q = q * z + _EQ1
     q = q * z + one
     result = a * p / q
-    return math.copysign(one if result > one else result, x)
+    return math.copysign(one if result > one or a == far else result, x)
 
 
 @overload(exp, jit_options=_EXACT)
@@ -425,6 +400,12 @@ def _atan(x):
 @overload(erf, jit_options=_EXACT)
 def _erf(x):
     return _erf_single if x == types.float32 else _erf_double
+
+
+@overload(floor, jit_options=_EXACT)
+def _floor(x):
+    # Numba's own is an int64, and the way there and back three times as long.
+    return lambda x: np.floor(x)
 
 
 def vectorised(function):
