@@ -30,12 +30,12 @@ __all__ = [
 
 #: The largest error in ulp: of the value in float32 and float64, of the derivative in both.
 MOST_ULP = {
-    "logistic": (2.0, 2.0, 4.0, 4.0),
+    "logistic": (2.5, 2.5, 4.5, 4.5),
     "tanh": (3.0, 3.0, 4.5, 4.5),
-    "erf": (5.0, 2.5, 3.0, 3.0),
-    "gudermannian": (4.0, 4.0, 4.0, 4.0),
+    "erf": (4.0, 2.5, 3.5, 3.5),
+    "gudermannian": (4.5, 4.5, 4.0, 4.0),
     "algebraic": (2.0, 2.0, 4.0, 4.0),
-    "arctan": (2.5, 2.5, 4.5, 4.5),
+    "arctan": (3.0, 3.0, 4.5, 4.5),
     "softsign": (2.0, 2.0, 4.0, 4.0),
     "relu": (0.0, 0.0, 0.0, 0.0),
     "identity": (0.0, 0.0, 0.0, 0.0),
@@ -98,13 +98,13 @@ def tanh(x: Any, *, n_threads: int | None = None) -> Any:
     return _evaluated("tanh", "value", x, n_threads)
 
 
-@_documented("erf([-1.0, 0.0, 1.0])\n    array([-0.78990852,  0.        ,  0.78990852])")
+@_documented("erf([-1.0, 0.0, 1.0])\n    array([-0.78990859,  0.        ,  0.78990859])")
 def erf(x: Any, *, n_threads: int | None = None) -> Any:
     """The error function of √π/2·x, from −1 to 1: twice the normal probability of [0, √(π/2)·x]."""
     return _evaluated("erf", "value", x, n_threads)
 
 
-@_documented("gudermannian([-1.0, 0.0, 1.0])\n    array([-0.73935108,  0.        ,  0.73935108])")
+@_documented("gudermannian([-1.0, 0.0, 1.0])\n    array([-0.73903623,  0.        ,  0.73903623])")
 def gudermannian(x: Any, *, n_threads: int | None = None) -> Any:
     """The Gudermannian 2/π·gd(π/2·x) with gd(u) = ∫₀ᵘ dt/cosh t, from −1 to 1 (DLMF 4.23.39)."""
     return _evaluated("gudermannian", "value", x, n_threads)
@@ -116,7 +116,7 @@ def algebraic(x: Any, *, n_threads: int | None = None) -> Any:
     return _evaluated("algebraic", "value", x, n_threads)
 
 
-@_documented("arctan([-1.0, 0.0, 1.0])\n    array([-0.63900798,  0.        ,  0.63900798])")
+@_documented("arctan([-1.0, 0.0, 1.0])\n    array([-0.63909293,  0.        ,  0.63909293])")
 def arctan(x: Any, *, n_threads: int | None = None) -> Any:
     """The arc tangent 2/π·arctan(π/2·x), from −1 to 1."""
     return _evaluated("arctan", "value", x, n_threads)

@@ -11,9 +11,10 @@ error of 1+x added back.
 tanh: −m/(2+m) with m = expm1(−2|x|) = 2^k·expm1(r) + (2^k − 1).
 atan: one division leaves |t| ≤ tan(π/8): t is |x|, (|x|−1)/(|x|+1) or −1/|x|, then a polynomial.
 erf: float64 the Taylor series about the next multiple r of 1/128, where erf(r) and erf′(r) come from a
-table: erf(r+d) = erf(r) + erf′(r)·d·(1 − r·d + …); float32 a ratio of polynomials in x².
-Polynomials without another source interpolate at Chebyshev nodes, ratios have the smallest largest
-relative error: below 0.2 ulp before rounding.
+table: erf(r+d) = erf(r) + erf′(r)·d·(1 − r·d + …). float32 −expm1(log(1 − erf|x|)), that logarithm a
+polynomial: where erf is near 1, its rounding hardly counts.
+Polynomials without another source interpolate at Chebyshev nodes, or have the smallest largest error:
+below 0.2 ulp before rounding.
 """
 
 import math
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, overload, register_jitable
 
 from .._jit import global_names, leaf
 
@@ -227,10 +228,10 @@ def _tanh_double(x):
     return math.copysign(m / (2.0 + m), x)
 
 
-def _tanh_single(x):
-    one, two, far = np.float32(1.0), np.float32(2.0), np.float32(10.0)
-    a = abs(x)
-    y = -two * (far if a > far else a)
+@register_jitable(**_EXACT)
+def _expm1_single(y):
+    """exp(y) − 1 for −60 < y ≤ 0."""
+    one = np.float32(1.0)
     shifted = y * np.float32(1.44269504) + _ROUND_SINGLE
     k = shifted - _ROUND_SINGLE
     r = (y - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
@@ -241,7 +242,13 @@ def _tanh_single(x):
     q = q * r + _F2
     exponent = np.int32(np.int32(_bits_of_single(shifted)) + np.int32(127))
     scale = _single_of(np.int32(exponent << np.int32(23)))
-    m = scale * (r + r * r * q) + (scale - one)
+    return scale * (r + r * r * q) + (scale - one)
+
+
+def _tanh_single(x):
+    two, far = np.float32(2.0), np.float32(10.0)
+    a = abs(x)
+    m = _expm1_single(-two * (far if a > far else a))
     return math.copysign(m / (two + m), x)
 
 
@@ -332,49 +339,36 @@ def _erf_double(x):
     return math.copysign(_ERF[i] + _ERF_SLOPE[i] * series, x)
 
 
-# erf(x)/x = P(x²)/Q(x²) for |x| ≤ 3.93.
-_EP0, _EP1, _EP2, _EP3, _EP4, _EP5 = (
+# −log(1 − erf(x))/x for 0 ≤ x ≤ 3.95.
+_G0, _G1, _G2, _G3, _G4, _G5, _G6, _G7, _G8 = (
     np.float32(c)
     for c in (
-        1.1283791696002925,
-        0.1924909221127647,
-        0.055593364959590275,
-        0.0041967299799787194,
-        0.00040608109004646164,
-        6.600995520465792e-06,
-    )
-)
-_EQ1, _EQ2, _EQ3, _EQ4, _EQ5, _EQ6 = (
-    np.float32(c)
-    for c in (
-        0.5039240600294606,
-        0.11724244575028434,
-        0.016218668826240148,
-        0.0014084195200719546,
-        7.119939262687302e-05,
-        2.4970731249568524e-07,
+        1.1283791715547813,
+        0.6366193834853116,
+        0.1027778189636015,
+        -0.019153025723539063,
+        -0.00016046100142272162,
+        0.0016670882819677726,
+        -0.0006328683892344781,
+        0.00011764971334918084,
+        -9.257171775050994e-06,
     )
 )
 
 
 def _erf_single(x):
-    one, far = np.float32(1.0), np.float32(3.93)
+    far = np.float32(3.95)
     a = abs(x)
     a = far if a > far else a
-    z = a * a
-    p = _EP5 * z + _EP4
-    p = p * z + _EP3
-    p = p * z + _EP2
-    p = p * z + _EP1
-    p = p * z + _EP0
-    q = _EQ6 * z + _EQ5
-    q = q * z + _EQ4
-    q = q * z + _EQ3
-    q = q * z + _EQ2
-    q = q * z + _EQ1
-    q = q * z + one
-    result = a * p / q
-    return math.copysign(one if result > one or a == far else result, x)
+    g = _G8 * a + _G7
+    g = g * a + _G6
+    g = g * a + _G5
+    g = g * a + _G4
+    g = g * a + _G3
+    g = g * a + _G2
+    g = g * a + _G1
+    g = g * a + _G0
+    return math.copysign(_expm1_single(-(g * a)), x)
 
 
 @overload(exp, jit_options=_EXACT)
