@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -65,6 +66,25 @@ def test_the_module_has_every_activation_and_nothing_else():
     assert list(ACTIVATIONS) == list(oracles.ACTIVATIONS)
 
 
+def test_the_readme_has_their_errors():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for name, (value32, value64, slope32, slope64) in activations.MOST_ULP.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert line.endswith(f"| {value32}, {value64} | {slope32}, {slope64} |")
+
+
+def test_every_activation_is_raced():
+    benches = Path(__file__).parent.parent / "benches"
+    if not (benches / "activation.py").is_file():
+        pytest.skip("the benches are not here")
+    import activation
+    import providers
+
+    for name in ACTIVATIONS:
+        work = activation.Elementwise(name, "float64")
+        assert {"fastgd", "NumPy", "torch"} <= set(providers.contestants(work))
+
+
 @each_dtype
 @both
 @every_name
@@ -92,7 +112,9 @@ def test_special_numbers(name, scalar):
     """As the leaf has them: NaN, infinities, both zeros, denormal numbers and the largest."""
     limits = np.finfo(scalar)
     tiny = limits.smallest_subnormal
-    x = np.array([np.nan, np.inf, -np.inf, 0, -0.0, tiny, -3 * tiny, limits.max, limits.min], scalar)
+    x = np.array(
+        [np.nan, np.inf, -np.inf, 0, -0.0, tiny, -3 * tiny, limits.max, limits.min], scalar
+    )
     for which in ("value", "slope"):
         # More than a vector of them, so that both the vector loop and what follows it are met.
         got = called(name, which, np.tile(x, 15)).reshape(15, -1)
@@ -155,7 +177,12 @@ def test_other_types_of_numbers(name):
         assert isinstance(got, np.float64)
         assert got == pytest.approx(leaf(float(x)), rel=1e-15)
     assert isinstance(getattr(activations, name)(np.float32(2)), np.float32)
-    for x in ([-1, 0, 2], (-1.0, 0.0, 2.0), np.array([-1, 0, 2], np.int8), np.array([-1.0, 0, 2], ">f8")):
+    for x in (
+        [-1, 0, 2],
+        (-1.0, 0.0, 2.0),
+        np.array([-1, 0, 2], np.int8),
+        np.array([-1.0, 0, 2], ">f8"),
+    ):
         got = getattr(activations, name)(x)
         assert got.dtype == np.float64
         np.testing.assert_allclose(got, [leaf(float(at)) for at in x], rtol=1e-15)
