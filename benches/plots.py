@@ -1,4 +1,4 @@
-"""The scaling curves of a record as pictures: one SVG for each axis.
+"""The scaling curves of a record as pictures: one SVG for each axis; and the activations.
 
 python benches/plots.py benches/results/NAME.json [--to FOLDER]
 """
@@ -122,6 +122,48 @@ def draw(record: dict, axis: str, file: pathlib.Path) -> None:
     plt.close(figure)
 
 
+def draw_activations(file: pathlib.Path) -> None:
+    """All activations in one picture, and their derivatives beside them."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from fastgd import activations
+    from fastgd.scalars import ACTIVATIONS
+
+    colors = (
+        "#000000",
+        "#D55E00",
+        "#0072B2",
+        "#009E73",
+        "#CC79A7",
+        "#E69F00",
+        "#56B4E9",
+        "#777777",
+        "#BBBBBB",
+    )
+    x = np.linspace(-4, 4, 401)  # zero is among them, where relu has its corner
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    for name, color in zip(ACTIVATIONS, colors, strict=True):
+        style = {"color": color, "linewidth": 1.6}
+        if name in ("relu", "identity"):
+            style |= {"linestyle": "--", "zorder": 1}
+        left.plot(x, getattr(activations, name)(x), label=name, **style)
+        step = name == "relu"
+        right.plot(
+            x, activations.derivative(name, x), drawstyle="steps-pre" if step else None, **style
+        )
+    left.set_ylim(-1.3, 1.3)
+    right.set_ylim(-0.05, 1.1)
+    left.set_title("value", fontsize=10)
+    right.set_title("derivative", fontsize=10)
+    for place in (left, right):
+        place.set_xlabel("x")
+        place.grid(True, color="#e5e5e5", linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+
+
 def main() -> None:
     import matplotlib
 
@@ -137,6 +179,7 @@ def main() -> None:
     for axis in AXES:
         if curves(record, axis):
             draw(record, axis, arguments.to / f"scaling-{axis}.svg")
+    draw_activations(arguments.to / "activations.svg")
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ TABLES = {
         "reaches 1e-6:",
         optimum,
     ),
+    "activations": ("Activations of an array, into a new one:", comparison),
     "memory": ("Peak of memory above the inputs:", memory),
 }
 

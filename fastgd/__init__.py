@@ -1,6 +1,6 @@
 """fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
 
-from . import schedules
+from . import activations, schedules
 from ._version import __version__
 from .costs import (
     bce_cost,
@@ -32,6 +32,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "__version__",
+    "activations",
     "bce_cost",
     "bce_cost_and_gradient",
     "bce_gradient",

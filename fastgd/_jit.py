@@ -5,6 +5,7 @@ does so at the first fit.
 """
 
 import contextlib
+import dis
 import functools
 import hashlib
 import os
@@ -21,7 +22,7 @@ from numba.extending import register_jitable
 #: meaning (no "nnan", no "ninf"): the divergence check rests on them.
 FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FLAGS}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def fingerprint(function) -> str:
@@ -134,14 +135,19 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
 
 
-def compiled(function):
-    """`numba.njit` with fastgd's flags and cache."""
-    dispatcher = numba.njit(**_OPTIONS)(function)
+def compiled(function, flags=frozenset(FLAGS)):
+    """`numba.njit` with fastgd's flags, or the caller's, and its cache."""
+    dispatcher = numba.njit(**_OPTIONS | {"fastmath": set(flags)})(function)
     if hasattr(dispatcher, "py_func"):  # absent when the JIT is off
         # Without any folder to cache in, it is compiled once per process.
         with contextlib.suppress(RuntimeError):
             dispatcher._cache = _Cache(dispatcher.py_func)
     return dispatcher
+
+
+def global_names(function) -> set[str]:
+    """The globals that a function reads; `co_names` has attributes too, as tanh of `math.tanh`."""
+    return {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
 
 
 @functools.cache
@@ -150,7 +156,7 @@ def leaf(function):
 
     They stay plain Python.
     """
-    for name in function.__code__.co_names:
+    for name in global_names(function):
         called = function.__globals__.get(name)
         if isinstance(called, types.FunctionType):
             leaf(called)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .activations import logistic
+from .scalars import logistic
 
 
 class Loss(NamedTuple):

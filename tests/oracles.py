@@ -4,13 +4,26 @@ Nothing here imports fastgd. A new loss, activation or optimizer needs one line 
 """
 
 import contextlib
+import math
 import warnings
 
+import mpmath
 import numpy as np
 import torch
 from torch.nn import functional
 
-ACTIVATIONS = {"identity": lambda z: z, "logistic": torch.sigmoid}
+ACTIVATIONS = {
+    "logistic": torch.sigmoid,
+    "tanh": torch.tanh,
+    "erf": lambda z: torch.erf(math.sqrt(math.pi) / 2 * z),
+    "gudermannian": lambda z: 4 / math.pi * torch.atan(torch.tanh(math.pi / 4 * z)),
+    # Not z/√(1+z²), which is 0 or NaN where z² overflows.
+    "algebraic": lambda z: torch.sin(torch.atan(z)),
+    "arctan": lambda z: 2 / math.pi * torch.atan(math.pi / 2 * z),
+    "softsign": functional.softsign,
+    "relu": torch.relu,
+    "identity": lambda z: z,
+}
 LOSSES = {
     "mse": functional.mse_loss,
     "bce": functional.binary_cross_entropy_with_logits,
@@ -38,6 +51,58 @@ def quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _exact(function):
+    """With 140 bits and at most 1e5 of exponent, where the exponentials are 0 in any format."""
+
+    def at(z):
+        with mpmath.workprec(140):
+            return mpmath.mpf(function(mpmath.mpf(z)))
+
+    return at
+
+
+def _exponential(z, rate=1):
+    return mpmath.exp(-rate * min(abs(z), 1e5))
+
+
+def _logistic(z):
+    e = _exponential(z)
+    return (1 if z >= 0 else e) / (1 + e)
+
+
+#: Value and derivative with mpmath.
+EXACT = {
+    name: (_exact(value), _exact(slope))
+    for name, value, slope in (
+        ("logistic", _logistic, lambda z: _exponential(z) / (1 + _exponential(z)) ** 2),
+        ("tanh", mpmath.tanh, lambda z: 4 / (_exponential(z) + 1 / _exponential(z)) ** 2),
+        (
+            "erf",
+            lambda z: mpmath.erf(mpmath.sqrt(mpmath.pi) / 2 * z),
+            lambda z: mpmath.exp(-mpmath.pi / 4 * min(abs(z), 1e3) ** 2),
+        ),
+        (
+            "gudermannian",
+            lambda z: 4 / mpmath.pi * mpmath.atan(mpmath.tanh(mpmath.pi / 4 * z)),
+            lambda z: 2 / (_exponential(z, mpmath.pi / 2) + 1 / _exponential(z, mpmath.pi / 2)),
+        ),
+        (
+            "algebraic",
+            lambda z: z / mpmath.sqrt(1 + z * z),
+            lambda z: 1 / (mpmath.sqrt(1 + z * z) * (1 + z * z)),
+        ),
+        (
+            "arctan",
+            lambda z: 2 / mpmath.pi * mpmath.atan(mpmath.pi / 2 * z),
+            lambda z: 1 / (1 + (mpmath.pi / 2 * z) ** 2),
+        ),
+        ("softsign", lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2),
+        ("relu", lambda z: max(z, 0), lambda z: int(z > 0)),
+        ("identity", lambda z: z, lambda z: 1),
+    )
+}
 
 
 def problem(n, d, loss="mse", *, seed=0, dtype=np.float64):

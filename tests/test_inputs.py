@@ -29,7 +29,10 @@ def with_(array, value, *at):
 
 NAN, INF = np.nan, np.inf
 SETS = "expected a finite number"
-LATER = "(adagrad, adam, adamax, asgd, lbfgs, momentum, nesterov, rmsprop, rprop are not in yet)"
+CHOICE = (
+    "choose from 'gd', 'momentum', 'nesterov', 'adagrad', 'adam', 'adamw', 'adamax', 'asgd', 'lbfgs', "
+    "'rmsprop', 'rprop', or pass an object such as fastgd.Adam()."
+)
 
 DATA = {
     "x of 0 rows": ({"x": np.empty((0, 2))}, "x has 0 rows; pass at least one."),
@@ -213,13 +216,40 @@ OPTIONS = {
     "batch_size=2.0": ({"batch_size": 2.0}, "batch_size is 2.0; expected a whole number."),
     "optimizer='adamm'": (
         {"optimizer": "adamm"},
-        f"optimizer is 'adamm'; did you mean 'adam'? choose from 'gd' {LATER}.",
+        f"optimizer is 'adamm'; did you mean 'adam'? {CHOICE}",
     ),
-    "optimizer='best'": ({"optimizer": "best"}, f"optimizer is 'best'; choose from 'gd' {LATER}."),
-    "optimizer='adam'": ({"optimizer": "adam"}, "optimizer 'adam' is not in yet; choose 'gd'."),
+    "optimizer='best'": ({"optimizer": "best"}, f"optimizer is 'best'; {CHOICE}"),
+    "optimizer=Adam": (
+        {"optimizer": fastgd.Adam},
+        "optimizer is the class Adam; pass Adam().",
+    ),
+    "schedule with auto": (
+        {"schedule": fastgd.schedules.StepLR(5)},
+        "schedule needs a learning rate to begin with; pass lr as a number.",
+    ),
+    "schedule='cosine'": (
+        {"schedule": "cosine", "lr": 0.1},
+        "schedule is 'cosine'; pass a function of the epoch, or one of fastgd.schedules, such as StepLR(30).",
+    ),
+    "schedule below 0": (
+        {"schedule": lambda epoch: -1.0, "lr": 0.1},
+        "the schedule gives lr=-0.1 for epoch 0; expected a finite number from 0 up.",
+    ),
+    "average without batches": (
+        {"average": True, "lr": 0.1},
+        "average is for stochastic updates; pass batch_size.",
+    ),
+    "lbfgs in batches": (
+        {"optimizer": "lbfgs", "batch_size": 2, "lr": 0.1},
+        "'lbfgs' looks at all rows in every step; leave batch_size out.",
+    ),
+    "l1 with adam": (
+        {"optimizer": "adam", "l1": 0.1},
+        "l1 takes proximal steps of plain descent; leave optimizer out, or use l2.",
+    ),
     "optimizer='gdd'": (
         {"optimizer": "gdd"},
-        f"optimizer is 'gdd'; did you mean 'gd'? choose from 'gd' {LATER}.",
+        f"optimizer is 'gdd'; did you mean 'gd'? {CHOICE}",
     ),
     "optimizer='SGD'": (
         {"optimizer": "SGD"},
@@ -227,13 +257,13 @@ OPTIONS = {
     ),
     "optimizer=['gd']": (
         {"optimizer": ["gd"]},
-        f"optimizer is ['gd']; choose from 'gd' {LATER}.",
+        f"optimizer is ['gd']; {CHOICE}",
     ),
     "tol=nan": ({"tol": NAN}, f"tol is nan; {SETS} above 0."),
     "tol=-1": ({"tol": -1}, f"tol is -1; {SETS} above 0."),
     "tol=0": ({"tol": 0}, f"tol is 0; {SETS} above 0."),
     "tol='small'": ({"tol": "small"}, "tol is 'small'; expected a number."),
-    "l1=0.1": ({"l1": 0.1}, "l1 is not in yet; use l2, or leave it at 0."),
+    "l1=-1": ({"l1": -1}, f"l1 is -1; {SETS} at least 0."),
     "l2=-1": ({"l2": -1}, f"l2 is -1; {SETS} at least 0."),
     "l2=nan": ({"l2": NAN}, f"l2 is nan; {SETS} at least 0."),
     "shuffle='blok'": (

@@ -16,8 +16,8 @@ NAMES = {
     "fit_linear", "fit_logistic",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
-    "cost_curve", "linear", "Fit", "load",
-    "DivergenceError", "InputError", "ConvergenceWarning", "__version__", "schedules",
+    "cost_curve", "linear", "Fit", "load", "activations", "schedules",
+    "DivergenceError", "InputError", "ConvergenceWarning", "__version__",
     "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "RMSprop", "Rprop",
 }  # fmt: skip
 FITS = ("fit_linear", "fit_logistic")
@@ -145,9 +145,10 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 
 
 def test_every_module_is_documented():
-    for name in ("fastgd", "activations", "losses", "optimizers", "reference", "inputs", "fit",
-                 "result", "errors", "costs", "images", "cpu", "cpu.dense", "cpu.stochastic", "cpu.order",
-                 "cpu.statistics"):  # fmt: skip
+    for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
+                 "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
+                 "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
+                 "cpu.vector_math"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
@@ -156,7 +157,7 @@ def test_importing_fastgd_loads_nothing_heavy():
     code = """
 import json, sys
 import fastgd
-fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost
+fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
 heavy = ("numba", "llvmlite", "torch", "matplotlib", "pandas", "scipy", "sklearn", "tqdm")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

@@ -71,7 +71,9 @@ def for_each_part(
     try:
         share()
         for future in futures:
-            future.result()
+            # One that has not woken up yet has nothing left to do: 70 µs that nobody waits for.
+            if not future.cancel():
+                future.result()
     finally:
         stop.set()
         for future in futures:
