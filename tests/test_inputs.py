@@ -229,7 +229,8 @@ OPTIONS = {
     ),
     "schedule='cosine'": (
         {"schedule": "cosine", "lr": 0.1},
-        "schedule is 'cosine'; pass a function of the epoch, or one of fastgd.schedules, such as StepLR(30).",
+        "schedule is 'cosine'; pass a function of the epoch, or one of fastgd.schedules, such as "
+        "StepLR(30).",
     ),
     "schedule below 0": (
         {"schedule": lambda epoch: -1.0, "lr": 0.1},
