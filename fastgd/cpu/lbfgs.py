@@ -4,6 +4,7 @@ The parameters are one vector, all coefficients before the intercepts, as torch 
 a bias. What is remembered of the past is twice `history_size` such vectors.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -94,6 +95,9 @@ class LBFGSDescent(AllRows):
         by_intercept = settings.scale * totals[:, d] if settings.fit_intercept else totals[:0, d]
         return objective, np.concatenate([by_coef.ravel(), by_intercept])
 
+    def _evaluate_along(self, theta, direction, length):
+        return self._evaluate(theta + length * direction)
+
     def _statistics(self) -> np.ndarray:
         if self._second is None:
             self._build_statistics()
@@ -137,7 +141,7 @@ class LBFGSDescent(AllRows):
             last = iteration == options.max_iter
             if options.line_search_fn:
                 found, tried = search(
-                    lambda length, at=theta, along=direction: self._evaluate(at + length * along),
+                    functools.partial(self._evaluate_along, theta, direction),
                     direction,
                     self._length,
                     Trial(0.0, objective, gradient, slope),
