@@ -13,6 +13,7 @@ from .cpu.lbfgs import LBFGSDescent
 from .errors import DivergenceError, InputError
 from .losses import Loss
 from .optimizers import LBFGS, OPTIMIZERS
+from .proximal import ProximalDescent
 from .result import Fit
 from .settings import Settings
 from .stability import largest_stable_lr
@@ -101,7 +102,9 @@ class Run:
             if self.loss.name == "mse":
                 y = self._centred_targets()
             self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
-            return AutomaticDescent(
+            settings.l1 /= self.y_unit
+            descent = ProximalDescent if settings.l1 else AutomaticDescent
+            return descent(
                 self.source,
                 self.loss,
                 settings,

@@ -78,7 +78,7 @@ def search(
     low = _lower(ends)
     while tried < most and abs(ends[1].length - ends[0].length) * np.abs(direction).max() >= change:
         left, right = sorted((ends[0].length, ends[1].length))
-        length, margin = _minimum_of_cubic(*ends, left, right), 0.1 * (right - left)
+        length, margin = _minimum_of_cubic(ends[0], ends[1], left, right), 0.1 * (right - left)
         near_an_end = min(right - length, length - left) < margin
         if near_an_end and (stuck or length >= right or length <= left):
             length = right - margin if abs(length - right) < abs(length - left) else left + margin
