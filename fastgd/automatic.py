@@ -83,8 +83,8 @@ def full_metric(
     """The metric of curvature·(second moments) + l2.
 
     `curvature` is that of the summed objective for each unit of weight. With `squares` the moments take
-    y along, and the metric knows the first step of least squares. Not `whitened`, it is its Hessian alone,
-    where columns that are constant have no curvature.
+    y along, and the metric knows the first step of least squares. Not `whitened`, it is its Hessian,
+    in which constant columns have no curvature.
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
     center, scale = _sampled_scale(source, fit_intercept)

@@ -1,11 +1,12 @@
 """`lr="auto"` with an l1 penalty: descent whose every step solves a penalised quadratic exactly.
 
-|θ| does not stay what it is in rotated coordinates, so nothing is whitened here. With up to `FULL_METRIC`
-columns the cost is replaced by its quadratic with the Hessian (squared error: exact; cross-entropy: the one
-at hand, or at the start its bound), and coordinate descent finds the penalised minimum of that, with exact
-zeros (Friedman, Hastie and Tibshirani 2010; Lee, Sun and Saunders 2014). A pass over the data then says
-what the step was worth. Where the Hessian couples outputs, or is too large, come accelerated proximal
-steps in the metric of its bound (Beck and Teboulle 2009, with the restarts of O'Donoghue and Candès 2015).
+|θ| does not stay what it is in rotated coordinates, so nothing is whitened here. With up to
+`FULL_METRIC` columns the cost is replaced by its quadratic with the Hessian (squared error: exact;
+cross-entropy: the one at hand, or its bound at the start), and coordinate descent finds the penalised
+minimum of that, with exact zeros (Friedman, Hastie and Tibshirani 2010; Lee, Sun and Saunders 2014). A
+pass over the data then says what the step was worth. Where the Hessian couples outputs, or is too large,
+come accelerated proximal steps in the metric of its bound (Beck and Teboulle 2009, with the restarts of
+O'Donoghue and Candès 2015).
 """
 
 import contextlib
@@ -20,9 +21,10 @@ from .cpu.coordinates import sweep
 _EPS = float(np.finfo(np.float64).eps)
 #: Sweeps of coordinate descent between two attempts to solve for the coefficients that are not zero.
 _SWEEPS, _ATTEMPTS = 20, 200
-#: A sample of one row in so many at most, if that leaves so many rows for every column; and how far it goes.
+#: A sample of one row in so many at most that leaves so many rows for every column; its tolerance.
 _SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL = 32, 50, 1e-3
-_FEWEST_LEFT_OUT = 4
+#: A larger sample is not worth its passes.
+_LEAST_SAMPLED = 4
 
 
 class _Point:
@@ -69,7 +71,7 @@ class ProximalDescent(AutomaticDescent):
         """
         source, settings = self.source, self.settings
         every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * (source.d + 1)))
-        if every < _FEWEST_LEFT_OUT:
+        if every < _LEAST_SAMPLED:
             return False
         rows, share = source.subset(every)
         if not share > 0:
@@ -128,7 +130,9 @@ class ProximalDescent(AutomaticDescent):
     def _newton(self, metric, exact, after_step) -> None:
         known = None
         if metric.totals_at_zero is not None and not self.coef.any():
-            known = metric.totals_at_zero if not self._centred(metric, self.intercept).any() else None
+            known = (
+                metric.totals_at_zero if not self._centred(metric, self.intercept).any() else None
+            )
         point = self._at(metric.center, self.coef, self._centred(metric, self.intercept), known)
         if not math.isfinite(point.objective):
             self.trouble = "overflow"
@@ -138,6 +142,7 @@ class ProximalDescent(AutomaticDescent):
         first = norm
         history = [norm]
         rebuild = math.inf if exact else self._moments_in_passes()
+        wanted = max(self.settings.tol, 1e-13) * first
         while not self._at_floor(norm, first, history, metric, point.level, point, exact):
             if self.epoch >= self.epochs or self.stopped:
                 return
@@ -153,7 +158,7 @@ class ProximalDescent(AutomaticDescent):
             self._accept(metric, point, after_step)
             norm = self._norm(metric, point)
             history.append(norm)
-            if _passes_left(history, self.settings.tol * first) > rebuild:
+            if _passes_left(history, wanted) > rebuild:
                 metric, point = self._rebuilt(metric, point)
                 norm = self._norm(metric, point)
                 history = [norm]
@@ -182,7 +187,7 @@ class ProximalDescent(AutomaticDescent):
         for c in range(len(target)):
             v, slope = point.coef[c] / metric.scale, point.by_coef[c] * metric.scale
             target[c] = _solve(metric.hessian, v, slope, thresholds) * metric.scale
-        rise = -metric.bias**2 * point.by_level
+        rise = -(metric.bias**2) * point.by_level
         move = target - point.coef
         slope = float((point.by_coef * move).sum() + (point.by_level * rise).sum())
         slope += self._l1(target) - self._l1(point.coef)
@@ -271,13 +276,10 @@ def _unit(diagonal):
 
 
 def _passes_left(history, wanted) -> float:
-    """How many passes as good as the last one are left to the tolerance, or to ten digits less."""
-    if len(history) < 2:
+    """How many passes as good as the last one are left."""
+    if len(history) < 2 or history[-1] <= wanted:
         return 0.0
     before, now = history[-2:]
-    wanted = max(wanted, 1e-3 * now if wanted == 0 else wanted)
-    if now <= wanted:
-        return 0.0
     return math.inf if now >= before else math.log(wanted / now) / math.log(now / before)
 
 
@@ -306,7 +308,7 @@ def _solve(hessian, start, slope, thresholds) -> np.ndarray:
 
 
 def _solve_for_signs(hessian, theta, slope, thresholds, unit) -> bool:
-    """Move to the minimum for the signs of θ, or as far as the first sign that turns; True if all the way."""
+    """Move to the minimum for the signs of θ, or to the first that turns; True if none does."""
     used = np.flatnonzero(theta)
     if not len(used):
         return True

@@ -1,7 +1,7 @@
 """A line search for the strong Wolfe conditions, step for step that of torch.optim.LBFGS.
 
-Nocedal and Wright, algorithms 3.5 and 3.6, with cubic interpolation: an interval is widened until it holds
-an acceptable step, then narrowed around one.
+Nocedal and Wright, algorithms 3.5 and 3.6, with cubic interpolation: an interval is widened until it
+holds an acceptable step, then narrowed around one.
 """
 
 from collections.abc import Callable
