@@ -1,8 +1,8 @@
 """To the optimum with an l1 penalty: the workloads, and who enters.
 
-Two hundred columns, each correlated with its neighbours, of which twenty matter; l1 is a twentieth of what
-would leave none. Everyone is judged by the objective, and stops at the loosest tolerance, of 1, 2 and 5
-times a power of ten, that brings it within 1e-6 of the optimum.
+Two hundred columns, each correlated with its neighbours, of which twenty matter; l1 is a twentieth of
+what would leave none. Everyone is judged by the objective, and stops at the loosest tolerance, of 1, 2
+and 5 times a power of ten, that brings it within 1e-6 of the optimum.
 """
 
 import functools

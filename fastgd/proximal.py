@@ -12,6 +12,7 @@ O'Donoghue and Candès 2015).
 import contextlib
 import copy
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,12 +28,25 @@ _SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL = 32, 50, 1e-3
 _LEAST_SAMPLED = 4
 
 
-class _Point:
-    """What is known at coefficients (k, d) and centred intercepts (k,)."""
+class _Point(NamedTuple):
+    """What is known at coefficients (k, d) and at intercepts (k,) for columns without `center`."""
 
-    def __init__(self, coef, level, cost, objective, by_coef, by_level):
-        self.coef, self.level, self.cost, self.objective = coef, level, cost, objective
-        self.by_coef, self.by_level = by_coef, by_level  # of cost + l2
+    center: np.ndarray
+    coef: np.ndarray
+    level: np.ndarray
+    cost: float
+    objective: float
+    by_coef: np.ndarray  # of cost + l2
+    by_level: np.ndarray
+
+    def seen_from(self, center) -> "_Point":
+        """The same parameters with another centre; that takes no pass."""
+        back = self.center - center
+        return self._replace(
+            center=center,
+            level=self.level - self.coef @ back,
+            by_coef=self.by_coef + np.outer(self.by_level, back),
+        )
 
 
 class ProximalDescent(AutomaticDescent):
@@ -59,36 +73,45 @@ class ProximalDescent(AutomaticDescent):
             full = source.d <= FULL_METRIC
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
             self._accelerated(metric, after_step)
-        elif not exact and self._start_from_sample():
-            self._newton(self._hessian_here(None), False, after_step)
-        else:
-            self._newton(full_metric(*how, squares=exact, whitened=False), exact, after_step)
+            return
+        sampled = None if exact else self._start_from_sample()
+        if sampled:
+            start, point = sampled
+            metric = self._hessian_here(None)
+            first = self._norm(metric, start.seen_from(metric.center))
+            self._newton(metric, point.seen_from(metric.center), False, after_step, first)
+            return
+        metric, known = full_metric(*how, squares=exact, whitened=False), None
+        level = self._centred(metric, self.intercept)
+        if not self.coef.any() and not level.any():
+            known = metric.totals_at_zero
+        point = self._at(metric.center, self.coef, level, known)
+        self._newton(metric, point, exact, after_step)
 
-    def _start_from_sample(self) -> bool:
-        """Move to the optimum of a sample; False if the data is too small to have one worth it.
+    def _start_from_sample(self) -> tuple[_Point, _Point] | None:
+        """Move to the optimum of a sample: the points before and after it; None for little data.
 
         A sample of m rows has its optimum within about sqrt(d/m) of that of all rows.
         """
         source, settings = self.source, self.settings
         every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * (source.d + 1)))
         if every < _LEAST_SAMPLED:
-            return False
+            return None
         rows, share = source.subset(every)
         if not share > 0:
-            return False
+            return None
         on_sample = copy.copy(settings)
         on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
         sample = ProximalDescent(rows, self.loss, on_sample, self.coef, self.intercept, 100, False)
         sample.run(lambda: False)
         if sample.trouble or not sample.converged:
-            return False
-        zero = self._at(np.zeros(source.d), self.coef, self.intercept)
-        moved = self._at(np.zeros(source.d), sample.coef, sample.intercept)
-        if not moved.objective < zero.objective:
-            return False
-        self._first = zero
+            return None
+        start = self._at(np.zeros(source.d), self.coef, self.intercept)
+        point = self._at(np.zeros(source.d), sample.coef, sample.intercept)
+        if not point.objective < start.objective:
+            return None
         self.coef, self.intercept = sample.coef, sample.intercept
-        return True
+        return start, point
 
     # --- points ----------------------------------------------------------------------------------
 
@@ -103,7 +126,7 @@ class ProximalDescent(AutomaticDescent):
         objective = cost + settings.l2 / 2 * float((coef * coef).sum()) + self._l1(coef)
         if not (np.isfinite(by_coef).all() and np.isfinite(by_level).all()):
             objective = math.inf
-        return _Point(coef, level, cost, objective, by_coef, by_level)
+        return _Point(center, coef, level, cost, objective, by_coef, by_level)
 
     def _l1(self, coef) -> float:
         return self.settings.l1 * float(np.abs(coef).sum())
@@ -127,19 +150,14 @@ class ProximalDescent(AutomaticDescent):
 
     # --- Newton ----------------------------------------------------------------------------------
 
-    def _newton(self, metric, exact, after_step) -> None:
-        known = None
-        if metric.totals_at_zero is not None and not self.coef.any():
-            known = (
-                metric.totals_at_zero if not self._centred(metric, self.intercept).any() else None
-            )
-        point = self._at(metric.center, self.coef, self._centred(metric, self.intercept), known)
+    def _newton(self, metric, point, exact, after_step, first=None) -> None:
+        """Steps to the floor of the slopes, or to `tol` times the `first` one."""
         if not math.isfinite(point.objective):
             self.trouble = "overflow"
             return
         self.final_cost = point.cost
         norm = self._norm(metric, point)
-        first = norm
+        first = norm if first is None else first
         history = [norm]
         rebuild = math.inf if exact else self._moments_in_passes()
         wanted = max(self.settings.tol, 1e-13) * first
@@ -175,10 +193,7 @@ class ProximalDescent(AutomaticDescent):
     def _rebuilt(self, metric, point):
         """The true curvature here, and the point seen from its centre, which takes no pass."""
         new = self._hessian_here(metric)
-        back = metric.center - new.center
-        by_coef = point.by_coef + np.outer(point.by_level, back)
-        level = point.level - point.coef @ back
-        return new, _Point(point.coef, level, point.cost, point.objective, by_coef, point.by_level)
+        return new, point.seen_from(new.center)
 
     def _step(self, metric, point, norm, exact) -> _Point | None:
         """A point of lower objective, or near the floor of smaller slope; None if there is none."""
