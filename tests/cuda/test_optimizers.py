@@ -51,3 +51,28 @@ def test_what_is_remembered_outlives_a_chunk(monkeypatch):
     monkeypatch.setattr(DeviceDescent, "chunk", 1)
     parts = fastgd.fit_logistic(cuda.to_device(x), y, **options)
     np.testing.assert_array_equal(whole.coef, parts.coef)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("line_search_fn", [None, "strong_wolfe"])
+def test_lbfgs(loss, line_search_fn):
+    """Squared error on a device goes over to statistics, as on the CPU, if later."""
+    x, y, *_ = oracles.problem(16, 3, loss)
+    fit = fastgd.fit_logistic if loss == "bce" else fastgd.fit_linear
+    optimizer = fastgd.LBFGS(max_iter=4, line_search_fn=line_search_fn)
+    options = {"lr": 0.5, "epochs": 2, "l2": 0.1, "optimizer": optimizer, "keep_path": True}
+    with oracles.quiet():
+        found, wanted = fit(cuda.to_device(x), y, **options), fit(x, y, **options)
+    np.testing.assert_allclose(found.path, wanted.path, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(found.costs, wanted.costs, rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_l1_without_a_learning_rate(loss):
+    x, y, *_ = oracles.problem(16, 3, loss)
+    fit = fastgd.fit_logistic if loss == "bce" else fastgd.fit_linear
+    options = {"l1": 0.05, "l2": 0.05, "tol": 1e-6}
+    found, wanted = fit(cuda.to_device(x), y, **options), fit(x, y, **options)
+    assert found.method == wanted.method
+    np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(found.coef == 0, wanted.coef == 0)
