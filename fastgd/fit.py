@@ -74,7 +74,8 @@ def fit_linear(
         "rmsprop" or "rprop", step for step torch's, or an object with parameters of its own, such as
         ``fastgd.Adam(betas=(0.9, 0.99))``. Default: "gd" with a numeric `lr`, else the fastest that
         converges. With an optimizer, lr="auto" is half the largest stable step of "gd" (a twentieth in
-        stochastic updates), which does for momentum and "asgd" too, and torch's default of the others.
+        stochastic updates), which does for momentum and "asgd" too, and torch's default of the others. An
+        epoch of "lbfgs" is one call of torch's `step`, with up to 25 passes.
     schedule : object or callable, optional
         How `lr` changes from epoch to epoch: one of `fastgd.schedules` (ConstantLR, StepLR,
         ExponentialLR, CosineAnnealingLR, LinearLR, InverseScaling), or a function of the epoch that gives
@@ -88,8 +89,9 @@ def fit_linear(
     reduction : {"mean", "sum"}, default="mean"
         Whether the cost is the mean or the sum of the losses.
     l1, l2 : float, default=0.0
-        Penalties: the objective is cost + l1·‖coef‖₁ + l2/2·‖coef‖². `l1` is taken in proximal steps, so
-        that a coefficient of zero is exactly that.
+        Penalties: the objective is cost + l1·‖coef‖₁ + l2/2·‖coef‖². With a numeric
+        `lr`, `l1` is taken in proximal steps; with "auto" every step solves a penalised quadratic. Either
+        way a coefficient of zero is exactly that.
     sample_weight : array-like (n,), optional
         Non-negative. "mean" divides by their sum; stochastic updates use weights scaled to mean 1.
     coef_init, intercept_init : array-like, optional
