@@ -169,8 +169,8 @@ def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, boo
     return converted, flat
 
 
-def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any kind as 0 and 1 in (1, n), and the two values in sorted order."""
+def _labels(y: Any, n: int) -> np.ndarray:
+    """One label of any kind for every row, (n,), none of them missing."""
     if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
         y = np.array(y, dtype=object)  # np.asarray would make the text 'nan' of a missing label
     elif type(y) is not np.ndarray:
@@ -192,6 +192,26 @@ def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
                 raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
+    return y
+
+
+def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
+    """Labels of a fit that has these two classes, as 0 and 1 in (1, n)."""
+    y = _labels(y, n)
+    right = np.asarray(y == classes[1])
+    strange = ~(right | np.asarray(y == classes[0]))
+    if strange.any():
+        row = int(np.argmax(strange))
+        known = ", ".join(map(repr, classes.tolist()))
+        raise InputError(
+            f"y is {y[row : row + 1].tolist()[0]!r} at row {row}; the labels fitted are {known}."
+        )
+    return np.ascontiguousarray(right[None, :], dtype=dtype)
+
+
+def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any kind as 0 and 1 in (1, n), and the two values in sorted order."""
+    y = _labels(y, n)
     try:
         classes = _two_numbers(y) if y.dtype.kind in "fiub" and len(y) else None
         classes = np.unique(y) if classes is None else classes

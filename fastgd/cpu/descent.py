@@ -54,6 +54,8 @@ class _Descent:
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
         self.epoch = 0
+        #: Whether somebody looks after every epoch: then none ends with a pass for the cost.
+        self.pauses = False
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
@@ -77,6 +79,14 @@ class _Descent:
         self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
         self.epoch = max(0, self.epoch - epochs)
         return NOT_FINITE
+
+    def parameters(self) -> np.ndarray:
+        """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
+        return np.column_stack([self.coef, self.intercept])
+
+    def put(self, parameters: np.ndarray) -> None:
+        """Go to parameters from `parameters()`."""
+        self.coef[:], self.intercept[:] = parameters[:, :-1], parameters[:, -1]
 
     def totals(self, slopes_too: bool = True) -> np.ndarray:
         """A true pass at the current parameters."""
@@ -144,7 +154,7 @@ class BatchDescent(_Descent):
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
-            elif self.source.n_parts == 1 and not self.source.converts:
+            elif self.source.n_parts == 1 and not self.source.converts and not self.pauses:
                 status = self._run_compiled(min(stop, self._switch))
             else:
                 status = self._run_by_parts(min(stop, self._switch))
@@ -157,6 +167,10 @@ class BatchDescent(_Descent):
     def first_cost(self) -> float:
         """The cost at the start, once an epoch has run."""
         return float(self.costs[0])
+
+    def put(self, parameters: np.ndarray) -> None:
+        super().put(parameters)
+        self._state[1] = math.nan
 
     def cost(self) -> float:
         return float(self._state[1]) if math.isfinite(self._state[1]) else super().cost()
@@ -318,9 +332,8 @@ class StochasticDescent(_Descent):
         self.coef[:], self.intercept[:] = coef, intercept
         return status
 
-    def take_average(self) -> None:
-        """The mean of the parameters after every update in place of the last ones."""
-        self.coef[:], self.intercept[:] = self._mean[:, :-1], self._mean[:, -1]
+    def parameters(self) -> np.ndarray:
+        return self._mean.copy() if self.average else super().parameters()
 
     def _array(self) -> np.ndarray:
         """The settings of the kernels, `mean` at their end."""
