@@ -283,7 +283,7 @@ class Run:
                 descent.restore()
             self._diverged()
         before = descent.first_cost() + penalty
-        after = cost + self._penalty()
+        after, taken = cost + self._penalty(), held.best_epoch if held else descent.epoch
         slack = 8 * float(np.finfo(self.dtype).eps) * abs(before)
         over = held is not None and held.over
         if tol is not None and status != CONVERGED and not over:
@@ -291,7 +291,7 @@ class Run:
         elif not after <= before + slack:
             what = "the cost plus penalty" if self._penalised() else "the cost"
             self._warn(
-                f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
+                f"{what} rose from {before:.6g} to {after:.6g} in {taken} epochs "
                 f"with {self._lr_used()}; {self._advice(self._usable_lr())}"
             )
         elif held and not (over or status == CONVERGED or self.stopped):

@@ -30,7 +30,8 @@ METHODS = {
     "predict_proba": {"Parameters", "Returns"},
     "raw_prediction": {"Parameters", "Returns", "Raises"},
     "score": {"Parameters", "Returns"},
-    "plot": {"Returns", "Raises"},
+    "plot": {"Parameters", "Returns", "Raises"},
+    "plot_path": {"Parameters", "Returns", "Raises"},
     "save": {"Raises"},
 }
 
@@ -58,6 +59,8 @@ OPTIONS = {
     "n_threads": None,
     "callback": None,
     "progress": False,
+    "validation": None,
+    "patience": 5,
 }
 
 
@@ -124,7 +127,8 @@ def test_fit_is_documented():
     text = inspect.getdoc(fastgd.Fit)
     fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6])
     for name in ("coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path",
-                 "classes", "lrs", "gradient_norms"):  # fmt: skip
+                 "classes", "lrs", "gradient_norms", "start", "validation_costs",
+                 "best_epoch"):  # fmt: skip
         assert f"\n{name} : " in text
         assert hasattr(fit, name)
     for name, wanted in METHODS.items():
