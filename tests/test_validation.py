@@ -164,6 +164,21 @@ def test_averages_are_what_is_looked_at_and_kept():
     assert fit.coef.tobytes() == best.coef.tobytes()
 
 
+def test_the_average_is_over_every_update():
+    w, walked, x, y = 0.0, [], [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
+    for _ in range(4):
+        for a, b in zip(x, y, strict=True):
+            w -= 0.01 * 2 * a * (a * w - b)
+            walked.append(w)
+    means = [np.mean(walked[: 3 * e]) for e in range(1, 5)]
+    fit = fastgd.fit_linear(
+        x, y, lr=0.01, epochs=4, batch_size=1, average=True, fit_intercept=False, shuffle=False,
+        validation=([1.0], [means[1]]), patience=2,
+    )  # fmt: skip
+    np.testing.assert_allclose(fit.validation_costs, (means - means[1]) ** 2, atol=1e-14)
+    assert (fit.best_epoch, fit.coef[0]) == (2, pytest.approx(means[1], rel=1e-12))
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_several_targets(loop):
     y, y_val = np.column_stack([Y, -(Y**2)]), np.column_stack([Y_VAL, -(Y_VAL**2)])
