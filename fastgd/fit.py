@@ -246,7 +246,7 @@ def _fit(loss: Loss, x, y, options) -> Fit:
         run = planned(loss, x, y, checked(options))
         fit = run.result()
     except KeyboardInterrupt as stop:
-        fit_so_far = run.kept() if hasattr(run, "descent") else None
+        fit_so_far = run.kept() if hasattr(run, "descent") and run.descent.epoch else None
         stop.fit = fit_so_far  # type: ignore[attr-defined]
         raise
     if run.warning:

@@ -124,6 +124,8 @@ def _check_together(o: dict[str, Any]) -> None:
         )
     if isinstance(optimizer, LBFGS) and o["batch_size"] is not None:
         raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
+    if isinstance(optimizer, LBFGS) and isinstance(o["lr"], np.ndarray):
+        raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
     if o["average"] and o["batch_size"] is None:
         raise InputError("average is for stochastic updates; pass batch_size.")
 

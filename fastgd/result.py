@@ -51,8 +51,9 @@ class Fit:
         With `tol` (or ``lr="auto"``): the tolerance was met. With `validation`: patience ended the fit.
         Otherwise: all epochs ran. And the objective ended no higher than it began.
     method : str
-        Which way was taken: "stream", "statistics", "per-sample", "minibatch", "whitened",
-        "whitened-lbfgs" or "diagonal-lbfgs".
+        Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
+        "lbfgs-statistics", "whitened", "whitened-lbfgs" or "diagonal-lbfgs"; with l1 "proximal-newton"
+        or "proximal-accelerated".
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.
     gradient_norms : ndarray (n_epochs,) or None

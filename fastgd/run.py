@@ -9,9 +9,11 @@ from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
+from .cpu.lbfgs import LBFGSDescent
 from .errors import DivergenceError, InputError
 from .losses import Loss
-from .optimizers import OPTIMIZERS
+from .optimizers import LBFGS, OPTIMIZERS
+from .proximal import ProximalDescent
 from .result import Fit
 from .settings import Settings
 from .stability import largest_stable_lr
@@ -148,7 +150,9 @@ class Run:
             if self.loss.name == "mse":
                 y = self._centred_targets()
             self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
-            return AutomaticDescent(
+            settings.l1 /= self.y_unit
+            descent = ProximalDescent if settings.l1 else AutomaticDescent
+            return descent(
                 self.source,
                 self.loss,
                 settings,
@@ -160,6 +164,8 @@ class Run:
         self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
+        if isinstance(settings.optimizer, LBFGS):
+            return LBFGSDescent(self.source, self.loss, settings, self.coef, self.intercept, keep)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
             may_stop = any(o[name] is not None for name in ("tol", "callback", "validation"))
@@ -182,7 +188,11 @@ class Run:
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
-        if settings.optimizer.rule.name not in ("gd", "momentum", "asgd"):
+        if isinstance(settings.optimizer, LBFGS) or settings.optimizer.rule.name not in (
+            "gd",
+            "momentum",
+            "asgd",
+        ):
             return settings.optimizer.lr
         stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
         if stable is None or not stable > 0:
@@ -344,6 +354,8 @@ class Run:
             self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
 
     def _advice(self, lr: float | None) -> str:
+        if isinstance(self.descent.settings.optimizer, LBFGS):
+            return "line_search_fn='strong_wolfe' finds a step by itself."
         if lr is None:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
@@ -354,6 +366,8 @@ class Run:
 
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
+        if isinstance(self.descent.settings.optimizer, LBFGS):
+            return None  # steps of its own length
         lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
         return lr if lr is not None and 0 < lr < math.inf else None
 

@@ -114,7 +114,34 @@ def _with_l1(coef, gradient, l1):
     return np.where(coef == 0, at_zero, gradient + l1 * np.sign(coef))
 
 
-class BatchDescent(_Descent):
+class AllRows(_Descent):
+    """Descent that sees all rows at once, or for squared error their sufficient statistics."""
+
+    _second: np.ndarray | None = None
+
+    def first_cost(self) -> float:
+        """The cost at the start, once an epoch has run."""
+        return float(self.costs[0])
+
+    def _build_statistics(self):
+        source = self.source
+        self._center = source.sample().mean(axis=0)
+        at_zero = not self.coef.any() and not self.intercept.any()
+        # From zero the first pass is in the moments; from elsewhere one pass anchors them.
+        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
+        d = source.d
+        self._second = np.empty((d + 1, d + 1))
+        self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
+        self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
+        self._second[d, d] = moments[0, 0]
+        if at_zero:
+            anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
+        else:
+            anchor = self.totals()
+        self._anchor = anchor, self.coef.copy(), self.intercept.copy()
+
+
+class BatchDescent(AllRows):
     """Every update sees all rows: a fused pass each epoch, or statistics where they are cheaper.
 
     Squared error can be followed on X^T X instead of X. Whether that pays is decided from shapes,
@@ -135,7 +162,6 @@ class BatchDescent(_Descent):
         if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
             self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
-        self._second: np.ndarray | None = None
         self.method = "statistics" if self._switch == 0 else "stream"
 
     @property
@@ -163,10 +189,6 @@ class BatchDescent(_Descent):
             if status != RUNNING:
                 return status
         return RUNNING
-
-    def first_cost(self) -> float:
-        """The cost at the start, once an epoch has run."""
-        return float(self.costs[0])
 
     def put(self, parameters: np.ndarray) -> None:
         super().put(parameters)
@@ -213,6 +235,7 @@ class BatchDescent(_Descent):
     def _run_on_statistics(self, stop):
         if self._second is None:
             self._build_statistics()
+            self.method = "statistics"
         kernel = statistics.descend_statistics(self.settings.optimizer.rule)
         status, self.epoch = kernel(
             *self._anchor,
@@ -228,24 +251,6 @@ class BatchDescent(_Descent):
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
             status = RUNNING
         return status
-
-    def _build_statistics(self):
-        source = self.source
-        self.method = "statistics"
-        self._center = source.sample().mean(axis=0)
-        at_zero = not self.coef.any() and not self.intercept.any()
-        # From zero the first pass is in the moments; from elsewhere one pass anchors them.
-        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
-        d = source.d
-        self._second = np.empty((d + 1, d + 1))
-        self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
-        self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
-        self._second[d, d] = moments[0, 0]
-        if at_zero:
-            anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
-        else:
-            anchor = self.totals()
-        self._anchor = anchor, self.coef.copy(), self.intercept.copy()
 
 
 class StochasticDescent(_Descent):
