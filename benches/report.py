@@ -123,6 +123,7 @@ TABLES = {
         optimum,
     ),
     "activations": ("Activations of an array, into a new one:", comparison),
+    "networks": ("Back-propagation:", comparison),
     "memory": ("Peak of memory above the inputs:", memory),
 }
 

@@ -86,8 +86,9 @@ def fit_mlp(
     dtype : {"float32", "float64"}, optional
         What to compute in. By default float32 for float32 and float16 data, else float64.
     n_threads : int, optional
-        Threads of NumPy's BLAS during the fit (needs threadpoolctl). By default BLAS keeps its own
-        number. The same number gives the same bits.
+        Default: the processors this process may use. They share the final cost, and batches of more
+        than 512 rows; smaller ones run on one. NumPy's OpenBLAS is held to one thread in the meantime, so
+        that the result is the same, bit for bit.
     callback : callable, optional
         Called with the `MlpFit` so far about every 100 ms; a true return value stops the fit.
     progress : bool, default=False
@@ -232,7 +233,7 @@ def mlp_cost_and_gradient(
         if targets.shape[1] != sizes[-1]:
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), mlp_run.one_thread():
         order = np.empty(0, np.int32)
         cost = scale * network.cost_and_gradient(x, targets, order, 0, n, scale)
     if not np.isfinite(cost):

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import inputs
+from ._jit import default_threads
+from .cpu.blas import one_thread
 from .cpu.network import Network, update
 from .cpu.order import visiting_order
 from .errors import DivergenceError, InputError
@@ -59,9 +61,11 @@ def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     return index.reshape(-1, 1).astype(np.int64), classes
 
 
-def network_for(sizes: list[int], activation: str, loss: str, dtype) -> Network:
-    """An empty network with the head of this loss."""
-    return Network(sizes, activation, LOSSES.get(loss), dtype)
+def network_for(
+    sizes: list[int], activation: str, loss: str, dtype, n_threads: int | None = None
+) -> Network:
+    """A network of zeros with the head of this loss."""
+    return Network(sizes, activation, LOSSES.get(loss), dtype, n_threads or default_threads())
 
 
 def fill(network: Network, weights, biases) -> None:
@@ -106,7 +110,7 @@ class MlpRun:
         self.y = np.ascontiguousarray(self.y)
         self.batch = min(n, o["batch_size"] or n)
         self.network = network_for(
-            [d, *o["hidden"], outputs], o["activation"], o["loss"], self.dtype
+            [d, *o["hidden"], outputs], o["activation"], o["loss"], self.dtype, o["n_threads"]
         )
         self._initialise()
         self.settings = Settings(
@@ -133,19 +137,8 @@ class MlpRun:
 
     def result(self) -> MlpFit:
         """Run, and return what the outside sees."""
-        with np.errstate(over="ignore", invalid="ignore"), self._threads(), self._bar() as bar:
+        with np.errstate(over="ignore", invalid="ignore"), one_thread(), self._bar() as bar:
             return self._run(bar)
-
-    def _threads(self):
-        if self.options["n_threads"] is None:
-            return contextlib.nullcontext()
-        try:
-            from threadpoolctl import threadpool_limits
-        except ImportError as error:
-            raise ImportError(
-                "n_threads needs threadpoolctl: pip install threadpoolctl."
-            ) from error
-        return threadpool_limits(self.options["n_threads"], "blas")
 
     def _bar(self):
         if not self.options["progress"]:

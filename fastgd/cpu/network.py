@@ -6,7 +6,8 @@ and its slope from one exponential, loss and its slope, or a slope times what co
 above; biases' gradients are summed on the way. All parameters lie in one array, so that an update is one
 call, whatever the number of layers.
 
-BLAS keeps to its own number of threads; the kernels run on one.
+A batch of up to `BLOCK` rows runs on one thread, BLAS included (see `fastgd.cpu.blas`). The blocks of a
+larger one, and those of the final cost, go to several: in groups that don't depend on their number.
 """
 
 import functools
@@ -21,11 +22,14 @@ from ..optimizers import Rule
 from ..scalars import ACTIVATIONS
 from .order import row_at
 from .prefetch import LINE, prefetch
+from .threads import for_each_part
 from .vector_math import exp, vectorised
 from .vector_width import use_widest_vectors
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
-BLOCK = 1024
+BLOCK = 512
+#: Most groups of blocks; each has a gradient of its own.
+_GROUPS = 8
 _GIVEN_ORDER = np.empty(0, np.int32)
 
 
@@ -153,8 +157,26 @@ class _Room:
         )
 
 
+class _Lane:
+    """A gradient, and room for the rows that add to it."""
+
+    def __init__(self, network: "Network"):
+        self._network = network
+        self._rooms: dict[int, _Room] = {}
+        self.gradient, self.more = (np.zeros_like(network.theta) for _ in range(2))
+        self.views = network.views(self.gradient), network.views(self.more)
+
+    def room(self, m: int) -> _Room:
+        """Room for m rows, kept for the next ones."""
+        if m not in self._rooms:
+            if len(self._rooms) > 3:
+                self._rooms.clear()
+            self._rooms[m] = _Room(m, self._network.sizes, self._network.dtype)
+        return self._rooms[m]
+
+
 class Network:
-    """Parameters, their gradient, and room for a block of rows; allocated once.
+    """Parameters, their gradient, and room for blocks of rows; allocated once.
 
     Parameters
     ----------
@@ -164,61 +186,78 @@ class Network:
     loss : Loss or None
         None is the cross-entropy of the softmax, with y the index of a row's class.
     dtype : dtype
+    n_threads : int
     """
 
-    def __init__(self, sizes: list[int], activation: str, loss: Loss | None, dtype):
-        self.sizes, self.dtype = sizes, np.dtype(dtype)
-        shapes = list(itertools.pairwise(sizes))
-        self.penalised = sum(a * b for a, b in shapes)
-        size = self.penalised + sum(sizes[1:])
-        self.theta, self.gradient, self._more = (np.zeros(size, dtype) for _ in range(3))
-        self.weights, self.biases = self._views(self.theta, shapes)
-        self._slots = self._views(self.gradient, shapes), self._views(self._more, shapes)
+    def __init__(self, sizes: list[int], activation: str, loss: Loss | None, dtype, n_threads: int):
+        self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
+        self.penalised = sum(a * b for a, b in itertools.pairwise(sizes))
+        self.theta = np.zeros(self.penalised + sum(sizes[1:]), dtype)
+        self.weights, self.biases = self.views(self.theta)
         self._activate = activate(activation, True), activate(activation, False)
         self._head = softmax_head if loss is None else head(loss)
-        self._rooms: dict[int, _Room] = {}
+        self._lanes = [_Lane(self)]
+        self.gradient = self._lanes[0].gradient
 
-    def _views(self, flat, shapes):
+    def views(self, flat):
+        """Weights (in, out) and biases (out,) in a flat array: all weights first."""
         weights, biases, at = [], [], 0
-        for a, b in shapes:
+        for a, b in itertools.pairwise(self.sizes):
             weights.append(flat[at : at + a * b].reshape(a, b))
             at += a * b
-        for _, b in shapes:
+        for b in self.sizes[1:]:
             biases.append(flat[at : at + b])
             at += b
         return weights, biases
 
     def gradients(self):
         """The gradient as lists of (in, out) and (out,), which the next call overwrites."""
-        return self._slots[0]
+        return self._lanes[0].views[0]
 
     def cost_and_gradient(self, x, y, order, first: int, stop: int, share: float) -> float:
         """The sum of the losses of the rows order[first:stop]; `gradient` is that of share times it.
 
         An empty order is the given one.
         """
-        total = 0.0
-        for at in range(first, stop, BLOCK):
-            total += self._block(x, y, order, at, min(at + BLOCK, stop), share, at > first)
-            if at > first:
-                self.gradient += self._more
+        if stop - first <= BLOCK:
+            return self._block(self._lanes[0], x, y, order, first, stop, share, False)
+
+        def block(lane, at, begins):
+            cost = self._block(lane, x, y, order, at, min(at + BLOCK, stop), share, not begins)
+            if not begins:
+                lane.gradient += lane.more
+            return cost
+
+        total, used = self._by_blocks(block, first, stop)
+        for lane in self._lanes[1:used]:
+            self.gradient += lane.gradient
         return total
 
     def cost(self, x, y) -> float:
         """The sum of the losses of all rows."""
-        total, none = 0.0, self._slots[1][1][-1]
-        for at in range(0, len(x), BLOCK):
-            room = self._room(min(BLOCK, len(x) - at))
-            z = self._forward(self._rows(x, _GIVEN_ORDER, at, room), room, False)
-            total += self._head(z, self.biases[-1], y, _GIVEN_ORDER, at, self.dtype.type(1), none)
-        return total
 
-    def _room(self, m: int) -> _Room:
-        if m not in self._rooms:
-            if len(self._rooms) > 3:
-                self._rooms.clear()
-            self._rooms[m] = _Room(m, self.sizes, self.dtype)
-        return self._rooms[m]
+        def block(lane, at, begins):
+            room, spare = lane.room(min(BLOCK, len(x) - at)), lane.views[1][1][-1]
+            z = self._forward(self._rows(x, _GIVEN_ORDER, at, room), room, False)
+            return self._head(z, self.biases[-1], y, _GIVEN_ORDER, at, self.dtype.type(1), spare)
+
+        return self._by_blocks(block, 0, len(x))[0]
+
+    def _by_blocks(self, block, first: int, stop: int) -> tuple[float, int]:
+        """The sum of ``block(lane, at, begins)`` over blocks, and how many lanes took part."""
+        starts = range(first, stop, BLOCK)
+        n = len(starts)
+        used = min(_GROUPS, n)
+        while len(self._lanes) < used:
+            self._lanes.append(_Lane(self))
+        groups = [range(g * n // used, (g + 1) * n // used) for g in range(used)]
+        costs = [0.0] * n
+
+        def work(group, part):
+            costs[part] = block(self._lanes[group], starts[part], part == groups[group][0])
+
+        for_each_part(work, groups, self.n_threads)
+        return sum(costs), used
 
     def _rows(self, x, order, first, room):
         m = len(room.x)
@@ -237,9 +276,9 @@ class Network:
             a = z
         return a
 
-    def _block(self, x, y, order, first, stop, share, more):
-        room = self._room(stop - first)
-        by_weights, by_biases = self._slots[more]
+    def _block(self, lane, x, y, order, first, stop, share, more):
+        room = lane.room(stop - first)
+        by_weights, by_biases = lane.views[more]
         rows = self._rows(x, order, first, room)
         delta = self._forward(rows, room, True)
         total = self._head(
