@@ -184,7 +184,8 @@ def mlp_cost_and_gradient(
 ):
     """The cost of a network by back-propagation, and the gradients by weights and biases.
 
-    Weights are lists of (out, in), y a list of lists of targets, or of labels if `loss` is None (softmax).
+    Weights are lists of (out, in); y is a list of lists of targets, or of labels if `loss` is None, the
+    softmax.
     """
     by_weights = [[[0.0] * len(line) for line in weight] for weight in weights]
     by_biases = [[0.0] * len(bias) for bias in biases]

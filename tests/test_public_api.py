@@ -161,7 +161,8 @@ def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
                  "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
-                 "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run", "mlp_result"):  # fmt: skip
+                 "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
+                 "mlp_result"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
