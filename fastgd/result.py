@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import inputs
+from . import inputs, mlp_result
 from .errors import InputError
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -332,8 +332,8 @@ class Fit:
             np.savez(file, **values)
 
 
-def load(path: str | os.PathLike[str]) -> Fit:
-    """The fit that `Fit.save` wrote.
+def load(path: str | os.PathLike[str]) -> Any:
+    """The fit that `Fit.save` or `MlpFit.save` wrote.
 
     Parameters
     ----------
@@ -341,12 +341,12 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
     Returns
     -------
-    Fit
+    Fit or MlpFit
 
     Raises
     ------
     InputError
-        If the file is not one that `Fit.save` wrote. Nothing is ever unpickled.
+        If the file is not one that they wrote. Nothing is ever unpickled.
     OSError
         If there is no such file, or it can't be read.
 
@@ -361,6 +361,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
     try:
         # A file of our own: np.load leaves its own open when it finds no archive in it.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if "n_layers" in file:
+                return mlp_result.from_file(file)
             values = {name: file[name] for name in _SAVED}
     except (FileNotFoundError, PermissionError):
         raise

@@ -13,7 +13,7 @@ import pytest
 import fastgd
 
 NAMES = {
-    "fit_linear", "fit_logistic",
+    "fit_linear", "fit_logistic", "fit_mlp", "mlp_cost_and_gradient", "MlpFit",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
     "cost_curve", "linear", "Fit", "load", "activations", "schedules",
@@ -23,7 +23,9 @@ NAMES = {
 FITS = ("fit_linear", "fit_logistic")
 COSTS = [f"{loss}_{what}" for loss in ("mse", "bce") for what in
          ("cost", "gradient", "cost_and_gradient")]  # fmt: skip
-FUNCTIONS = (*FITS, *COSTS, "cost_curve", "linear", "load")
+FUNCTIONS = (
+    *FITS, *COSTS, "cost_curve", "linear", "load", "fit_mlp", "mlp_cost_and_gradient",
+)  # fmt: skip
 #: Methods of a Fit and the sections that their docstrings have at least.
 METHODS = {
     "predict": {"Parameters", "Returns"},
@@ -135,6 +137,17 @@ def test_fit_is_documented():
         assert wanted <= sections(getattr(fastgd.Fit, name)), name
 
 
+def test_mlp_fit_is_documented():
+    assert {"Attributes", "Examples"} <= sections(fastgd.MlpFit)
+    text = inspect.getdoc(fastgd.MlpFit)
+    for name in ("weights", "biases", "costs", "cost", "n_epochs", "converged", "method", "classes",
+                 "lrs"):  # fmt: skip
+        assert f"\n{name} : " in text
+    for name, wanted in METHODS.items():
+        if name != "plot":
+            assert wanted <= sections(getattr(fastgd.MlpFit, name)), name
+
+
 def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
     for name, base in (
         ("InputError", ValueError),
@@ -152,7 +165,8 @@ def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
                  "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
-                 "cpu.vector_math"):  # fmt: skip
+                 "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
+                 "mlp_result"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
@@ -161,7 +175,7 @@ def test_importing_fastgd_loads_nothing_heavy():
     code = """
 import json, sys
 import fastgd
-fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
+fastgd.fit_linear, fastgd.fit_mlp, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
 heavy = ("numba", "llvmlite", "torch", "matplotlib", "pandas", "scipy", "sklearn", "tqdm")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
