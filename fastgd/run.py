@@ -10,7 +10,7 @@ from ._jit import default_threads
 from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
-from .losses import Loss
+from .losses import CROSS_ENTROPY, Coupled, Loss
 from .optimizers import OPTIMIZERS
 from .result import Fit
 from .settings import Settings
@@ -27,7 +27,8 @@ class Run:
     """One fit, from checked options to the result."""
 
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
-        self.loss, self.options = loss, options
+        self.loss: Loss | Coupled = loss
+        self.options = options
         self.names = inputs.column_names(x)
         self.x, self.backend = backend.features(x, options["device"])
         y = backend.on_host(y, "y", self.backend)
@@ -42,19 +43,27 @@ class Run:
         inner = np.dtype(np.float64) if self.automatic else self.dtype
         self.classes = None
         if loss.name == "bce":
-            self.y, self.classes = inputs.binary_labels(y, n, inner)
-            self.flat = True
+            self.y, self.classes = inputs.labels(y, n, inner)
+            self.flat = len(self.classes) == 2
+            if not self.flat:
+                self.loss = CROSS_ENTROPY
         else:
             self.y, self.flat = inputs.targets(y, n, inner, finite=False)
             self.given_y = y
-        self.weight, self.weight_unit = _in_units(
-            inputs.weights(
-                backend.on_host(options["sample_weight"], "sample_weight", self.backend),
-                n,
-                np.float64,
+        weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
+        weight = inputs.weights(weight, n, np.float64)
+        if self.classes is not None:
+            weight = inputs.class_weights(
+                options["class_weight"], self.y[0], self.classes, weight
             )
-        )
-        self.k = len(self.y)
+        self.weight, self.weight_unit = _in_units(weight)
+        self.coupled = isinstance(self.loss, Coupled)
+        if self.coupled and self.backend is not backend.CPU:
+            raise InputError(
+                f"y has {len(self.classes)} labels, and softmax is not in yet on CUDA; pass x on the "
+                "host, without device."
+            )
+        self.k = len(self.classes) if self.coupled else len(self.y)
         if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
@@ -77,7 +86,9 @@ class Run:
         o, n = self.options, self.x.shape[0]
         mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
         mean = o["reduction"] == "mean"
-        scale = 1 / (mass * self.k) if mean else self.weight_unit
+        # The mean of k targets is over all entries, that of k classes over rows.
+        entries = mass if self.coupled else mass * self.k
+        scale = 1 / entries if mean else self.weight_unit
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
@@ -99,7 +110,7 @@ class Run:
         if self.automatic:
             if self.loss.name == "mse":
                 y = self._centred_targets()
-            self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+            self.source = self._rows(y)
             return AutomaticDescent(
                 self.source,
                 self.loss,
@@ -109,7 +120,7 @@ class Run:
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
-        self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+        self.source = self._rows(y)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
         if self.batch is None:
@@ -131,6 +142,10 @@ class Run:
             mean=o["reduction"] == "mean",
             average=o["average"],
         )
+
+    def _rows(self, y):
+        outputs = {"k": self.k} if self.coupled else {}
+        return self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads, **outputs)
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
@@ -300,7 +315,7 @@ class Run:
     def _require_finite(self) -> None:
         """Whether it is the data itself that is not finite."""
         inputs.require_finite(self.x, "x", self.names)
-        if self.loss.name != "bce":  # whose labels were looked at one by one
+        if self.classes is None:  # labels were looked at one by one
             inputs.targets(self.given_y, len(self.x), self.inner)
 
     def _overflow(self) -> NoReturn:
@@ -314,6 +329,11 @@ class Run:
 
     def _trouble_sentence(self, trouble: str, descent) -> str:
         if trouble == "separable":
+            if self.coupled:
+                return (
+                    "the labels are separable: planes part some of them without error, so that no "
+                    "finite optimum exists and the coefficients would grow without end; add l2."
+                )
             return (
                 "the labels are separable: a plane parts them without error, so that no finite "
                 "optimum exists and the coefficients would grow without end; add l2."
