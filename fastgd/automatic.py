@@ -305,7 +305,10 @@ class AutomaticDescent:
             return
         while True:
             done = self._descend(metric, point, exact, refresh, after_step)
-            if settings.l2 == 0 and not self.loss.name == "mse" and self._separated():
+            if settings.l2 == 0 and self.loss.name != "mse" and self._separated():
+                self.trouble = "separable"
+                break
+            if settings.l2 == 0 and coupled and full and self._parted():
                 self.trouble = "separable"
                 break
             if exact or not full or coupled or self.stopped or self.epoch >= self.epochs:
@@ -464,15 +467,38 @@ class AutomaticDescent:
             return bound
         metric = full_metric(source, settings.scale, settings.l2, settings.fit_intercept, weight)
         if settings.l2 == 0:
-            back = bound.whiten / metric.scale[:, None]
-            flat = back.T @ metric.hessian @ back
-            values, vectors = _flat_directions(flat)
-            if len(values):
+            vectors = _flat_directions(metric, bound)
+            if vectors.shape[1]:
                 self.trouble = "flat"
                 along = np.abs(bound.whiten @ vectors).max(axis=1)
                 scaled = along / bound.scale * np.sqrt(np.diagonal(bound.hessian))
                 self.null = scaled * (scaled > 0.1 * scaled.max())
         return metric
+
+
+    def _parted(self) -> bool:
+        """Whether one class's own coefficients have a direction without curvature at these parameters.
+
+        Then a plane parts it from the others, in that direction at least, and there is no finite optimum.
+        """
+        settings, source = self.settings, self.source
+        p = self._raw()
+        p -= p.max(axis=0)
+        if p.min() > -_FAR:
+            return False
+        np.exp(p, out=p)
+        p /= p.sum(axis=0)
+        p *= 1 - p
+        if len(source.weight):
+            p *= source.weight
+        enough = FLAT * source.n * settings.scale
+        for weight in p:
+            if settings.scale * weight.sum() < enough:
+                return True
+            metric = full_metric(source, settings.scale, 0.0, settings.fit_intercept, weight)
+            if _flat_directions(metric, self.bound).shape[1]:
+                return True
+        return False
 
 
 class _Point:
@@ -482,13 +508,15 @@ class _Point:
         self.objective, self.cost, self.gradient = objective, cost, gradient
 
 
-def _flat_directions(curvature):
-    """Eigenvalues below FLAT, and their vectors."""
+def _flat_directions(metric, bound):
+    """Directions, as columns, in which the curvature of `metric` fell below FLAT of its bound."""
+    back = bound.whiten / metric.scale[:, None]
+    curvature = back.T @ metric.hessian @ back
     with contextlib.suppress(np.linalg.LinAlgError):
         np.linalg.cholesky(curvature - FLAT * np.eye(len(curvature)))
-        return np.empty(0), np.empty((len(curvature), 0))
+        return np.empty((len(curvature), 0))
     values, vectors = np.linalg.eigh(curvature)
-    return values[values < FLAT], vectors[:, values < FLAT]
+    return vectors[:, values < FLAT]
 
 
 def _lbfgs(gradient, memory) -> Any:
