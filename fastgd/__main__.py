@@ -33,11 +33,15 @@ PLAIN_PYTHON_BUDGET = 3_000_000
 
 def main(argv=None) -> int:
     """Run the command line; return its exit status, 0, or 2 for anything the caller can mend."""
-    # Commands of their own would branch off here, on their first word, before the options are read.
-    options = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        first_run(options)
-    except (fastgd.InputError, fastgd.DivergenceError) as error:
+        if words and words[0] in ("mnist", "cifar10"):
+            from . import _digits
+
+            _digits.run(words[0], words[1:])
+        else:
+            first_run(_parser().parse_args(words))
+    except (fastgd.InputError, fastgd.DivergenceError, FileNotFoundError) as error:
         print(f"fastgd: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,7 +62,8 @@ Without FILE, on a small real data set that ships with fastgd.""",
   python -m fastgd --logistic                         their sex
   python -m fastgd houses.csv --target price          your own data
   python -m fastgd houses.csv --target price --without id --without street
-  python -m fastgd mail.csv --target spam --logistic --plot cost.png""",
+  python -m fastgd mail.csv --target spam --logistic --plot cost.png
+  python -m fastgd mnist FOLDER                       softmax and a net on images (or cifar10)""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

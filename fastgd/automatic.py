@@ -448,7 +448,7 @@ class AutomaticDescent:
         if isinstance(self.loss, Coupled):
             raw = self._raw()
             own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
-            right = ((raw < own).sum(axis=0) == len(raw) - 1)
+            right = (raw < own).sum(axis=0) == len(raw) - 1
         else:
             right = (2 * y[0] - 1) * self._logits() > 0
         counts = weight > 0 if len(weight) else slice(None)
@@ -474,7 +474,6 @@ class AutomaticDescent:
                 scaled = along / bound.scale * np.sqrt(np.diagonal(bound.hessian))
                 self.null = scaled * (scaled > 0.1 * scaled.max())
         return metric
-
 
     def _parted(self) -> bool:
         """Whether one class's own coefficients have a direction without curvature at these parameters.

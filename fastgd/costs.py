@@ -66,7 +66,9 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     outputs = {}
     if isinstance(loss, Coupled):
         if coef.ndim != 2 or len(coef) < 2:
-            raise InputError(f"coef has shape {given}; expected (k, {d}), a row for each of k classes.")
+            raise InputError(
+                f"coef has shape {given}; expected (k, {d}), a row for each of k classes."
+            )
         if place is not backend.CPU:
             raise InputError("softmax is not in yet on CUDA; pass x on the host.")
         outputs = {"k": len(coef)}

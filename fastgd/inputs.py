@@ -290,7 +290,9 @@ def class_weights(class_weight: Any, codes, classes, weight) -> np.ndarray | Non
         known = classes.tolist()
         for label in class_weight:
             if label not in known:
-                raise InputError(f"class_weight has a weight for {label!r}, which is no label of y.")
+                raise InputError(
+                    f"class_weight has a weight for {label!r}, which is no label of y."
+                )
         of_class = np.array(
             [number(class_weight.get(c, 1.0), f"class_weight[{c!r}]") for c in known]
         )

@@ -116,9 +116,7 @@ def cross_entropy_slope(z, hit, top, rest):
 
 
 #: Softmax regression. Its second derivatives diag(p) − p·p^T are at most (1 − 1·1^T/k)/2 (Böhning, 1992).
-CROSS_ENTROPY = Coupled(
-    "cross_entropy", log_sum_exp_step, cross_entropy, cross_entropy_slope, 0.5
-)
+CROSS_ENTROPY = Coupled("cross_entropy", log_sum_exp_step, cross_entropy, cross_entropy_slope, 0.5)
 
 LOSSES = {
     loss.name: loss

@@ -204,9 +204,7 @@ def softmax_gd(
             rows, classes = [x[i] for i in batch], [y[i] for i in batch]
             weights = [weight[i] for i in batch]
             met += softmax_cost(rows, classes, coef, intercept, weights, "sum")
-            by_coef, by_intercept = softmax_gradient(
-                rows, classes, coef, intercept, weights, "sum"
-            )
+            by_coef, by_intercept = softmax_gradient(rows, classes, coef, intercept, weights, "sum")
             unit = 1 / len(batch) if mean else 1.0
             moved = [
                 walk.step(epoch, w, b, [unit * g for g in by_w], unit * by_b)

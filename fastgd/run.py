@@ -53,9 +53,7 @@ class Run:
         weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
         weight = inputs.weights(weight, n, np.float64)
         if self.classes is not None:
-            weight = inputs.class_weights(
-                options["class_weight"], self.y[0], self.classes, weight
-            )
+            weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
         self.weight, self.weight_unit = _in_units(weight)
         self.coupled = isinstance(self.loss, Coupled)
         if self.coupled and self.backend is not backend.CPU:

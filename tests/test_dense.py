@@ -14,6 +14,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import advance, dense
 from fastgd.losses import LOSSES, Loss
+from fastgd.optimizers import RULES
 from fastgd.settings import Settings
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
@@ -165,7 +166,7 @@ class Loop:
         self.path = np.empty((epochs, *coef.shape))
 
     def run(self, first, last):
-        return dense.descend(self.loss, self.by_columns)(
+        return dense.descend(self.loss, self.by_columns, RULES["gd"])(
             *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
             self.state, self.costs, self.norms, self.path, first, last,
         )  # fmt: skip

@@ -26,7 +26,8 @@ FIT = """
 COUNT = """
     from fastgd.cpu import dense
     from fastgd.losses import LOSSES
-    kernel = dense.descend(LOSSES["mse"], True)
+    from fastgd.optimizers import RULES
+    kernel = dense.descend(LOSSES["mse"], True, RULES["gd"])
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 

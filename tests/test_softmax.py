@@ -220,7 +220,9 @@ def torch_walk(x, y, coef, intercept, *, orders, batch_size, optimizer, lr, l2, 
     for order in orders:
         met = 0.0
         for rows in torch.as_tensor(np.array(order), dtype=torch.int64).split(batch_size or n):
-            losses = functional.cross_entropy(x[rows] @ coef.T + intercept, y[rows], reduction="none")
+            losses = functional.cross_entropy(
+                x[rows] @ coef.T + intercept, y[rows], reduction="none"
+            )
             total = (losses * weight[rows]).sum()
             met += total.item()
             rule.zero_grad()
@@ -310,9 +312,7 @@ def test_auto_finds_scikit_learns_optimum(load):
     np.testing.assert_allclose(fit.predict_proba(x), model.predict_proba(x), atol=1e-7)
     assert (fit.predict(x) == model.predict(x)).all()
     assert fit.score(x, y) == model.score(x, y)
-    cost = functional.cross_entropy(
-        oracles.tensor(fit.raw_prediction(x)), torch.tensor(y)
-    ).item()
+    cost = functional.cross_entropy(oracles.tensor(fit.raw_prediction(x)), torch.tensor(y)).item()
     assert fit.cost == pytest.approx(cost, rel=1e-12)
 
 

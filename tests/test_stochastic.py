@@ -12,6 +12,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import stochastic
 from fastgd.losses import LOSSES, Loss
+from fastgd.optimizers import RULES
 from fastgd.settings import Settings
 
 
@@ -48,7 +49,7 @@ class Loop:
         if self.batch_size == 1:
             return stochastic.per_sample(self.loss)(*state, first, last)
         dtype = self.x.dtype
-        return stochastic.minibatch(self.loss, len(order) > 0)(
+        return stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)(
             *state, settings.hyper(), settings.hyper(dtype), settings.memory(k, d, dtype), np.zeros(1),
             np.zeros((k, d + 1)), self.batch_size, first, last,
         )  # fmt: skip

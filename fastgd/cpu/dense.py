@@ -15,7 +15,7 @@ import numpy as np
 
 from .._jit import compiled
 from ..losses import Coupled, Loss
-from ..optimizers import RULES, Rule
+from ..optimizers import Rule
 from ..settings import SCALE
 from . import coupled
 from .advance import RUNNING, advance
@@ -369,7 +369,7 @@ def many_costs(loss: Loss, by_columns: bool):
 
 
 @functools.cache
-def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule = RULES["gd"]):
+def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
     """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
 
     `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the

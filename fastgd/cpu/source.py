@@ -99,7 +99,9 @@ class DenseRows:
 
         for_each_part(work, groups, self.n_threads)
 
-    def totals(self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
+    def totals(
+        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+    ) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
         With a `center` the pass sees x − center and computes in the dtype of `coef`. Without

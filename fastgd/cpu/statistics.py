@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from .._jit import compiled
-from ..optimizers import RULES, Rule
+from ..optimizers import Rule
 from ..settings import SCALE
 from .advance import RUNNING, advance
 from .vector_width import use_widest_vectors
@@ -183,7 +183,7 @@ def _totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, inte
 
 
 @functools.cache
-def descend_statistics(rule: Rule = RULES["gd"]):
+def descend_statistics(rule: Rule):
     """The compiled batch loop on statistics: an epoch costs d² and not n·d, with the same iterates.
 
     `anchor` is the totals of a true pass at (anchor_coef, anchor_intercept), `second` the matrix of

@@ -178,9 +178,7 @@ def per_sample(loss: Loss):
 
 
 @functools.cache
-def minibatch(
-    loss: Loss | Coupled, shuffled: bool, rule: Rule = RULES["gd"], averaging: bool = False
-):
+def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool):
     """The compiled loop of one update a batch; returns the sum of the losses met.
 
     ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
@@ -278,7 +276,7 @@ def descend(loss: Loss | Coupled, by_row: bool, shuffled: bool):
     `cost_scale`. One that ends in a number that is not finite is undone. Returns the status and the
     number of epochs done.
     """
-    updates = per_sample(loss) if by_row else minibatch(loss, shuffled)
+    updates = per_sample(loss) if by_row else minibatch(loss, shuffled, RULES["gd"], False)
 
     @compiled
     def epochs_of_updates(

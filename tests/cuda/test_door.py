@@ -72,6 +72,14 @@ def test_y_and_weights_may_stay_on_the_host():
     assert_same(got, fastgd.fit_linear(x, y, lr=0.1, epochs=2, sample_weight=weight))
 
 
+def test_y_that_lies_in_steps():
+    x, y = problem()
+    table = cuda.to_device(np.column_stack([y, -y]))
+    options = {"lr": 0.1, "epochs": 2}
+    got = fastgd.fit_linear(cuda.to_device(x), table[::-1, 1], **options)
+    assert_same(got, fastgd.fit_linear(x, -y[::-1], **options))
+
+
 def test_places_that_don_t_fit_together():
     x, y = problem()
     on_gpu = cuda.to_device(x)
@@ -82,6 +90,7 @@ def test_places_that_don_t_fit_together():
         ((x, y), {"device": "tpu"}, "choose from 'cpu', 'cuda'"),
         ((cuda.to_device(np.zeros((2, 2, 2))), y), {}, r"shape \(2, 2, 2\)"),
         ((cuda.to_device(x[:5]), y), {}, "x has 5 rows and y has 40"),
+        ((on_gpu, cuda.to_device(np.zeros((40, 1, 1)))), {}, r"y has shape \(40, 1, 1\)"),
     ):
         with pytest.raises(fastgd.InputError, match=message):
             fastgd.fit_linear(*arguments, **options)
