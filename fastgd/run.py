@@ -41,7 +41,7 @@ class Run:
         lr = options["lr"]
         self.automatic = isinstance(lr, str) and self.batch is None and options["optimizer"] is None
         inner = np.dtype(np.float64) if self.automatic else self.dtype
-        self.classes = None
+        self.classes: Any = None
         if loss.name == "bce":
             self.y, self.classes = inputs.labels(y, n, inner)
             self.flat = len(self.classes) == 2

@@ -151,8 +151,8 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
-                 "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
-                 "cpu.vector_math"):  # fmt: skip
+                 "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics",
+                 "cpu.elementwise", "cpu.vector_math"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 

@@ -6,10 +6,11 @@ is never copied whole.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 
-from ..losses import Coupled, Loss
+from ..losses import Loss
 from . import dense, statistics
 from .threads import for_each_part
 
@@ -104,7 +105,7 @@ class DenseRows:
     ) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
-        With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
+        `loss` is a Loss, or a Coupled. With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
         `slopes_too` it finds the cost alone, in less time.
         """
         make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
