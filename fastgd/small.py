@@ -61,7 +61,7 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
     n, d = x.shape
     classes = None
     if loss.name == "bce":
-        if options["class_weight"] is not None:
+        if options.get("class_weight") is not None:
             return None
         try:
             labels, classes = inputs.labels(y, n, np.float64)

@@ -100,13 +100,11 @@ class DenseRows:
 
         for_each_part(work, groups, self.n_threads)
 
-    def totals(
-        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
-    ) -> np.ndarray:
+    def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
-        `loss` is a Loss, or a Coupled. With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
-        `slopes_too` it finds the cost alone, in less time.
+        The loss is a `Loss` or a `Coupled`. With a `center` the pass sees x − center and computes in
+        the dtype of `coef`. Without `slopes_too` it finds the cost alone, in less time.
         """
         make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
         kernel = make(loss, center is not None, slopes_too)
