@@ -174,6 +174,7 @@ def fit_logistic(
     l1: float = 0.0,
     l2: float = 0.0,
     sample_weight: Any = None,
+    class_weight: Any = None,
     coef_init: Any = None,
     intercept_init: Any = None,
     keep_path: bool = False,
@@ -185,17 +186,25 @@ def fit_logistic(
     validation: Any = None,
     patience: int = 5,
 ) -> Fit:
-    """Logistic regression by gradient descent, for two label values of any kind.
+    """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
     Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²`` with the cross-entropy
     ``cost = mean(log(1 + exp(z)) − y·z)``, ``z = x·coef + intercept``, y = 1 for the second of the
     sorted labels. Its gradient is ``1/n·X^T (σ(z) − y)``, as in torch's BCEWithLogitsLoss.
 
+    More than two labels have a row of coefficients each, z = x·coef^T + intercept is (n, k), and the
+    cost is ``mean(log(Σ exp(z_c)) − z_y)``, with the gradient ``1/n·(softmax(z) − onehot(y))^T X``, as
+    in torch's CrossEntropyLoss. Without `l2` the same vector may be added to all rows of coef: it is the
+    one nearest to `coef_init`.
+
     Parameters
     ----------
     x : array-like (n, d), or (n,) for one column
     y : array-like (n,)
-        Labels: exactly two values, of text, numbers or booleans.
+        Labels: two values or more, of text, numbers, booleans, or anything hashable.
+    class_weight : dict or "balanced", optional
+        What the weights of a label's rows are multiplied with: a dict of labels, 1 for those not in it,
+        or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
 progress, validation, patience
@@ -222,6 +231,9 @@ progress, validation, patience
     >>> fit = fastgd.fit_logistic([1, 2, 3, 4, 5, 6], ["no", "no", "yes", "no", "yes", "yes"])
     >>> fit.predict([0, 7]).tolist()
     ['no', 'yes']
+    >>> fit = fastgd.fit_logistic([1, 2, 3, 4, 5, 6], ["a", "b", "a", "c", "b", "c"], l2=0.01)
+    >>> fit.coef.shape, fit.predict([0, 7]).tolist()
+    ((3, 1), ['a', 'c'])
     """
     options = dict(locals())  # every argument by its name
     return _fit(LOSSES["bce"], x, y, options)

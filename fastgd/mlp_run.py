@@ -33,34 +33,6 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
     return x, working
 
 
-def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any kind as indices (n, 1), and their values in sorted order."""
-    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
-        y = np.array(y, dtype=object)  # np.asarray would make the text 'nan' of a missing label
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1:
-        raise InputError(f"y has shape {y.shape}; 'cross_entropy' takes one label a row, (n,).")
-    if len(y) != n:
-        raise InputError(f"x has {n} rows and y has {len(y)}; they must be as long.")
-    if y.dtype.kind == "f":
-        inputs.require_finite(y, "y")
-    elif y.dtype.kind in "OM":
-        for row, label in enumerate(y):
-            if inputs.is_missing(label):
-                raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
-        if all(isinstance(label, str) for label in y):
-            y = y.astype(str)
-    try:
-        classes, index = np.unique(y, return_inverse=True)
-    except TypeError as error:
-        raise InputError(f"y mixes labels that can't be compared: {error}.") from error
-    if len(classes) < 2:
-        raise InputError(f"y has one label value, {classes[0]!r}; two at least are needed.")
-    return index.reshape(-1, 1).astype(np.int64), classes
-
-
 def network_for(
     sizes: list[int], activation: str, loss: str, dtype, n_threads: int | None = None
 ) -> Network:
@@ -99,10 +71,14 @@ class MlpRun:
         n, d = self.x.shape
         self.classes, self.flat, outputs = None, False, 0
         if o["loss"] == "cross_entropy":
-            self.y, self.classes = class_labels(y, n)
-            outputs = len(self.classes)
+            labels, self.classes = inputs.labels(y, n, np.int64)
+            self.y, outputs = labels.T, len(self.classes)
         elif o["loss"] == "bce":
-            labels, self.classes = inputs.binary_labels(y, n, self.dtype)
+            labels, self.classes = inputs.labels(y, n, self.dtype)
+            if len(self.classes) > 2:
+                raise InputError(
+                    f"y has {len(self.classes)} label values; 'bce' takes two, 'cross_entropy' more."
+                )
             self.y, self.flat, outputs = labels.T, True, 1
         else:
             targets, self.flat = inputs.targets(y, n, self.dtype)

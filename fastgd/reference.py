@@ -9,7 +9,7 @@ zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, s
 
 import math
 
-from .losses import LOSSES, Loss
+from .losses import CROSS_ENTROPY, LOSSES, Loss
 from .optimizers import SGD, Optimizer, soft
 from .scalars import Activation
 
@@ -170,7 +170,7 @@ def _layers(x, weights, biases, activation):
     return walks
 
 
-def softmax_cost(z, label):
+def _softmax_of_row(z, label):
     """log Σⱼ exp(zⱼ) − z_label, and its slope in every zⱼ: softmax(z)ⱼ − [j = label]."""
     top = max(z)
     e = [math.exp(a - top) for a in z]
@@ -194,7 +194,7 @@ def mlp_cost_and_gradient(
     total = 0.0
     for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
         if loss is None:
-            met, delta = softmax_cost(zs[-1], target)
+            met, delta = _softmax_of_row(zs[-1], target)
             total += met
         else:
             pairs = list(zip(zs[-1], target, strict=True))
@@ -212,3 +212,69 @@ def mlp_cost_and_gradient(
                     for j in range(len(inputs[layer]))
                 ]
     return share * total, by_weights, by_biases
+
+
+# Softmax: y holds class indices, coef a row and intercept a number for every class.
+
+
+def _rows_of_predictions(x, coef, intercept):
+    """For every row its k raw predictions, and the two numbers of `CROSS_ENTROPY.add`."""
+    outputs = [predict(x, w, b) for w, b in zip(coef, intercept, strict=True)]
+    for z in zip(*outputs, strict=True):
+        top, rest = z[0], 0.0
+        for one in z[1:]:
+            top, rest = CROSS_ENTROPY.add(top, rest, one)
+        yield z, top, rest
+
+
+def softmax_cost(x, y, coef, intercept, weight=None, reduction="mean"):
+    """The weighted mean (or sum) of the cross-entropies of k classes, without the penalty."""
+    weight = _weights(y, weight)
+    rows = zip(_rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    total = sum(w * CROSS_ENTROPY.value(z[t], top, rest) for (z, top, rest), t, w in rows)
+    return total / sum(weight) if reduction == "mean" else total
+
+
+def softmax_gradient(x, y, coef, intercept, weight=None, reduction="mean"):
+    """The gradient of `softmax_cost`: a list for every class, and a number for every class."""
+    weight = _weights(y, weight)
+    unit = 1 / sum(weight) if reduction == "mean" else 1.0
+    by_coef, by_intercept = [[0.0] * len(w) for w in coef], [0.0] * len(coef)
+    rows = zip(x, _rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    for row, (z, top, rest), t, w in rows:
+        for c, one in enumerate(z):
+            s = unit * w * CROSS_ENTROPY.slope(one, float(c == t), top, rest)
+            by_coef[c] = [g + s * a for g, a in zip(by_coef[c], row, strict=True)]
+            by_intercept[c] += s
+    return by_coef, by_intercept
+
+
+def softmax_gd(
+    x, y, coef, intercept, *, orders, batch_size=None, weight=None, reduction="mean", **options
+):
+    """`minibatch_gd` for k classes; without a `batch_size` all rows make a batch."""
+    weight = _weights(y, weight)
+    mean = reduction == "mean"
+    if mean:
+        weight = [w * len(y) / sum(weight) for w in weight]
+    costs, path = [], []
+    walks = [Walk(len(w), **options) for w in coef]
+    for epoch, order in enumerate(orders):
+        met = 0.0
+        for start in range(0, len(order), batch_size or len(order)):
+            batch = order[start : start + (batch_size or len(order))]
+            rows, classes = [x[i] for i in batch], [y[i] for i in batch]
+            weights = [weight[i] for i in batch]
+            met += softmax_cost(rows, classes, coef, intercept, weights, "sum")
+            by_coef, by_intercept = softmax_gradient(rows, classes, coef, intercept, weights, "sum")
+            unit = 1 / len(batch) if mean else 1.0
+            moved = [
+                walk.step(epoch, w, b, [unit * g for g in by_w], unit * by_b)
+                for walk, w, b, by_w, by_b in zip(
+                    walks, coef, intercept, by_coef, by_intercept, strict=True
+                )
+            ]
+            coef, intercept = [w for w, _ in moved], [b for _, b in moved]
+        costs.append(met / len(order) if mean else met)
+        path.append(coef)
+    return coef, intercept, costs, path

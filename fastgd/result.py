@@ -36,7 +36,8 @@ class Fit:
     Attributes
     ----------
     coef : ndarray (d,) or (k, d)
-        Coefficients in the units of the caller's columns; (k, d) where y was (n, k).
+        Coefficients in the units of the caller's columns; (k, d) where y was (n, k), or held k > 2
+        labels.
     intercept : float or ndarray (k,)
         The bias b; 0.0 without one.
     costs : ndarray (n_epochs,)
@@ -67,8 +68,9 @@ class Fit:
     best_epoch : int or None
         With `validation`, after how many epochs that cost was lowest: `coef` and `intercept` are those
         of then, ``validation_costs[best_epoch - 1]`` is their cost, and `n_epochs` are all that ran.
-    classes : ndarray (2,) or None
-        Logistic: the two labels; the second is the one whose probability is σ(x·coef + intercept).
+    classes : ndarray (k,) or None
+        Logistic: the labels. Of two, the second is the one whose probability is σ(x·coef + intercept);
+        more have the probabilities softmax(x·coef^T + intercept).
 
     Examples
     --------
@@ -139,7 +141,7 @@ class Fit:
 
         Returns
         -------
-        ndarray (n,), or (n, k) for k targets
+        ndarray (n,), or (n, k) for k targets or more than two labels
             On the host.
 
         Raises
@@ -190,7 +192,9 @@ class Fit:
         ndarray (n,) or (n, k)
         """
         raw = self.raw_prediction(x)
-        return raw if self.classes is None else self.classes[(raw > 0).astype(np.intp)]
+        if self.classes is None:
+            return raw
+        return self.classes[(raw > 0).astype(np.intp) if raw.ndim == 1 else raw.argmax(axis=1)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """The probability of each label; logistic fits only.
@@ -201,12 +205,17 @@ class Fit:
 
         Returns
         -------
-        ndarray (n, 2)
+        ndarray (n, k)
             In the order of `classes`.
         """
         if self.classes is None:
             raise AttributeError("predict_proba is for logistic fits; this one is linear.")
         raw = self.raw_prediction(x)
+        if raw.ndim == 2:
+            raw -= raw.max(axis=1, keepdims=True)
+            np.exp(raw, out=raw)
+            raw /= raw.sum(axis=1, keepdims=True)
+            return raw
         e = np.exp(-np.abs(raw))
         small, large = e / (1 + e), 1 / (1 + e)
         right = raw >= 0
@@ -230,12 +239,10 @@ class Fit:
         predicted = self.predict(x)
         weight = inputs.weights(sample_weight, len(predicted), np.float64)
         if self.classes is not None:
-            labels = np.asarray(y)
-            if labels.shape == (len(predicted), 1):
-                labels = labels[:, 0]
+            labels = inputs.one_label_a_row(y)
             if labels.shape != predicted.shape:
                 raise InputError(f"y has shape {labels.shape}; expected {predicted.shape}.")
-            if not np.isin(labels, self.classes).any():
+            if not set(self.classes.tolist()).intersection(labels.tolist()):
                 known = ", ".join(map(repr, self.classes.tolist()))
                 raise InputError(f"y holds none of the labels {known} that were fitted.")
             return float(np.average(labels == predicted, weights=weight))

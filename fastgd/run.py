@@ -11,7 +11,7 @@ from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
 from .cpu.lbfgs import LBFGSDescent
 from .errors import DivergenceError, InputError
-from .losses import Loss
+from .losses import CROSS_ENTROPY, Coupled, Loss
 from .optimizers import LBFGS, OPTIMIZERS
 from .proximal import ProximalDescent
 from .result import Fit
@@ -30,7 +30,8 @@ class Run:
     """One fit, from checked options to the result."""
 
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
-        self.loss, self.options = loss, options
+        self.loss: Loss | Coupled = loss
+        self.options = options
         self.names = inputs.column_names(x)
         self.x, self.backend = backend.features(x, options["device"])
         y = backend.on_host(y, "y", self.backend)
@@ -59,25 +60,32 @@ class Run:
                 "validation looks after every epoch, and lr='auto' takes steps of another kind; pass "
                 "lr as a number, an optimizer, or a batch_size below the number of rows."
             )
-        self.classes = None
+        self.classes: Any = None
         if loss.name == "bce":
-            self.y, self.classes = inputs.binary_labels(y, rows, inner)
-            self.flat = True
+            self.y, self.classes = inputs.labels(y, rows, inner)
+            self.flat = len(self.classes) == 2
+            if not self.flat:
+                self.loss = CROSS_ENTROPY
         else:
             self.y, self.flat = inputs.targets(y, rows, inner, finite=False)
             self.given_y = y
-        weight = inputs.weights(
-            backend.on_host(options["sample_weight"], "sample_weight", self.backend),
-            rows,
-            np.float64,
-        )
-        self.k = len(self.y)
+        weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
+        weight = inputs.weights(weight, rows, np.float64)
+        if self.classes is not None:
+            weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
+        self.coupled = isinstance(self.loss, Coupled)
+        if self.coupled and self.backend is not backend.CPU:
+            raise InputError(
+                f"y has {len(self.classes)} labels, and softmax is not in yet on CUDA; pass x on the "
+                "host, without device."
+            )
+        self.k = len(self.classes) if self.coupled else len(self.y)
         self.held_out: Any = None
         if trained is not None:
-            self.held_out = self._rows(others, weight)
-            self.x, self.y, weight = self._rows(trained, weight)
+            self.held_out = self._taken(others, weight)
+            self.x, self.y, weight = self._taken(trained, weight)
         elif held_out is not None:
-            like = {"d": d, "k": self.k, "dtype": inner, "classes": self.classes}
+            like = {"d": d, "k": len(self.y), "dtype": inner, "classes": self.classes}
             self.held_out = given_rows(held_out, self.backend, options, like)
         self.weight, self.weight_unit = _in_units(weight)
         if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
@@ -98,7 +106,7 @@ class Run:
         self.warning = ""
         self.validation: Validation | None = None
 
-    def _rows(self, which, weight):
+    def _taken(self, which, weight):
         """A copy of these rows of x, y and the weights."""
         if weight is not None:
             weight = weight[which]
@@ -115,7 +123,9 @@ class Run:
         o, n = self.options, self.x.shape[0]
         mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
         mean = o["reduction"] == "mean"
-        scale = 1 / (mass * self.k) if mean else self.weight_unit
+        # The mean of k targets is over all entries, that of k classes over rows.
+        entries = mass if self.coupled else mass * self.k
+        scale = 1 / entries if mean else self.weight_unit
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
@@ -138,8 +148,9 @@ class Run:
         weight, scale = _in_units(weight)
         if self.options["reduction"] == "mean":
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
-            scale = 1 / (mass * self.k)
-        source = self.backend.rows(x, y, weight, self.inner, self.n_threads)
+            scale = 1 / (mass if self.coupled else mass * self.k)
+        outputs = {"k": self.k} if self.coupled else {}
+        source = self.backend.rows(x, y, weight, self.inner, self.n_threads, **outputs)
         return Validation(source, self.loss, scale, self.options["patience"])
 
     def _plan(self):
@@ -149,7 +160,7 @@ class Run:
         if self.automatic:
             if self.loss.name == "mse":
                 y = self._centred_targets()
-            self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+            self.source = self._rows(y)
             settings.l1 /= self.y_unit
             descent = ProximalDescent if settings.l1 else AutomaticDescent
             return descent(
@@ -161,7 +172,7 @@ class Run:
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
-        self.source = self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads)
+        self.source = self._rows(y)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
         if isinstance(settings.optimizer, LBFGS):
@@ -185,6 +196,10 @@ class Run:
             mean=o["reduction"] == "mean",
             average=o["average"],
         )
+
+    def _rows(self, y):
+        outputs = {"k": self.k} if self.coupled else {}
+        return self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads, **outputs)
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
@@ -404,7 +419,7 @@ class Run:
         inputs.require_finite(self.given_x, "x", self.names)
         if isinstance(self.options["validation"], tuple):
             inputs.require_finite(self.held_out[0], "in validation, x", self.names)
-        if self.loss.name != "bce":  # whose labels were looked at one by one
+        if self.classes is None:  # labels were looked at one by one
             inputs.targets(self.given_y, len(self.given_x), self.inner)
 
     def _overflow(self) -> NoReturn:
@@ -418,6 +433,11 @@ class Run:
 
     def _trouble_sentence(self, trouble: str, descent) -> str:
         if trouble == "separable":
+            if self.coupled:
+                return (
+                    "the labels are separable: planes part some of them without error, so that no "
+                    "finite optimum exists and the coefficients would grow without end; add l2."
+                )
             return (
                 "the labels are separable: a plane parts them without error, so that no finite "
                 "optimum exists and the coefficients would grow without end; add l2."

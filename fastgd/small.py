@@ -62,9 +62,13 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
     n, d = x.shape
     classes = None
     if loss.name == "bce":
+        if options.get("class_weight") is not None:
+            return None
         try:
-            labels, classes = inputs.binary_labels(y, n, np.float64)
+            labels, classes = inputs.labels(y, n, np.float64)
         except InputError:
+            return None
+        if len(classes) > 2:
             return None
         y = labels[0]
     else:

@@ -16,12 +16,13 @@ NAMES = {
     "fit_linear", "fit_logistic", "fit_mlp", "mlp_cost_and_gradient", "MlpFit",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
+    "cross_entropy_cost", "cross_entropy_gradient", "cross_entropy_cost_and_gradient",
     "cost_curve", "linear", "Fit", "load", "activations", "schedules",
     "DivergenceError", "InputError", "ConvergenceWarning", "__version__",
     "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "RMSprop", "Rprop",
 }  # fmt: skip
 FITS = ("fit_linear", "fit_logistic")
-COSTS = [f"{loss}_{what}" for loss in ("mse", "bce") for what in
+COSTS = [f"{loss}_{what}" for loss in ("mse", "bce", "cross_entropy") for what in
          ("cost", "gradient", "cost_and_gradient")]  # fmt: skip
 FUNCTIONS = (
     *FITS, *COSTS, "cost_curve", "linear", "load", "fit_mlp", "mlp_cost_and_gradient",
@@ -64,6 +65,8 @@ OPTIONS = {
     "validation": None,
     "patience": 5,
 }
+#: What only one of them has.
+OWN_OPTIONS = {"fit_linear": {}, "fit_logistic": {"class_weight": None}}
 
 
 def sections(thing):
@@ -96,9 +99,10 @@ def test_the_fits_take_the_same_options_by_name(name):
     assert [p.name for p in parameters[:2]] == ["x", "y"]
     rest = parameters[2:]
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in rest)
-    assert {p.name: p.default for p in rest} == OPTIONS
+    options = OPTIONS | OWN_OPTIONS[name]
+    assert {p.name: p.default for p in rest} == options
     text = inspect.getdoc(getattr(fastgd, name))
-    assert all(option in text for option in OPTIONS)
+    assert all(option in text for option in options)
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -164,8 +168,8 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
-                 "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
-                 "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
+                 "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics",
+                 "cpu.elementwise", "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
                  "mlp_result"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name

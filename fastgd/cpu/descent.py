@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from . import advance, dense, statistics, stochastic
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
@@ -275,6 +275,8 @@ class StochasticDescent(_Descent):
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
         self.average = average
         self._plain = settings.plain and not average
+        # The look-ahead of single rows is for outputs that don't see each other.
+        self._by_row = batch_size == 1 and self._plain and not isinstance(loss, Coupled)
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
         self._memory, self._clock = settings.memory(*coef.shape, source.dtype), np.zeros(1)
         self._mean = np.zeros_like(self.previous)
@@ -293,7 +295,7 @@ class StochasticDescent(_Descent):
         return self._first_cost
 
     def _cost_at_start(self) -> float:
-        if self.coef.any():
+        if self.coef.any() or isinstance(self.loss, Coupled):
             return self.cost()
         source = self.source
         kernel = stochastic.cost_at_zero(self.loss)
@@ -327,8 +329,7 @@ class StochasticDescent(_Descent):
     def _run_compiled(self, stop: int) -> int:
         source = self.source
         coef, intercept = self._low(self.coef), self._low(self.intercept)
-        by_row = self.batch_size == 1
-        status, self.epoch = stochastic.descend(self.loss, by_row, bool(self.shuffle))(
+        status, self.epoch = stochastic.descend(self.loss, self._by_row, bool(self.shuffle))(
             source.by_rows, source.y, source.weight, empty_order(source.n, self.shuffle),
             KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
             self._array(), self._rates(), self._hyper, self.batch_size, self.settings.scale,
@@ -385,7 +386,7 @@ class StochasticDescent(_Descent):
         return met * self.settings.scale
 
     def _updates(self, x, y, weight, order, coef, intercept, first, last) -> float:
-        if self.batch_size == 1 and self._plain:
+        if self._by_row:
             return stochastic.per_sample(self.loss)(
                 x, y, weight, order, coef, intercept, self._array(), self._rates(), first, last
             )
