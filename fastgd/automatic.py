@@ -1,7 +1,8 @@
 """`lr="auto"`: descent with a step that the data itself provides.
 
 The second moments of X bound the curvature of both losses: the Hessian of the squared error is
-2·X^T X, that of the cross-entropy at most X^T X/4 (Böhning and Lindsay 1988). In coordinates u where
+2·X^T X, that of the cross-entropy at most X^T X/4 (Böhning and Lindsay 1988), and X^T X/2 in each
+output of softmax (Böhning 1992). In coordinates u where
 that bound is the identity, a step of length 1 along −gradient descends without a line search, and bad
 scaling or correlated columns are no longer felt. For squared error it lands in one step; what follows
 are refinements with true residuals, so that X and not X^T X sets the accuracy. For the cross-entropy
@@ -21,7 +22,7 @@ import numpy as np
 
 from .cpu.descent import moments_ns, pass_ns
 from .cpu.statistics import totals_at_zero
-from .losses import Loss
+from .losses import Coupled, Loss
 
 #: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
 FULL_METRIC = 2048
@@ -200,7 +201,16 @@ class AutomaticDescent:
         At most this many data passes.
     """
 
-    def __init__(self, source, loss: Loss, settings, coef, intercept, epochs: int, keep_path: bool):
+    def __init__(
+        self,
+        source,
+        loss: Loss | Coupled,
+        settings,
+        coef,
+        intercept,
+        epochs: int,
+        keep_path: bool,
+    ):
         self.source, self.loss, self.settings = source, loss, settings
         self.coef = coef.copy()
         self.epochs, self.keep_path = epochs, keep_path
@@ -290,7 +300,8 @@ class AutomaticDescent:
         self.null = metric.null
         exact = full and self.loss.name == "mse"
         self.bound, refresh = metric, math.inf
-        if full and not exact:
+        coupled = isinstance(self.loss, Coupled)
+        if full and not exact and not coupled:
             refresh = max(10, math.ceil(self._moments_in_passes()))
         level = self._centred(metric, self.intercept)
         at_zero = not self.coef.any() and not level.any()
@@ -301,10 +312,13 @@ class AutomaticDescent:
             return
         while True:
             done = self._descend(metric, point, exact, refresh, after_step)
-            if self.loss.name == "bce" and settings.l2 == 0 and self._separated():
+            if settings.l2 == 0 and self.loss.name != "mse" and self._separated():
                 self.trouble = "separable"
                 break
-            if exact or not full or self.stopped or self.epoch >= self.epochs:
+            if settings.l2 == 0 and coupled and full and self._parted():
+                self.trouble = "separable"
+                break
+            if exact or not full or coupled or self.stopped or self.epoch >= self.epochs:
                 break
             if done and (settings.l2 > 0 or np.abs(self._logits()).max() < _FAR):
                 break
@@ -430,10 +444,20 @@ class AutomaticDescent:
     def _logits(self):
         return self.source.predictions(self.coef, self.intercept)
 
+    def _raw(self):
+        """The predictions of all outputs, (k, n)."""
+        outputs = zip(self.coef, self.intercept, strict=True)
+        return np.array([self.source.predictions(w[None], b[None]) for w, b in outputs])
+
     def _separated(self) -> bool:
         """Whether these parameters put every row on the right side: then no finite optimum exists."""
         y, weight = self.source.y, self.source.weight
-        right = (2 * y[0] - 1) * self._logits() > 0
+        if isinstance(self.loss, Coupled):
+            raw = self._raw()
+            own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
+            right = (raw < own).sum(axis=0) == len(raw) - 1
+        else:
+            right = (2 * y[0] - 1) * self._logits() > 0
         counts = weight > 0 if len(weight) else slice(None)
         return bool(right[counts].all())
 
@@ -455,15 +479,37 @@ class AutomaticDescent:
             return bound
         metric = full_metric(source, settings.scale, settings.l2, settings.fit_intercept, weight)
         if settings.l2 == 0:
-            back = bound.whiten / metric.scale[:, None]
-            flat = back.T @ metric.hessian @ back
-            values, vectors = _flat_directions(flat)
-            if len(values):
+            vectors = _flat_directions(metric, bound)
+            if vectors.shape[1]:
                 self.trouble = "flat"
                 along = np.abs(bound.whiten @ vectors).max(axis=1)
                 scaled = along / bound.scale * np.sqrt(np.diagonal(bound.hessian))
                 self.null = scaled * (scaled > 0.1 * scaled.max())
         return metric
+
+    def _parted(self) -> bool:
+        """Whether one class's own coefficients have a direction without curvature at these parameters.
+
+        Then a plane parts it from the others, in that direction at least, and there is no finite optimum.
+        """
+        settings, source = self.settings, self.source
+        p = self._raw()
+        p -= p.max(axis=0)
+        if p.min() > -_FAR:
+            return False
+        np.exp(p, out=p)
+        p /= p.sum(axis=0)
+        p *= 1 - p
+        if len(source.weight):
+            p *= source.weight
+        enough = FLAT * source.n * settings.scale
+        for weight in p:
+            if settings.scale * weight.sum() < enough:
+                return True
+            metric = full_metric(source, settings.scale, 0.0, settings.fit_intercept, weight)
+            if _flat_directions(metric, self.bound).shape[1]:
+                return True
+        return False
 
 
 class _Point:
@@ -473,13 +519,15 @@ class _Point:
         self.objective, self.cost, self.gradient = objective, cost, gradient
 
 
-def _flat_directions(curvature):
-    """Eigenvalues below FLAT, and their vectors."""
+def _flat_directions(metric, bound):
+    """Directions, as columns, in which the curvature of `metric` fell below FLAT of its bound."""
+    back = bound.whiten / metric.scale[:, None]
+    curvature = back.T @ metric.hessian @ back
     with contextlib.suppress(np.linalg.LinAlgError):
         np.linalg.cholesky(curvature - FLAT * np.eye(len(curvature)))
-        return np.empty(0), np.empty((len(curvature), 0))
+        return np.empty((len(curvature), 0))
     values, vectors = np.linalg.eigh(curvature)
-    return values[values < FLAT], vectors[:, values < FLAT]
+    return vectors[:, values < FLAT]
 
 
 def _lbfgs(gradient, memory) -> Any:

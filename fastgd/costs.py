@@ -7,7 +7,7 @@ import numpy as np
 
 from . import inputs
 from .errors import DivergenceError, InputError
-from .losses import LOSSES, Loss
+from .losses import CROSS_ENTROPY, LOSSES, Coupled, Loss
 
 _SHARED = """
     Parameters
@@ -61,25 +61,35 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     sample_weight = backend.on_host(sample_weight, "sample_weight", place)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
-    if loss.name == "bce":
+    coef = inputs.as_array(coef, "coef")
+    given = coef.shape
+    outputs = {}
+    if isinstance(loss, Coupled):
+        if coef.ndim != 2 or len(coef) < 2:
+            raise InputError(
+                f"coef has shape {given}; expected (k, {d}), a row for each of k classes."
+            )
+        if place is not backend.CPU:
+            raise InputError("softmax is not in yet on CUDA; pass x on the host.")
+        outputs = {"k": len(coef)}
+        y = inputs.class_indices(y, n, len(coef), dtype)
+    elif loss.name == "bce":
         y, _ = inputs.probabilities(y, n, dtype)
     else:
         y, _ = inputs.targets(y, n, dtype, finite=False)
-    k = len(y)
+    k = outputs.get("k", len(y))
     weight = inputs.weights(sample_weight, n, dtype)
-    coef = inputs.as_array(coef, "coef")
-    given = coef.shape
     coef = inputs.parameters(coef, (k, d), "coef")
     intercept = inputs.as_array(intercept, "intercept")
     if intercept.ndim == 0:
         intercept = np.broadcast_to(intercept, (k,))
     intercept = inputs.parameters(intercept, (k,), "intercept")
-    source = place.rows(x, y, weight, dtype, default_threads())
+    source = place.rows(x, y, weight, dtype, default_threads(), **outputs)
     totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
     scale = 1.0
     if reduction == "mean":
         mass = n if weight is None else float(weight.sum(dtype=np.float64))
-        scale = 1 / (k * mass)
+        scale = 1 / (mass if outputs else k * mass)
     totals *= scale
     cost = float(totals[:, d + 1].sum())
     if not math.isfinite(cost):
@@ -198,6 +208,68 @@ def bce_cost_and_gradient(
 ) -> tuple[float, Any, Any]:
     """`bce_cost` and `bce_gradient` in one pass over the data."""
     return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)
+
+
+_CLASSES = "Class indices from 0 to k − 1, shape (n,); coef has a row for each class."
+
+
+@_documented(
+    "float",
+    "fastgd.cross_entropy_cost([1, 2, 3], [0, 1, 2], [[0], [0], [0]])\n    1.0986122886681098",
+    _CLASSES,
+)
+def cross_entropy_cost(
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+) -> float:
+    """The cross-entropy ``mean(log(Σ exp(z_c)) − z_y)`` of k classes on z = x·coef^T + intercept.
+
+    With the largest z taken out, so that it never overflows. As torch's CrossEntropyLoss.
+    """
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)[0]
+
+
+@_documented(
+    "(ndarray shaped as coef, ndarray (k,))\n        The gradient of coef and of intercept.",
+    "fastgd.cross_entropy_gradient([1, 2], [0, 1], [[0], [0]])"
+    "\n    (array([[ 0.25],\n           [-0.25]]), array([0., 0.]))",
+    _CLASSES,
+)
+def cross_entropy_gradient(
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[Any, Any]:
+    """The gradient of `cross_entropy_cost`: ``1/n·(softmax(z) − onehot(y))^T X``."""
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)[1:]
+
+
+@_documented(
+    "(float, ndarray shaped as coef, ndarray (k,))",
+    "fastgd.cross_entropy_cost_and_gradient([1, 2], [0, 1], [[0], [0]])"
+    "\n    (0.6931471805599453, array([[ 0.25],\n           [-0.25]]), array([0., 0.]))",
+    _CLASSES,
+)
+def cross_entropy_cost_and_gradient(
+    x: Any,
+    y: Any,
+    coef: Any,
+    intercept: Any = 0.0,
+    *,
+    sample_weight: Any = None,
+    reduction: str = "mean",
+) -> tuple[float, Any, Any]:
+    """`cross_entropy_cost` and `cross_entropy_gradient` in one pass over the data."""
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)
 
 
 def cost_curve(

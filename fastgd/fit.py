@@ -36,6 +36,8 @@ def fit_linear(
     n_threads: int | None = None,
     callback: Any = None,
     progress: bool = False,
+    validation: Any = None,
+    patience: int = 5,
 ) -> Fit:
     """Least squares by gradient descent.
 
@@ -108,9 +110,19 @@ def fit_linear(
     n_threads : int, optional
         Default: the processors this process may use. The result is the same, bit for bit.
     callback : callable, optional
-        Called with the `Fit` so far about every 100 ms; a true return value stops the fit.
+        Called with the `Fit` so far about every 100 ms (with `validation` after every epoch); a true
+        return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
+    validation : float, (x, y) or (x, y, sample_weight), optional
+        Early stopping: the cost of rows that no update sees is taken after every epoch (in
+        `Fit.validation_costs`, without penalty), and the fit returns the parameters for which it was
+        lowest. A fraction between 0 and 1 holds out that share of the rows, rounded up, drawn with `seed`
+        alone, not by label; it copies the rows, those to train on too. A tuple is read where it is. Needs
+        epochs that are passes: a numeric `lr`, an `optimizer` or a `batch_size`. With `average` it is the
+        averaged parameters that are looked at and returned.
+    patience : int, default=5
+        With `validation`: stop after so many epochs in a row without a lower cost.
 
     Returns
     -------
@@ -123,12 +135,14 @@ def fit_linear(
     DivergenceError
         If the cost stops being finite; names a stable learning rate and carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step).
+        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step); with
+        `validation`, the best of its epochs.
 
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began, short of its tolerance, or on dependent columns.
+        If the run ended above where it began, short of its tolerance or of `patience`, or on dependent
+        columns.
 
     Examples
     --------
@@ -162,6 +176,7 @@ def fit_logistic(
     l1: float = 0.0,
     l2: float = 0.0,
     sample_weight: Any = None,
+    class_weight: Any = None,
     coef_init: Any = None,
     intercept_init: Any = None,
     keep_path: bool = False,
@@ -170,20 +185,31 @@ def fit_logistic(
     n_threads: int | None = None,
     callback: Any = None,
     progress: bool = False,
+    validation: Any = None,
+    patience: int = 5,
 ) -> Fit:
-    """Logistic regression by gradient descent, for two label values of any kind.
+    """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
     Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²`` with the cross-entropy
     ``cost = mean(log(1 + exp(z)) − y·z)``, ``z = x·coef + intercept``, y = 1 for the second of the
     sorted labels. Its gradient is ``1/n·X^T (σ(z) − y)``, as in torch's BCEWithLogitsLoss.
 
+    More than two labels have a row of coefficients each, z = x·coef^T + intercept is (n, k), and the
+    cost is ``mean(log(Σ exp(z_c)) − z_y)``, with the gradient ``1/n·(softmax(z) − onehot(y))^T X``, as
+    in torch's CrossEntropyLoss. Without `l2` the same vector may be added to all rows of coef: it is the
+    one nearest to `coef_init`.
+
     Parameters
     ----------
     x : array-like (n, d), or (n,) for one column
     y : array-like (n,)
-        Labels: exactly two values, of text, numbers or booleans.
+        Labels: two values or more, of text, numbers, booleans, or anything hashable.
+    class_weight : dict or "balanced", optional
+        What the weights of a label's rows are multiplied with: a dict of labels, 1 for those not in it,
+        or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
-l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, progress
+l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
+progress, validation, patience
         As in `fit_linear`.
 
     Returns
@@ -207,6 +233,9 @@ l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_th
     >>> fit = fastgd.fit_logistic([1, 2, 3, 4, 5, 6], ["no", "no", "yes", "no", "yes", "yes"])
     >>> fit.predict([0, 7]).tolist()
     ['no', 'yes']
+    >>> fit = fastgd.fit_logistic([1, 2, 3, 4, 5, 6], ["a", "b", "a", "c", "b", "c"], l2=0.01)
+    >>> fit.coef.shape, fit.predict([0, 7]).tolist()
+    ((3, 1), ['a', 'c'])
     """
     options = dict(locals())  # every argument by its name
     return _fit(LOSSES["bce"], x, y, options)
@@ -231,7 +260,7 @@ def _fit(loss: Loss, x, y, options) -> Fit:
         run = planned(loss, x, y, checked(options))
         fit = run.result()
     except KeyboardInterrupt as stop:
-        fit_so_far = run.so_far() if hasattr(run, "descent") and run.descent.epoch else None
+        fit_so_far = run.kept() if hasattr(run, "descent") and run.descent.epoch else None
         stop.fit = fit_so_far  # type: ignore[attr-defined]
         raise
     if run.warning:

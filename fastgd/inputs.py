@@ -169,43 +169,71 @@ def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, boo
     return converted, flat
 
 
-def binary_labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any kind as 0 and 1 in (1, n), and the two values in sorted order."""
-    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
-        y = np.array(y, dtype=object)  # np.asarray would make the text 'nan' of a missing label
+def one_label_a_row(y: Any) -> np.ndarray:
+    """Labels of any hashable kind as an array (n,): of their own dtype, or of objects."""
+    if isinstance(y, list | tuple) and any(
+        isinstance(label, str) or (isinstance(label, tuple) and len(label) > 1) for label in y
+    ):
+        # np.asarray would make the text 'nan' of a missing label, and columns of tuples.
+        y, items = np.empty(len(y), dtype=object), y
+        y[:] = items
     elif type(y) is not np.ndarray:
         y = _from_other_library(y, "y")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise InputError(f"y has shape {y.shape}; fit_logistic takes one label a row, shape (n,).")
+    return y
+
+
+def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any hashable kind as 0, 1, … in (1, n), and their values, sorted.
+
+    Labels of one kind that has no order, such as members of an enum, are as they appear.
+    """
+    y = one_label_a_row(y)
     if y.shape[0] != n:
         raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
-    if y.dtype.kind == "c":
+    kind = y.dtype.kind
+    if kind == "c":
         raise InputError("y is complex; labels are numbers, text or booleans.")
-    if y.dtype.kind == "f":
+    if kind == "f":
         if not _sum_is_finite(y):
             require_finite(y, "y")
-    elif y.dtype.kind in "OM":
+    elif kind in "OM":
         for row, label in enumerate(y):
             if is_missing(label):
                 raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
-    try:
-        classes = _two_numbers(y) if y.dtype.kind in "fiub" and len(y) else None
-        classes = np.unique(y) if classes is None else classes
-    except TypeError as error:
-        raise InputError(f"y mixes labels that can't be compared: {error}.") from error
-    if len(classes) != 2:
-        shown = ", ".join(repr(c) for c in classes[:5].tolist()) + (
-            ", …" if len(classes) > 5 else ""
+    classes = _two_numbers(y) if kind in "fiub" and len(y) else None
+    if classes is not None:
+        if y.dtype == dtype and y.flags.c_contiguous and classes[0] == 0 and classes[1] == 1:
+            return y[None, :], classes
+        return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
+    classes, codes = _codes_of_objects(y) if y.dtype.kind == "O" else _codes(y)
+    if len(classes) < 2:
+        shown = ", ".join(repr(c) for c in classes.tolist())
+        raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.")
+    return np.ascontiguousarray(codes[None, :], dtype=dtype), classes
+
+
+def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
+    """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
+    y = one_label_a_row(y)
+    if len(y) != n:
+        raise InputError(f"x has {n} rows and y has {len(y)}; they must be as long.")
+    codes = np.full(n, -1, dtype=dtype)
+    for c, label in enumerate(classes):
+        same = np.array([one == label for one in y]) if y.dtype.kind == "O" else y == label
+        codes[same] = c
+    if codes.min() < 0:
+        row = int(np.argmin(codes))
+        known = ", ".join(map(repr, classes.tolist()))
+        raise InputError(
+            f"y is {y[row : row + 1].tolist()[0]!r} at row {row}; the labels fitted are {known}."
         )
-        more = " More than two labels (softmax) is not in yet." if len(classes) > 2 else ""
-        raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.{more}")
-    if y.dtype == dtype and y.flags.c_contiguous and classes[0] == 0 and classes[1] == 1:
-        return y[None, :], classes
-    return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
+    return codes[None, :]
 
 
 def _two_numbers(y: np.ndarray) -> np.ndarray | None:
@@ -213,6 +241,85 @@ def _two_numbers(y: np.ndarray) -> np.ndarray | None:
     low, high = y.min(), y.max()
     two = low != high and bool(((y == low) | (y == high)).all())
     return np.array([low, high]) if two else None
+
+
+def _codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted values of y, and the place of each entry among them."""
+    if y.dtype.kind == "f" and not (whole := y == np.floor(y)).all():
+        row = int(np.argmin(whole))
+        if len(np.unique(y)) > 2:
+            raise InputError(
+                f"y is {y[row]} at row {row}, and not one of two values; labels that are numbers are "
+                "whole, and targets are for fit_linear."
+            )
+    if y.dtype.kind in "iu" and len(y) and int(y.max()) - int(y.min()) < 4 * len(y):
+        low = y.min()  # by counting: sorting a million takes 70 ms
+        places = (y - low).astype(np.intp)
+        there = np.bincount(places) > 0
+        return np.flatnonzero(there).astype(y.dtype) + low, (np.cumsum(there) - 1)[places]
+    return np.unique(y, return_inverse=True)
+
+
+def _codes_of_objects(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for objects: by their hash."""
+    try:
+        values = list(dict.fromkeys(y))
+    except TypeError as error:
+        raise InputError(f"y holds labels that are no labels: {error}.") from error
+    try:
+        values.sort()
+    except TypeError as error:
+        if len({type(value) for value in values}) > 1:
+            raise InputError(f"y mixes labels that can't be compared: {error}.") from error
+        values = list(dict.fromkeys(y))  # a failed sort leaves any order
+    classes = np.empty(len(values), dtype=object)
+    classes[:] = values
+    code = {value: c for c, value in enumerate(values)}
+    return classes, np.array([code[label] for label in y], dtype=np.intp)
+
+
+def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
+    """y as class indices 0 to k − 1 in (1, n)."""
+    y, _ = targets(y, n, dtype)
+    if len(y) != 1:
+        raise InputError(f"y has {len(y)} columns; the cross-entropy takes one class index a row.")
+    right = (y >= 0) & (y < k) & (y == np.floor(y))
+    if not right.all():
+        row = int(np.argmin(right[0]))
+        raise InputError(
+            f"y is {y[0, row]:g} at row {row}; expected a class index from 0 to {k - 1}, as coef has "
+            f"{k} rows."
+        )
+    return y
+
+
+def class_weights(class_weight: Any, codes, classes, weight) -> np.ndarray | None:
+    """The weight of every row times that of its class; `codes` (n,) are the classes of the rows."""
+    if class_weight is None:
+        return weight
+    places = codes.astype(np.intp)
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(places, weight, len(classes))
+        if not counts.all():
+            empty = classes[int(np.argmin(counts))]
+            raise InputError(f"every row of the label {empty!r} has weight 0; drop these rows.")
+        of_class = counts.sum() / (len(classes) * counts)
+    elif isinstance(class_weight, dict):
+        known = classes.tolist()
+        for label in class_weight:
+            if label not in known:
+                raise InputError(
+                    f"class_weight has a weight for {label!r}, which is no label of y."
+                )
+        of_class = np.array(
+            [number(class_weight.get(c, 1.0), f"class_weight[{c!r}]") for c in known]
+        )
+    else:
+        raise InputError(f"class_weight is {class_weight!r}; expected None, 'balanced' or a dict.")
+    weight = of_class[places] if weight is None else weight * of_class[places]
+    if not weight.any():
+        raise InputError("class_weight leaves every row a weight of zero; one must count.")
+    return weight
 
 
 def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:

@@ -65,6 +65,59 @@ def binary_cross_entropy_slope(z, y):
     return logistic(z) - y
 
 
+class Coupled(NamedTuple):
+    """A loss of k raw predictions and the index of the right one, made of three plain functions.
+
+    One loop over the predictions keeps two numbers of a row, and value and slope need no more of the
+    others: a loop over rows in each step is a loop over numbers that lie together.
+
+    Parameters
+    ----------
+    name : str
+        How the loss is called in messages.
+    add : callable
+        ``add(top, rest, z)``: the two numbers with one prediction more; they begin as z of the first
+        class, and 0.
+    value : callable
+        ``value(z, top, rest)``: the loss, z that of the right class.
+    slope : callable
+        ``slope(z, hit, top, rest)``: its derivative in z of any class, hit 1 for the right one, else 0.
+    curvature : float, default=inf
+        A bound of the largest eigenvalue of the second derivatives, for every k.
+    """
+
+    name: str
+    add: Callable[[Any, Any, Any], Any]
+    value: Callable[[Any, Any, Any], Any]
+    slope: Callable[[Any, Any, Any, Any], Any]
+    curvature: float = math.inf
+
+
+def log_sum_exp_step(top, rest, z):
+    """The largest z so far, and the sum of exp(z − top) over all others, with one z more.
+
+    One exponential, never of more than 0; and the largest one's own 1 stays out of the sum, where it
+    would take the digits of the others.
+    """
+    T = type(z)
+    e = math.exp(-abs(z - top))
+    return (z, (rest + T(1)) * e) if z > top else (top, rest + e)
+
+
+def cross_entropy(z, top, rest):
+    """log Σ exp(z_c) − z = (top − z) + log(1 + rest)."""
+    return (top - z) + math.log1p(rest)
+
+
+def cross_entropy_slope(z, hit, top, rest):
+    """exp(z)/Σ exp(z_c) − hit."""
+    T = type(z)
+    return math.exp(z - top) / (T(1) + rest) - hit
+
+
+#: Softmax regression. Its second derivatives diag(p) − p·p^T are at most (1 − 1·1^T/k)/2 (Böhning, 1992).
+CROSS_ENTROPY = Coupled("cross_entropy", log_sum_exp_step, cross_entropy, cross_entropy_slope, 0.5)
+
 LOSSES = {
     loss.name: loss
     for loss in (

@@ -7,8 +7,11 @@ The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef�
 zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
 """
 
-from .losses import LOSSES, Loss
+import math
+
+from .losses import CROSS_ENTROPY, LOSSES, Loss
 from .optimizers import SGD, Optimizer, soft
+from .scalars import Activation
 
 MSE = LOSSES["mse"]
 _PLAIN = SGD()
@@ -150,3 +153,128 @@ def per_sample_sgd(x, y, coef, intercept=0.0, *, lr, orders, loss: Loss = MSE, *
     return minibatch_gd(
         x, y, coef, intercept, lr=lr, orders=orders, batch_size=1, loss=loss, **options
     )
+
+
+def _layers(x, weights, biases, activation):
+    """For every row the z of each layer and the a that goes into it; the last z is the prediction."""
+    walks = []
+    for row in x:
+        zs, inputs = [], [row]
+        for weight, bias in zip(weights, biases, strict=True):
+            zs.append([
+                sum(w * a for w, a in zip(line, inputs[-1], strict=True)) + b
+                for line, b in zip(weight, bias, strict=True)
+            ])  # fmt: skip
+            inputs.append([activation.value(z) for z in zs[-1]])
+        walks.append((zs, inputs))
+    return walks
+
+
+def _softmax_of_row(z, label):
+    """log Σⱼ exp(zⱼ) − z_label, and its slope in every zⱼ: softmax(z)ⱼ − [j = label]."""
+    top = max(z)
+    e = [math.exp(a - top) for a in z]
+    mass = sum(e)
+    slope = [a / mass - (j == label) for j, a in enumerate(e)]
+    return math.log(mass) + top - z[label], slope
+
+
+def mlp_cost_and_gradient(
+    x, y, weights, biases, activation: Activation, loss: Loss | None = MSE, reduction="mean"
+):
+    """The cost of a network by back-propagation, and the gradients by weights and biases.
+
+    Weights are lists of (out, in); y is a list of lists of targets, or of labels if `loss` is None, the
+    softmax.
+    """
+    by_weights = [[[0.0] * len(line) for line in weight] for weight in weights]
+    by_biases = [[0.0] * len(bias) for bias in biases]
+    entries = len(x) * (1 if loss is None else len(biases[-1]))
+    share = 1 / entries if reduction == "mean" else 1.0
+    total = 0.0
+    for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
+        if loss is None:
+            met, delta = _softmax_of_row(zs[-1], target)
+            total += met
+        else:
+            pairs = list(zip(zs[-1], target, strict=True))
+            total += sum(loss.value(z, t) for z, t in pairs)
+            delta = [loss.slope(z, t) for z, t in pairs]
+        for layer in range(len(weights) - 1, -1, -1):
+            for i, d in enumerate(delta):
+                by_biases[layer][i] += share * d
+                for j, a in enumerate(inputs[layer]):
+                    by_weights[layer][i][j] += share * d * a
+            if layer:
+                delta = [
+                    activation.slope(zs[layer - 1][j])
+                    * sum(d * line[j] for d, line in zip(delta, weights[layer], strict=True))
+                    for j in range(len(inputs[layer]))
+                ]
+    return share * total, by_weights, by_biases
+
+
+# Softmax: y holds class indices, coef a row and intercept a number for every class.
+
+
+def _rows_of_predictions(x, coef, intercept):
+    """For every row its k raw predictions, and the two numbers of `CROSS_ENTROPY.add`."""
+    outputs = [predict(x, w, b) for w, b in zip(coef, intercept, strict=True)]
+    for z in zip(*outputs, strict=True):
+        top, rest = z[0], 0.0
+        for one in z[1:]:
+            top, rest = CROSS_ENTROPY.add(top, rest, one)
+        yield z, top, rest
+
+
+def softmax_cost(x, y, coef, intercept, weight=None, reduction="mean"):
+    """The weighted mean (or sum) of the cross-entropies of k classes, without the penalty."""
+    weight = _weights(y, weight)
+    rows = zip(_rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    total = sum(w * CROSS_ENTROPY.value(z[t], top, rest) for (z, top, rest), t, w in rows)
+    return total / sum(weight) if reduction == "mean" else total
+
+
+def softmax_gradient(x, y, coef, intercept, weight=None, reduction="mean"):
+    """The gradient of `softmax_cost`: a list for every class, and a number for every class."""
+    weight = _weights(y, weight)
+    unit = 1 / sum(weight) if reduction == "mean" else 1.0
+    by_coef, by_intercept = [[0.0] * len(w) for w in coef], [0.0] * len(coef)
+    rows = zip(x, _rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    for row, (z, top, rest), t, w in rows:
+        for c, one in enumerate(z):
+            s = unit * w * CROSS_ENTROPY.slope(one, float(c == t), top, rest)
+            by_coef[c] = [g + s * a for g, a in zip(by_coef[c], row, strict=True)]
+            by_intercept[c] += s
+    return by_coef, by_intercept
+
+
+def softmax_gd(
+    x, y, coef, intercept, *, orders, batch_size=None, weight=None, reduction="mean", **options
+):
+    """`minibatch_gd` for k classes; without a `batch_size` all rows make a batch."""
+    weight = _weights(y, weight)
+    mean = reduction == "mean"
+    if mean:
+        weight = [w * len(y) / sum(weight) for w in weight]
+    costs, path = [], []
+    walks = [Walk(len(w), **options) for w in coef]
+    for epoch, order in enumerate(orders):
+        met = 0.0
+        for start in range(0, len(order), batch_size or len(order)):
+            batch = order[start : start + (batch_size or len(order))]
+            rows, classes = [x[i] for i in batch], [y[i] for i in batch]
+            weights = [weight[i] for i in batch]
+            met += softmax_cost(rows, classes, coef, intercept, weights, "sum")
+            by_coef, by_intercept = softmax_gradient(rows, classes, coef, intercept, weights, "sum")
+            unit = 1 / len(batch) if mean else 1.0
+            moved = [
+                walk.step(epoch, w, b, [unit * g for g in by_w], unit * by_b)
+                for walk, w, b, by_w, by_b in zip(
+                    walks, coef, intercept, by_coef, by_intercept, strict=True
+                )
+            ]
+            coef, intercept = [w for w, _ in moved], [b for _, b in moved]
+        costs.append(met / len(order) if mean else met)
+        path.append(coef)
+    return coef, intercept, costs, path

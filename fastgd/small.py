@@ -26,6 +26,7 @@ _MOST_NUMBERS, _MOST_WORK = 1024, 1_000_000
 _LEFT_ALONE = (
     "optimizer", "schedule", "average", "tol", "reduction", "l1", "sample_weight", "coef_init",
     "intercept_init", "keep_path", "dtype", "device", "n_threads", "callback", "progress",
+    "validation", "patience",
 )  # fmt: skip
 _SEED_0 = seed_number(0)
 _chosen = operator.itemgetter(*_LEFT_ALONE)
@@ -61,9 +62,13 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
     n, d = x.shape
     classes = None
     if loss.name == "bce":
+        if options.get("class_weight") is not None:
+            return None
         try:
-            labels, classes = inputs.binary_labels(y, n, np.float64)
+            labels, classes = inputs.labels(y, n, np.float64)
         except InputError:
+            return None
+        if len(classes) > 2:
             return None
         y = labels[0]
     else:

@@ -10,18 +10,20 @@ import math
 
 import numpy as np
 
-from .losses import LOSSES, Loss
+from .losses import LOSSES, Coupled, Loss
 
 _MOST_PASSES = 100
 
 
-def largest_stable_lr(source, loss: Loss, settings, batch_size: int | None = None) -> float | None:
+def largest_stable_lr(
+    source, loss: Loss | Coupled, settings, batch_size: int | None = None
+) -> float | None:
     """2/λ; infinity for data that is all zero, None where no bound is known.
 
     Parameters
     ----------
     source : DenseRows
-    loss : Loss
+    loss : Loss or Coupled
     settings : Settings
         `l2`, `row_scale` and `fit_intercept` are used.
     batch_size : int, optional

@@ -28,6 +28,8 @@ LOSSES = {
     "mse": functional.mse_loss,
     "bce": functional.binary_cross_entropy_with_logits,
 }
+#: Losses of all raw predictions of a row together, and of the index of the right one.
+COUPLED = {"cross_entropy": functional.cross_entropy}
 MODULES = {"mse": torch.nn.MSELoss, "bce": torch.nn.BCEWithLogitsLoss}
 #: torch's class, and the options that the name stands for.
 OPTIMIZERS: dict = {

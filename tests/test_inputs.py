@@ -309,12 +309,15 @@ OPTIONS = {
 
 Y_LABELS = {
     "one label": ([1] * 6, "y has 1 label value(s), 1; two are needed."),
-    "three labels": (
-        [0, 1, 2, 0, 1, 2],
-        "y has 3 label value(s), 0, 1, 2; two are needed. "
-        "More than two labels (softmax) is not in yet.",
+    "targets for labels": (
+        Y / 8,
+        "y is 0.125 at row 0, and not one of two values; labels that are numbers are whole, and targets "
+        "are for fit_linear.",
     ),
-    "many labels": (Y, "y has 6 label value(s), 1.0, 2.0, 3.0, 4.0, 5.0, …; two are needed. …"),
+    "labels that are lists": (
+        np.array([[1], [2, 3]] * 3, dtype=object),
+        "y holds labels that are no labels: …",
+    ),
     "None among labels": (
         ["a", "b", None, "a", "b", "a"],
         "y has no label at row 2 (None); drop or fill that row.",

@@ -13,24 +13,28 @@ import pytest
 import fastgd
 
 NAMES = {
-    "fit_linear", "fit_logistic",
+    "fit_linear", "fit_logistic", "fit_mlp", "mlp_cost_and_gradient", "MlpFit",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
+    "cross_entropy_cost", "cross_entropy_gradient", "cross_entropy_cost_and_gradient",
     "cost_curve", "linear", "Fit", "load", "activations", "schedules",
     "DivergenceError", "InputError", "ConvergenceWarning", "__version__",
     "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "RMSprop", "Rprop",
 }  # fmt: skip
 FITS = ("fit_linear", "fit_logistic")
-COSTS = [f"{loss}_{what}" for loss in ("mse", "bce") for what in
+COSTS = [f"{loss}_{what}" for loss in ("mse", "bce", "cross_entropy") for what in
          ("cost", "gradient", "cost_and_gradient")]  # fmt: skip
-FUNCTIONS = (*FITS, *COSTS, "cost_curve", "linear", "load")
+FUNCTIONS = (
+    *FITS, *COSTS, "cost_curve", "linear", "load", "fit_mlp", "mlp_cost_and_gradient",
+)  # fmt: skip
 #: Methods of a Fit and the sections that their docstrings have at least.
 METHODS = {
     "predict": {"Parameters", "Returns"},
     "predict_proba": {"Parameters", "Returns"},
     "raw_prediction": {"Parameters", "Returns", "Raises"},
     "score": {"Parameters", "Returns"},
-    "plot": {"Returns", "Raises"},
+    "plot": {"Parameters", "Returns", "Raises"},
+    "plot_path": {"Parameters", "Returns", "Raises"},
     "save": {"Raises"},
 }
 
@@ -58,7 +62,11 @@ OPTIONS = {
     "n_threads": None,
     "callback": None,
     "progress": False,
+    "validation": None,
+    "patience": 5,
 }
+#: What only one of them has.
+OWN_OPTIONS = {"fit_linear": {}, "fit_logistic": {"class_weight": None}}
 
 
 def sections(thing):
@@ -91,9 +99,10 @@ def test_the_fits_take_the_same_options_by_name(name):
     assert [p.name for p in parameters[:2]] == ["x", "y"]
     rest = parameters[2:]
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in rest)
-    assert {p.name: p.default for p in rest} == OPTIONS
+    options = OPTIONS | OWN_OPTIONS[name]
+    assert {p.name: p.default for p in rest} == options
     text = inspect.getdoc(getattr(fastgd, name))
-    assert all(option in text for option in OPTIONS)
+    assert all(option in text for option in options)
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -124,11 +133,23 @@ def test_fit_is_documented():
     text = inspect.getdoc(fastgd.Fit)
     fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6])
     for name in ("coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path",
-                 "classes", "lrs", "gradient_norms"):  # fmt: skip
+                 "classes", "lrs", "gradient_norms", "start", "validation_costs",
+                 "best_epoch"):  # fmt: skip
         assert f"\n{name} : " in text
         assert hasattr(fit, name)
     for name, wanted in METHODS.items():
         assert wanted <= sections(getattr(fastgd.Fit, name)), name
+
+
+def test_mlp_fit_is_documented():
+    assert {"Attributes", "Examples"} <= sections(fastgd.MlpFit)
+    text = inspect.getdoc(fastgd.MlpFit)
+    for name in ("weights", "biases", "costs", "cost", "n_epochs", "converged", "method", "classes",
+                 "lrs"):  # fmt: skip
+        assert f"\n{name} : " in text
+    for name, wanted in METHODS.items():
+        if name != "plot":
+            assert wanted <= sections(getattr(fastgd.MlpFit, name)), name
 
 
 def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
@@ -147,8 +168,9 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
-                 "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics", "cpu.elementwise",
-                 "cpu.vector_math"):  # fmt: skip
+                 "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics",
+                 "cpu.elementwise", "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
+                 "mlp_result"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
@@ -157,7 +179,7 @@ def test_importing_fastgd_loads_nothing_heavy():
     code = """
 import json, sys
 import fastgd
-fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
+fastgd.fit_linear, fastgd.fit_mlp, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
 heavy = ("numba", "llvmlite", "torch", "matplotlib", "pandas", "scipy", "sklearn", "tqdm")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

@@ -14,11 +14,13 @@ import functools
 import numpy as np
 
 from .._jit import compiled
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from ..optimizers import Rule
 from ..settings import SCALE
+from . import coupled
 from .advance import RUNNING, advance
 from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
+from .reading import element_of, row_of
 from .vector_math import vectorised
 from .vector_width import use_widest_vectors
 
@@ -28,22 +30,6 @@ _ROW_BLOCK = 1 << 14
 _COLUMN_BLOCK = 32768
 #: Rows whose gradients are summed in the working dtype before they go to float64.
 _SUMMED = 256
-
-
-def _plain(x, center, i, j):
-    return x[i, j]
-
-
-def _centred(x, center, i, j):
-    return x[i, j] - center[j]
-
-
-def _given(order, at):
-    return at
-
-
-def _ordered(order, at):
-    return order[at]
 
 
 @functools.cache
@@ -98,8 +84,7 @@ def _losses(loss: Loss):
 
 
 @compiled
-def scratch(x, coef, by_columns):
-    """Working memory of a pass: raw predictions and losses of a block, sums in the dtype of `coef`."""
+def _scratch(x, coef, by_columns):
     k, d = coef.shape
     rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
     if not by_columns:
@@ -107,14 +92,26 @@ def scratch(x, coef, by_columns):
     return np.empty((2, rows), coef.dtype), np.zeros((k, d), coef.dtype)
 
 
+def scratch(loss: Loss | Coupled):
+    """Compiled: working memory of a pass over x, ``(x, coef, by_columns)``.
+
+    Raw predictions and losses of a block, and sums in the dtype of `coef`.
+    """
+    return coupled.scratch if isinstance(loss, Coupled) else _scratch
+
+
 @functools.cache
-def rows_pass(loss: Loss, centred: bool = False, slopes_too: bool = True, ordered: bool = False):
+def rows_pass(
+    loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True, ordered: bool = False
+):
     """Compiled: add rows `first` to `last` to `totals`, in memory of `scratch`.
 
     Without `slopes_too` it adds the cost alone. If `ordered`, the rows are order[first:last].
     """
-    element = compiled(_centred if centred else _plain)
-    row = compiled(_ordered if ordered else _given)
+    if isinstance(loss, Coupled):
+        return coupled.rows_pass(loss, centred, slopes_too, ordered)
+    element = element_of(centred)
+    row = row_of(ordered)
     ask = ask_for_ordered if ordered else ask_for_rows
     values, losses = _values(loss), _losses(loss)
 
@@ -205,8 +202,10 @@ def rows_pass(loss: Loss, centred: bool = False, slopes_too: bool = True, ordere
 
 
 @functools.cache
-def _columns_pass(loss: Loss, centred: bool, slopes_too: bool = True):
-    element = compiled(_centred if centred else _plain)
+def _columns_pass(loss: Loss | Coupled, centred: bool, slopes_too: bool = True):
+    if isinstance(loss, Coupled):
+        return coupled.columns_pass(loss, centred, slopes_too)
+    element = element_of(centred)
     values, losses = _values(loss), _losses(loss)
 
     @compiled
@@ -266,7 +265,7 @@ def _columns_pass(loss: Loss, centred: bool, slopes_too: bool = True):
 
 
 @functools.cache
-def accumulate_rows(loss: Loss, centred: bool = False, slopes_too: bool = True):
+def accumulate_rows(loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True):
     """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
 
     The kernel takes ``(x, y, weight, center, coef, intercept, first, last, offset, totals)`` with
@@ -274,19 +273,21 @@ def accumulate_rows(loss: Loss, centred: bool = False, slopes_too: bool = True):
     x belongs to sample i + offset of y and weight. It adds to `totals`, without `slopes_too` only the
     cost, and returns nothing.
     """
-    return _accumulate(rows_pass(loss, centred, slopes_too), False)
+    return _accumulate(loss, rows_pass(loss, centred, slopes_too), False)
 
 
 @functools.cache
-def accumulate_columns(loss: Loss, centred: bool = False, slopes_too: bool = True):
+def accumulate_columns(loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True):
     """The same pass over columns: x is given as its transpose (d, n) in C order."""
-    return _accumulate(_columns_pass(loss, centred, slopes_too), True)
+    return _accumulate(loss, _columns_pass(loss, centred, slopes_too), True)
 
 
-def _accumulate(one_pass, by_columns):
+def _accumulate(loss, one_pass, by_columns):
+    make_room = scratch(loss)
+
     @compiled
     def accumulate(x, y, weight, center, coef, intercept, first, last, offset, totals):
-        memory, gradient = scratch(x, coef, by_columns)
+        memory, gradient = make_room(x, coef, by_columns)
         given = np.empty(0, np.int32)
         one_pass(
             x,
@@ -368,7 +369,7 @@ def many_costs(loss: Loss, by_columns: bool):
 
 
 @functools.cache
-def descend(loss: Loss, by_columns: bool, rule: Rule):
+def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
     """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
 
     `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the
@@ -376,7 +377,7 @@ def descend(loss: Loss, by_columns: bool, rule: Rule):
     the cost at the last parameters in state[1].
     """
     one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
-    end_of_epoch = advance(rule)
+    end_of_epoch, make_room = advance(rule), scratch(loss)
 
     @compiled
     def epochs_of_gd(
@@ -401,7 +402,7 @@ def descend(loss: Loss, by_columns: bool, rule: Rule):
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
-        room, gradient = scratch(x, low, by_columns)
+        room, gradient = make_room(x, low, by_columns)
         n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
         for epoch in range(first_epoch, last_epoch + 1):
             for c in range(k):

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from . import advance, dense, statistics, stochastic
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
@@ -54,6 +54,8 @@ class _Descent:
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
         self.epoch = 0
+        #: Whether somebody looks after every epoch: then none ends with a pass for the cost.
+        self.pauses = False
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
@@ -77,6 +79,14 @@ class _Descent:
         self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
         self.epoch = max(0, self.epoch - epochs)
         return NOT_FINITE
+
+    def parameters(self) -> np.ndarray:
+        """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
+        return np.column_stack([self.coef, self.intercept])
+
+    def put(self, parameters: np.ndarray) -> None:
+        """Go to parameters from `parameters()`."""
+        self.coef[:], self.intercept[:] = parameters[:, :-1], parameters[:, -1]
 
     def totals(self, slopes_too: bool = True) -> np.ndarray:
         """A true pass at the current parameters."""
@@ -170,7 +180,7 @@ class BatchDescent(AllRows):
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
-            elif self.source.n_parts == 1 and not self.source.converts:
+            elif self.source.n_parts == 1 and not self.source.converts and not self.pauses:
                 status = self._run_compiled(min(stop, self._switch))
             else:
                 status = self._run_by_parts(min(stop, self._switch))
@@ -179,6 +189,10 @@ class BatchDescent(AllRows):
             if status != RUNNING:
                 return status
         return RUNNING
+
+    def put(self, parameters: np.ndarray) -> None:
+        super().put(parameters)
+        self._state[1] = math.nan
 
     def cost(self) -> float:
         return float(self._state[1]) if math.isfinite(self._state[1]) else super().cost()
@@ -261,6 +275,8 @@ class StochasticDescent(_Descent):
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
         self.average = average
         self._plain = settings.plain and not average
+        # The look-ahead of single rows is for outputs that don't see each other.
+        self._by_row = batch_size == 1 and self._plain and not isinstance(loss, Coupled)
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
         self._memory, self._clock = settings.memory(*coef.shape, source.dtype), np.zeros(1)
         self._mean = np.zeros_like(self.previous)
@@ -279,7 +295,7 @@ class StochasticDescent(_Descent):
         return self._first_cost
 
     def _cost_at_start(self) -> float:
-        if self.coef.any():
+        if self.coef.any() or isinstance(self.loss, Coupled):
             return self.cost()
         source = self.source
         kernel = stochastic.cost_at_zero(self.loss)
@@ -313,8 +329,7 @@ class StochasticDescent(_Descent):
     def _run_compiled(self, stop: int) -> int:
         source = self.source
         coef, intercept = self._low(self.coef), self._low(self.intercept)
-        by_row = self.batch_size == 1
-        status, self.epoch = stochastic.descend(self.loss, by_row, bool(self.shuffle))(
+        status, self.epoch = stochastic.descend(self.loss, self._by_row, bool(self.shuffle))(
             source.by_rows, source.y, source.weight, empty_order(source.n, self.shuffle),
             KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
             self._array(), self._rates(), self._hyper, self.batch_size, self.settings.scale,
@@ -323,9 +338,8 @@ class StochasticDescent(_Descent):
         self.coef[:], self.intercept[:] = coef, intercept
         return status
 
-    def take_average(self) -> None:
-        """The mean of the parameters after every update in place of the last ones."""
-        self.coef[:], self.intercept[:] = self._mean[:, :-1], self._mean[:, -1]
+    def parameters(self) -> np.ndarray:
+        return self._mean.copy() if self.average else super().parameters()
 
     def _array(self) -> np.ndarray:
         """The settings of the kernels, `mean` at their end."""
@@ -372,7 +386,7 @@ class StochasticDescent(_Descent):
         return met * self.settings.scale
 
     def _updates(self, x, y, weight, order, coef, intercept, first, last) -> float:
-        if self.batch_size == 1 and self._plain:
+        if self._by_row:
             return stochastic.per_sample(self.loss)(
                 x, y, weight, order, coef, intercept, self._array(), self._rates(), first, last
             )

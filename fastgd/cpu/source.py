@@ -6,6 +6,7 @@ is never copied whole.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -51,14 +52,16 @@ class DenseRows:
     x : ndarray (n, d)
         Any real dtype, any strides.
     y : ndarray (k, n)
-        Contiguous, float32 or float64.
+        Contiguous, float32 or float64; (1, n) class indices where a loss couples the outputs.
     weight : ndarray (n,) or None
     dtype : numpy dtype
         float32 or float64: what sums inside a block are computed in.
     n_threads : int
+    k : int, optional
+        The number of outputs, if it is not that of the rows of y.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int):
+    def __init__(self, x, y, weight, dtype, n_threads: int, k: int | None = None):
         n, d = x.shape
         self.dtype = np.dtype(dtype)
         self.n_threads = n_threads
@@ -78,7 +81,7 @@ class DenseRows:
         row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
         self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
         self.n_parts = max(1, -(-n // self.part_rows))
-        self.n, self.d, self.k = n, d, y.shape[0]
+        self.n, self.d, self.k = n, d, k or y.shape[0]
 
     def _bounds(self, part: int) -> tuple[int, int]:
         return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
@@ -97,11 +100,11 @@ class DenseRows:
 
         for_each_part(work, groups, self.n_threads)
 
-    def totals(self, loss: Loss, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
+    def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
-        With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
-        `slopes_too` it finds the cost alone, in less time.
+        The loss is a `Loss` or a `Coupled`. With a `center` the pass sees x − center and computes in
+        the dtype of `coef`. Without `slopes_too` it finds the cost alone, in less time.
         """
         make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
         kernel = make(loss, center is not None, slopes_too)
@@ -204,7 +207,8 @@ class DenseRows:
         if len(self.weight):
             weight = self.weight[rows]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
-        return DenseRows(x, self.y[:, rows], weight, self.dtype, self.n_threads), share
+        y = self.y[:, rows]
+        return DenseRows(x, y, weight, self.dtype, self.n_threads, self.k), share
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""

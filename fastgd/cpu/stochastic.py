@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .._jit import compiled, leaf
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from ..optimizers import RULES, Rule, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .advance import NOT_FINITE, RUNNING
@@ -178,7 +178,7 @@ def per_sample(loss: Loss):
 
 
 @functools.cache
-def minibatch(loss: Loss, shuffled: bool, rule: Rule, averaging: bool):
+def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool):
     """The compiled loop of one update a batch; returns the sum of the losses met.
 
     ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
@@ -186,7 +186,7 @@ def minibatch(loss: Loss, shuffled: bool, rule: Rule, averaging: bool):
     the dtype of the computation, what it remembers (SLOTS, k, d+1), the number of updates so far (1,),
     and if `averaging` the mean (k, d+1) of the parameters after each of them. `first` starts a batch.
     """
-    one_pass = rows_pass(loss, ordered=shuffled)
+    one_pass, make_room = rows_pass(loss, ordered=shuffled), scratch(loss)
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink = leaf(soft)
 
@@ -229,7 +229,7 @@ def minibatch(loss: Loss, shuffled: bool, rule: Rule, averaging: bool):
         k, d = coef.shape
         scale, by_rows = settings[SCALE], settings[LAST]
         none = coef[0, :0]
-        room, gradient = scratch(x, coef, False)
+        room, gradient = make_room(x, coef, False)
         totals = np.empty((k, d + 2))
         cost, t = 0.0, clock[0]
         for batch in range(first, last, batch_size):
@@ -269,7 +269,7 @@ def minibatch(loss: Loss, shuffled: bool, rule: Rule, averaging: bool):
 
 
 @functools.cache
-def descend(loss: Loss, by_row: bool, shuffled: bool):
+def descend(loss: Loss | Coupled, by_row: bool, shuffled: bool):
     """The compiled loop over epochs of plain descent, where the data is so small that none needs a pause.
 
     Each epoch draws its order, does its updates and keeps its cost, the losses met times
