@@ -1,4 +1,4 @@
-"""The scaling curves of a record as pictures: one SVG for each axis; and the activations.
+"""The scaling curves of a record as pictures: one SVG for each axis; the activations; paths of fits.
 
 python benches/plots.py benches/results/NAME.json [--to FOLDER]
 """
@@ -164,6 +164,28 @@ def draw_activations(file: pathlib.Path) -> None:
     plt.close(figure)
 
 
+def draw_paths(file: pathlib.Path) -> None:
+    """The tutorial's picture, w from 0 down the curve to 2; and two coefficients on their contours."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    import fastgd
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    x, y = [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
+    fit = fastgd.fit_linear(x, y, lr=0.02, epochs=20, fit_intercept=False, keep_path=True)
+    fit.plot_path(x, y, left)
+    left.set_title("x = [1, 2, 3], y = [2, 4, 6], lr=0.02", fontsize=10)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((200, 2)) @ [[1.0, 0.6], [0.0, 0.6]]
+    t = z @ [2.0, -1.0] + 0.3 * rng.standard_normal(200)
+    fit = fastgd.fit_linear(z, t, optimizer="momentum", lr=0.02, epochs=60, keep_path=True)
+    fit.plot_path(z, t, right)
+    right.set_title('correlated columns, optimizer="momentum"', fontsize=10)
+    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+
+
 def main() -> None:
     import matplotlib
 
@@ -180,6 +202,7 @@ def main() -> None:
         if curves(record, axis):
             draw(record, axis, arguments.to / f"scaling-{axis}.svg")
     draw_activations(arguments.to / "activations.svg")
+    draw_paths(arguments.to / "path.svg")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ TABLES = {
         optimum,
     ),
     "activations": ("Activations of an array, into a new one:", comparison),
+    "networks": ("Back-propagation:", comparison),
     "optimizers": ("Optimizers, in batches of 256 (L-BFGS on all rows):", comparison),
     "softmax": ("More than two labels:", comparison),
     "memory": ("Peak of memory above the inputs:", memory),

@@ -17,6 +17,8 @@ from .costs import (
 )
 from .errors import ConvergenceWarning, DivergenceError, InputError
 from .fit import fit_linear, fit_logistic
+from .mlp import fit_mlp, mlp_cost_and_gradient
+from .mlp_result import MlpFit
 from .optimizers import ASGD, LBFGS, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop, Rprop
 from .result import Fit, load
 
@@ -32,6 +34,7 @@ __all__ = [
     "DivergenceError",
     "Fit",
     "InputError",
+    "MlpFit",
     "RMSprop",
     "Rprop",
     "__version__",
@@ -45,8 +48,10 @@ __all__ = [
     "cross_entropy_gradient",
     "fit_linear",
     "fit_logistic",
+    "fit_mlp",
     "linear",
     "load",
+    "mlp_cost_and_gradient",
     "mse_cost",
     "mse_cost_and_gradient",
     "mse_gradient",

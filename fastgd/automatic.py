@@ -78,11 +78,14 @@ class Metric:
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
 
-def full_metric(source, curvature, l2, fit_intercept, weight=None, squares=False) -> Metric:
+def full_metric(
+    source, curvature, l2, fit_intercept, weight=None, squares=False, whitened=True
+) -> Metric:
     """The metric of curvature·(second moments) + l2.
 
     `curvature` is that of the summed objective for each unit of weight. With `squares` the moments take
-    y along, and the metric knows the first step of least squares.
+    y along, and the metric knows the first step of least squares. Not `whitened`, it is its Hessian,
+    in which constant columns have no curvature.
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
     center, scale = _sampled_scale(source, fit_intercept)
@@ -109,8 +112,12 @@ def full_metric(source, curvature, l2, fit_intercept, weight=None, squares=False
     used = diagonal > curvature * mass * noise
     unit = np.zeros(d)
     unit[used] = 1 / np.sqrt(diagonal[used])
-    whiten, null = _whitening(hessian * np.outer(unit, unit), used)
-    whiten *= (unit * scale)[:, None]
+    whiten, null = np.empty((d, 0)), np.zeros(d)
+    if whitened:
+        whiten, null = _whitening(hessian * np.outer(unit, unit), used)
+        whiten *= (unit * scale)[:, None]
+    else:
+        hessian[~used], hessian[:, ~used] = 0.0, 0.0
     bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
     metric = Metric(center + shift, whiten, bias, hessian, scale, null)
     if squares:
@@ -454,14 +461,19 @@ class AutomaticDescent:
         counts = weight > 0 if len(weight) else slice(None)
         return bool(right[counts].all())
 
-    def _curvature_here(self, bound: Metric) -> Metric:
-        """The metric of the true curvature at the current parameters."""
-        settings, source = self.settings, self.source
+    def _row_curvatures(self) -> np.ndarray:
+        """The weighted second derivative of every row's cross-entropy by its prediction."""
         weight = self._logits()
         np.exp(-np.abs(weight, out=weight), out=weight)
         weight /= (1 + weight) ** 2
-        if len(source.weight):
-            weight *= source.weight
+        if len(self.source.weight):
+            weight *= self.source.weight
+        return weight
+
+    def _curvature_here(self, bound: Metric) -> Metric:
+        """The metric of the true curvature at the current parameters."""
+        settings, source = self.settings, self.source
+        weight = self._row_curvatures()
         if not weight.sum() > 0:
             self.trouble = "separable"
             return bound

@@ -36,6 +36,8 @@ def fit_linear(
     n_threads: int | None = None,
     callback: Any = None,
     progress: bool = False,
+    validation: Any = None,
+    patience: int = 5,
 ) -> Fit:
     """Least squares by gradient descent.
 
@@ -106,9 +108,19 @@ def fit_linear(
     n_threads : int, optional
         Default: the processors this process may use. The result is the same, bit for bit.
     callback : callable, optional
-        Called with the `Fit` so far about every 100 ms; a true return value stops the fit.
+        Called with the `Fit` so far about every 100 ms (with `validation` after every epoch); a true
+        return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
+    validation : float, (x, y) or (x, y, sample_weight), optional
+        Early stopping: the cost of rows that no update sees is taken after every epoch (in
+        `Fit.validation_costs`, without penalty), and the fit returns the parameters for which it was
+        lowest. A fraction between 0 and 1 holds out that share of the rows, rounded up, drawn with `seed`
+        alone, not by label; it copies the rows, those to train on too. A tuple is read where it is. Needs
+        epochs that are passes: a numeric `lr`, an `optimizer` or a `batch_size`. With `average` it is the
+        averaged parameters that are looked at and returned.
+    patience : int, default=5
+        With `validation`: stop after so many epochs in a row without a lower cost.
 
     Returns
     -------
@@ -121,12 +133,14 @@ def fit_linear(
     DivergenceError
         If the cost stops being finite; names a stable learning rate and carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step).
+        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step); with
+        `validation`, the best of its epochs.
 
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began, short of its tolerance, or on dependent columns.
+        If the run ended above where it began, short of its tolerance or of `patience`, or on dependent
+        columns.
 
     Examples
     --------
@@ -169,6 +183,8 @@ def fit_logistic(
     n_threads: int | None = None,
     callback: Any = None,
     progress: bool = False,
+    validation: Any = None,
+    patience: int = 5,
 ) -> Fit:
     """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
@@ -190,7 +206,8 @@ def fit_logistic(
         What the weights of a label's rows are multiplied with: a dict of labels, 1 for those not in it,
         or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
-l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, progress
+l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
+progress, validation, patience
         As in `fit_linear`.
 
     Returns
@@ -241,7 +258,7 @@ def _fit(loss: Loss, x, y, options) -> Fit:
         run = planned(loss, x, y, checked(options))
         fit = run.result()
     except KeyboardInterrupt as stop:
-        fit_so_far = run.so_far() if hasattr(run, "descent") else None
+        fit_so_far = run.kept() if hasattr(run, "descent") and run.descent.epoch else None
         stop.fit = fit_so_far  # type: ignore[attr-defined]
         raise
     if run.warning:

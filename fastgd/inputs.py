@@ -218,6 +218,24 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(codes[None, :], dtype=dtype), classes
 
 
+def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
+    """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
+    y = one_label_a_row(y)
+    if len(y) != n:
+        raise InputError(f"x has {n} rows and y has {len(y)}; they must be as long.")
+    codes = np.full(n, -1, dtype=dtype)
+    for c, label in enumerate(classes):
+        same = np.array([one == label for one in y]) if y.dtype.kind == "O" else y == label
+        codes[same] = c
+    if codes.min() < 0:
+        row = int(np.argmin(codes))
+        known = ", ".join(map(repr, classes.tolist()))
+        raise InputError(
+            f"y is {y[row : row + 1].tolist()[0]!r} at row {row}; the labels fitted are {known}."
+        )
+    return codes[None, :]
+
+
 def _two_numbers(y: np.ndarray) -> np.ndarray | None:
     """The two values of y without sorting it, or None if there are not two."""
     low, high = y.min(), y.max()

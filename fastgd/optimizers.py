@@ -520,6 +520,13 @@ class LBFGS(Optimizer):
     def __post_init__(self):
         self._at_least(1, "max_iter", "history_size")
         self._at_least(0, "tolerance_grad", "tolerance_change")
+        if self.max_eval is not None:
+            self._at_least(1, "max_eval")
+        for name in ("max_iter", "max_eval", "history_size"):
+            if int(getattr(self, name) or 1) != (getattr(self, name) or 1):
+                raise InputError(
+                    f"{name} of LBFGS is {getattr(self, name)!r}; expected an integer."
+                )
         if self.weight_decay:
             raise InputError("LBFGS has no weight_decay, as in torch; use l2.")
         if self.line_search_fn not in (None, "strong_wolfe"):

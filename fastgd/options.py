@@ -1,5 +1,6 @@
 """The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
 
+import numbers
 import re
 from typing import Any
 
@@ -34,6 +35,8 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
     for name in ("fit_intercept", "keep_path", "progress", "average"):
         o[name] = inputs.flag(o[name], name)
     o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
+    o["validation"] = _validation(o["validation"])
+    o["patience"] = inputs.integer(o["patience"], "patience", low=1)
     o["optimizer"] = _optimizer(o["optimizer"])
     o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
     _check_together(o)
@@ -57,6 +60,24 @@ def _learning_rate(lr: Any) -> Any:
     for c, rate in enumerate(rates.tolist()):
         inputs.number(rate, f"lr[{c}]", strict=True)
     return rates
+
+
+def _validation(given: Any) -> Any:
+    """A fraction of the rows, or a tuple of rows."""
+    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+        return given
+    wanted = (
+        "a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)"
+    )
+    if isinstance(given, tuple):
+        raise InputError(f"validation has {len(given)} part(s); pass {wanted}.")
+    real = isinstance(given, numbers.Real) and not isinstance(given, bool | np.bool_)
+    if not (real and 0 < given < 1):
+        shown = (
+            f" {given!r}" if real or isinstance(given, bool | str) else f" a {type(given).__name__}"
+        )
+        raise InputError(f"validation is{shown}; pass {wanted}.")
+    return float(given)
 
 
 def _optimizer(given: Any) -> Optimizer | None:
@@ -103,6 +124,8 @@ def _check_together(o: dict[str, Any]) -> None:
         )
     if isinstance(optimizer, LBFGS) and o["batch_size"] is not None:
         raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
+    if isinstance(optimizer, LBFGS) and isinstance(o["lr"], np.ndarray):
+        raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
     if o["average"] and o["batch_size"] is None:
         raise InputError("average is for stochastic updates; pass batch_size.")
 

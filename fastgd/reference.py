@@ -7,8 +7,11 @@ The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef�
 zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
 """
 
+import math
+
 from .losses import CROSS_ENTROPY, LOSSES, Loss
 from .optimizers import SGD, Optimizer, soft
+from .scalars import Activation
 
 MSE = LOSSES["mse"]
 _PLAIN = SGD()
@@ -150,6 +153,65 @@ def per_sample_sgd(x, y, coef, intercept=0.0, *, lr, orders, loss: Loss = MSE, *
     return minibatch_gd(
         x, y, coef, intercept, lr=lr, orders=orders, batch_size=1, loss=loss, **options
     )
+
+
+def _layers(x, weights, biases, activation):
+    """For every row the z of each layer and the a that goes into it; the last z is the prediction."""
+    walks = []
+    for row in x:
+        zs, inputs = [], [row]
+        for weight, bias in zip(weights, biases, strict=True):
+            zs.append([
+                sum(w * a for w, a in zip(line, inputs[-1], strict=True)) + b
+                for line, b in zip(weight, bias, strict=True)
+            ])  # fmt: skip
+            inputs.append([activation.value(z) for z in zs[-1]])
+        walks.append((zs, inputs))
+    return walks
+
+
+def _softmax_of_row(z, label):
+    """log Σⱼ exp(zⱼ) − z_label, and its slope in every zⱼ: softmax(z)ⱼ − [j = label]."""
+    top = max(z)
+    e = [math.exp(a - top) for a in z]
+    mass = sum(e)
+    slope = [a / mass - (j == label) for j, a in enumerate(e)]
+    return math.log(mass) + top - z[label], slope
+
+
+def mlp_cost_and_gradient(
+    x, y, weights, biases, activation: Activation, loss: Loss | None = MSE, reduction="mean"
+):
+    """The cost of a network by back-propagation, and the gradients by weights and biases.
+
+    Weights are lists of (out, in); y is a list of lists of targets, or of labels if `loss` is None, the
+    softmax.
+    """
+    by_weights = [[[0.0] * len(line) for line in weight] for weight in weights]
+    by_biases = [[0.0] * len(bias) for bias in biases]
+    entries = len(x) * (1 if loss is None else len(biases[-1]))
+    share = 1 / entries if reduction == "mean" else 1.0
+    total = 0.0
+    for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
+        if loss is None:
+            met, delta = _softmax_of_row(zs[-1], target)
+            total += met
+        else:
+            pairs = list(zip(zs[-1], target, strict=True))
+            total += sum(loss.value(z, t) for z, t in pairs)
+            delta = [loss.slope(z, t) for z, t in pairs]
+        for layer in range(len(weights) - 1, -1, -1):
+            for i, d in enumerate(delta):
+                by_biases[layer][i] += share * d
+                for j, a in enumerate(inputs[layer]):
+                    by_weights[layer][i][j] += share * d * a
+            if layer:
+                delta = [
+                    activation.slope(zs[layer - 1][j])
+                    * sum(d * line[j] for d, line in zip(delta, weights[layer], strict=True))
+                    for j in range(len(inputs[layer]))
+                ]
+    return share * total, by_weights, by_biases
 
 
 # Softmax: y holds class indices, coef a row and intercept a number for every class.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import inputs
+from . import inputs, mlp_result
 from .errors import InputError
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -24,6 +24,9 @@ _SAVED = (
     "loss",
     "lrs",
     "gradient_norms",
+    "start",
+    "validation_costs",
+    "best_epoch",
 )
 
 
@@ -46,17 +49,25 @@ class Fit:
     n_epochs : int
         Passes over the data that ended in an update.
     converged : bool
-        With `tol` (or ``lr="auto"``): the tolerance was met. Otherwise: all epochs ran and the
-        objective ended no higher than it began.
+        With `tol` (or ``lr="auto"``): the tolerance was met. With `validation`: patience ended the fit.
+        Otherwise: all epochs ran. And the objective ended no higher than it began.
     method : str
-        Which way was taken: "stream", "statistics", "per-sample", "minibatch", "whitened",
-        "whitened-lbfgs" or "diagonal-lbfgs".
+        Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
+        "lbfgs-statistics", "whitened", "whitened-lbfgs" or "diagonal-lbfgs"; with l1 "proximal-newton"
+        or "proximal-accelerated".
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.
     gradient_norms : ndarray (n_epochs,) or None
         Batch descent: the norm of the objective's gradient before every update.
     path : ndarray (n_epochs, d) or (n_epochs, k, d), or None
         With ``keep_path=True``, the coefficients after every epoch.
+    start : ndarray (d,) or (k, d), or None
+        With ``keep_path=True``, the coefficients before the first epoch.
+    validation_costs : ndarray (n_epochs,) or None
+        With `validation`, the cost of the rows held out after every epoch, without penalty.
+    best_epoch : int or None
+        With `validation`, after how many epochs that cost was lowest: `coef` and `intercept` are those
+        of then, ``validation_costs[best_epoch - 1]`` is their cost, and `n_epochs` are all that ran.
     classes : ndarray (k,) or None
         Logistic: the labels. Of two, the second is the one whose probability is σ(x·coef + intercept);
         more have the probabilities softmax(x·coef^T + intercept).
@@ -70,6 +81,7 @@ class Fit:
     """
 
     __slots__ = (
+        "best_epoch",
         "classes",
         "coef",
         "converged",
@@ -82,6 +94,8 @@ class Fit:
         "method",
         "n_epochs",
         "path",
+        "start",
+        "validation_costs",
     )
 
     def __init__(
@@ -99,12 +113,16 @@ class Fit:
         loss="mse",
         lrs=None,
         gradient_norms=None,
+        start=None,
+        validation_costs=None,
+        best_epoch=None,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
         self.path, self.classes, self.loss = path, classes, loss
         self.lrs, self.gradient_norms = lrs, gradient_norms
+        self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -244,7 +262,12 @@ class Fit:
         return float((1 - ratio).mean())
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the cost over the epochs on matplotlib axes, new ones if `ax` is None.
+        """Draw the cost over the epochs, and with validation that of the rows held out.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new ones by default.
 
         Returns
         -------
@@ -255,17 +278,42 @@ class Fit:
         ImportError
             If matplotlib is not installed: ``pip install "fastgd[plot]"``.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError('plot needs matplotlib: pip install "fastgd[plot]".') from error
-        if ax is None:
-            _, ax = plt.subplots()
-        ax.plot(np.arange(self.n_epochs + 1), [*self.costs, self.cost])
-        ax.set_xlabel("epoch")
-        ax.set_ylabel("mean squared error" if self.loss == "mse" else "cross-entropy")
-        ax.set_title(f"{self.n_epochs} epochs, cost {self.cost:.6g}")
-        return ax
+        from . import picture
+
+        return picture.draw_costs(self, ax)
+
+    def plot_path(self, x: Any, y: Any, ax: Any = None, *, sample_weight: Any = None) -> Any:
+        """Draw the path of the coefficients over the cost surface, for a fit with ``keep_path=True``.
+
+        With one coefficient the cost is a curve, and the path's points slide down it; with two it is
+        drawn as contours. The intercept stays at that of the fit, so that the surface is the cost of the
+        coefficients alone: where an intercept was learned too, points before the end lie at the cost that
+        they have with the last one. Without penalty, and always the mean.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+            The rows to take the cost of, as a rule those of the fit; d is 1 or 2.
+        y : array-like (n,)
+            Targets, or labels.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; new ones by default.
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        InputError
+            If the fit kept no path, or has more than two coefficients or one target.
+        ImportError
+            If matplotlib is not installed: ``pip install "fastgd[plot]"``.
+        """
+        from . import picture
+
+        return picture.draw_path(self, x, y, ax, sample_weight)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.
@@ -291,8 +339,8 @@ class Fit:
             np.savez(file, **values)
 
 
-def load(path: str | os.PathLike[str]) -> Fit:
-    """The fit that `Fit.save` wrote.
+def load(path: str | os.PathLike[str]) -> Any:
+    """The fit that `Fit.save` or `MlpFit.save` wrote.
 
     Parameters
     ----------
@@ -300,12 +348,12 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
     Returns
     -------
-    Fit
+    Fit or MlpFit
 
     Raises
     ------
     InputError
-        If the file is not one that `Fit.save` wrote. Nothing is ever unpickled.
+        If the file is not one that they wrote. Nothing is ever unpickled.
     OSError
         If there is no such file, or it can't be read.
 
@@ -320,6 +368,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
     try:
         # A file of our own: np.load leaves its own open when it finds no archive in it.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            if "n_layers" in file:
+                return mlp_result.from_file(file)
             values = {name: file[name] for name in _SAVED}
     except (FileNotFoundError, PermissionError):
         raise

@@ -9,12 +9,15 @@ from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
+from .cpu.lbfgs import LBFGSDescent
 from .errors import DivergenceError, InputError
 from .losses import CROSS_ENTROPY, Coupled, Loss
-from .optimizers import OPTIMIZERS
+from .optimizers import LBFGS, OPTIMIZERS
+from .proximal import ProximalDescent
 from .result import Fit
 from .settings import Settings
 from .stability import largest_stable_lr
+from .validation import Validation, given_rows, split
 
 _EPOCHS = 100
 #: With lr="auto", passes after which a batch fit gives up.
@@ -32,29 +35,44 @@ class Run:
         self.names = inputs.column_names(x)
         self.x, self.backend = backend.features(x, options["device"])
         y = backend.on_host(y, "y", self.backend)
+        self.given_x, rows = self.x, len(self.x)
         n, d = self.x.shape
+        held_out = options["validation"]
+        trained = None
+        if isinstance(held_out, float):
+            if not isinstance(self.x, np.ndarray):
+                raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
+            trained, others = split(n, held_out, options["seed"])
+            n = len(trained)
         self.dtype = inputs.working_dtype(self.x, options["dtype"])
         batch = options["batch_size"]
         if batch is not None and batch > n:
-            raise InputError(f"batch_size is {batch}, x has {n} rows; None takes all rows at once.")
+            more = " to train on" if held_out is not None else ""
+            raise InputError(
+                f"batch_size is {batch}, x has {n} rows{more}; None takes all rows at once."
+            )
         self.batch = None if batch == n else batch
         lr = options["lr"]
         self.automatic = isinstance(lr, str) and self.batch is None and options["optimizer"] is None
         inner = np.dtype(np.float64) if self.automatic else self.dtype
+        if self.automatic and held_out is not None:
+            raise InputError(
+                "validation looks after every epoch, and lr='auto' takes steps of another kind; pass "
+                "lr as a number, an optimizer, or a batch_size below the number of rows."
+            )
         self.classes: Any = None
         if loss.name == "bce":
-            self.y, self.classes = inputs.labels(y, n, inner)
+            self.y, self.classes = inputs.labels(y, rows, inner)
             self.flat = len(self.classes) == 2
             if not self.flat:
                 self.loss = CROSS_ENTROPY
         else:
-            self.y, self.flat = inputs.targets(y, n, inner, finite=False)
+            self.y, self.flat = inputs.targets(y, rows, inner, finite=False)
             self.given_y = y
         weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
-        weight = inputs.weights(weight, n, np.float64)
+        weight = inputs.weights(weight, rows, np.float64)
         if self.classes is not None:
             weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
-        self.weight, self.weight_unit = _in_units(weight)
         self.coupled = isinstance(self.loss, Coupled)
         if self.coupled and self.backend is not backend.CPU:
             raise InputError(
@@ -62,6 +80,14 @@ class Run:
                 "host, without device."
             )
         self.k = len(self.classes) if self.coupled else len(self.y)
+        self.held_out: Any = None
+        if trained is not None:
+            self.held_out = self._taken(others, weight)
+            self.x, self.y, weight = self._taken(trained, weight)
+        elif held_out is not None:
+            like = {"d": d, "k": len(self.y), "dtype": inner, "classes": self.classes}
+            self.held_out = given_rows(held_out, self.backend, options, like)
+        self.weight, self.weight_unit = _in_units(weight)
         if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
@@ -71,12 +97,25 @@ class Run:
         self.intercept = inputs.parameters(options["intercept_init"], (self.k,), "intercept_init")
         if not options["fit_intercept"] and self.intercept.any():
             raise InputError("intercept_init needs fit_intercept=True.")
+        self.start = self.coef.copy()
         self.inner = inner
         self.n_threads = options["n_threads"] or default_threads()
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
         self.converged = False  # until the end says otherwise
         self.stopped = False
         self.warning = ""
+        self.validation: Validation | None = None
+
+    def _taken(self, which, weight):
+        """A copy of these rows of x, y and the weights."""
+        if weight is not None:
+            weight = weight[which]
+            if not weight.any():
+                raise InputError(
+                    "sample_weight is zero for every row on one side of the validation split; choose "
+                    "another seed, or pass the rows to validate on."
+                )
+        return self.x[which], self.y[:, which], weight
 
     # --- the plan --------------------------------------------------------------------------------
 
@@ -101,6 +140,19 @@ class Run:
             schedule=o["schedule"],
         )
 
+    def _validation(self) -> Validation | None:
+        """The rows held out, where the backend reads them."""
+        if self.held_out is None:
+            return None
+        x, y, weight = self.held_out
+        weight, scale = _in_units(weight)
+        if self.options["reduction"] == "mean":
+            mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
+            scale = 1 / (mass if self.coupled else mass * self.k)
+        outputs = {"k": self.k} if self.coupled else {}
+        source = self.backend.rows(x, y, weight, self.inner, self.n_threads, **outputs)
+        return Validation(source, self.loss, scale, self.options["patience"])
+
     def _plan(self):
         o, settings = self.options, self._settings()
         keep = o["keep_path"]
@@ -109,7 +161,9 @@ class Run:
             if self.loss.name == "mse":
                 y = self._centred_targets()
             self.source = self._rows(y)
-            return AutomaticDescent(
+            settings.l1 /= self.y_unit
+            descent = ProximalDescent if settings.l1 else AutomaticDescent
+            return descent(
                 self.source,
                 self.loss,
                 settings,
@@ -121,9 +175,11 @@ class Run:
         self.source = self._rows(y)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
+        if isinstance(settings.optimizer, LBFGS):
+            return LBFGSDescent(self.source, self.loss, settings, self.coef, self.intercept, keep)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
-            may_stop = o["tol"] is not None or o["callback"] is not None
+            may_stop = any(o[name] is not None for name in ("tol", "callback", "validation"))
             return self.backend.batch(
                 self.source, self.loss, settings, self.coef, self.intercept, epochs, keep, may_stop
             )
@@ -147,7 +203,11 @@ class Run:
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
-        if settings.optimizer.rule.name not in ("gd", "momentum", "asgd"):
+        if isinstance(settings.optimizer, LBFGS) or settings.optimizer.rule.name not in (
+            "gd",
+            "momentum",
+            "asgd",
+        ):
             return settings.optimizer.lr
         stable = largest_stable_lr(self.source, self.loss, settings, self.batch)
         if stable is None or not stable > 0:
@@ -193,6 +253,7 @@ class Run:
     def _result(self) -> Fit:
         bar = self._bar() if self.options["progress"] else None
         try:
+            self.validation = self._validation()
             self.descent = self._plan()
             if self.automatic:
                 return self._run_automatic(bar)
@@ -221,35 +282,60 @@ class Run:
     def _run_chunks(self, bar) -> Fit:
         descent, tol = self.descent, self.options["tol"]
         epochs, status = self.options["epochs"] or _EPOCHS, None
-        penalty = self._penalty()
+        penalty, held = self._penalty(), self.validation
+        descent.pauses = held is not None
         while descent.epoch < epochs:
-            status = descent.run(min(epochs, descent.epoch + descent.chunk))
+            status = descent.run(min(epochs, descent.epoch + (1 if held else descent.chunk)))
+            if held and status != NOT_FINITE and descent.epoch > len(held.costs):
+                held.look(descent.parameters())
+                if not held.finite:
+                    self._not_valid()
             if status:
                 break
             if self._after(bar):
                 self.stopped = True
                 break
-        if self.options["average"] and status != NOT_FINITE:
-            descent.take_average()
+            if held and held.over:
+                break
+        if status != NOT_FINITE:
+            if held and held.costs:
+                descent.put(held.best)
+            elif self.options["average"]:
+                descent.put(descent.parameters())
         cost = descent.cost() if status != NOT_FINITE else math.nan
         if not math.isfinite(cost):
             if status != NOT_FINITE:
                 descent.restore()
             self._diverged()
         before = descent.first_cost() + penalty
-        after = cost + self._penalty()
+        after, taken = cost + self._penalty(), held.best_epoch if held else descent.epoch
         slack = 8 * float(np.finfo(self.dtype).eps) * abs(before)
-        if tol is not None and status != CONVERGED:
+        over = held is not None and held.over
+        if tol is not None and status != CONVERGED and not over:
             self._warn_short(descent.epoch, tol)
         elif not after <= before + slack:
             what = "the cost plus penalty" if self._penalised() else "the cost"
             self._warn(
-                f"{what} rose from {before:.6g} to {after:.6g} in {descent.epoch} epochs "
+                f"{what} rose from {before:.6g} to {after:.6g} in {taken} epochs "
                 f"with {self._lr_used()}; {self._advice(self._usable_lr())}"
+            )
+        elif held and not (over or status == CONVERGED or self.stopped):
+            self._warn(
+                f"the validation cost was lowest after epoch {held.best_epoch} of {descent.epoch}, so "
+                f"that patience={held.patience} did not end the fit; allow more epochs."
             )
         else:
             self.converged = not self.stopped
         return self.so_far(cost)
+
+    def kept(self) -> Fit:
+        """The fit so far when it is interrupted: with validation, the best of its epochs."""
+        held, descent = self.validation, self.descent
+        if held is None or not held.costs:
+            return self.so_far()
+        descent.epoch = min(descent.epoch, len(held.costs))
+        descent.put(held.best)
+        return self.so_far(descent.cost())
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent
@@ -283,6 +369,8 @@ class Run:
             self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
 
     def _advice(self, lr: float | None) -> str:
+        if isinstance(self.descent.settings.optimizer, LBFGS):
+            return "line_search_fn='strong_wolfe' finds a step by itself."
         if lr is None:
             return "scale the columns, or use lr='auto'."
         return f"lr up to {lr:.6g} is stable on this data, and lr='auto' finds a step by itself."
@@ -293,6 +381,8 @@ class Run:
 
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
+        if isinstance(self.descent.settings.optimizer, LBFGS):
+            return None  # steps of its own length
         lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
         return lr if lr is not None and 0 < lr < math.inf else None
 
@@ -310,11 +400,27 @@ class Run:
             lr,
         )
 
+    def _not_valid(self) -> NoReturn:
+        """The validation cost is not finite: so are its rows, or the parameters are on their way out."""
+        self._require_finite()
+        descent = self.descent
+        cost = descent.cost()
+        if not math.isfinite(cost):
+            descent.restore()
+            self._diverged()
+        raise DivergenceError(
+            f"the validation cost overflows {self.inner} after epoch {descent.epoch}; scale the "
+            "values of its rows.",
+            self.so_far(cost),
+        )
+
     def _require_finite(self) -> None:
         """Whether it is the data itself that is not finite."""
-        inputs.require_finite(self.x, "x", self.names)
+        inputs.require_finite(self.given_x, "x", self.names)
+        if isinstance(self.options["validation"], tuple):
+            inputs.require_finite(self.held_out[0], "in validation, x", self.names)
         if self.classes is None:  # labels were looked at one by one
-            inputs.targets(self.given_y, len(self.x), self.inner)
+            inputs.targets(self.given_y, len(self.given_x), self.inner)
 
     def _overflow(self) -> NoReturn:
         """The cost or the moments overflow before the first step."""
@@ -362,9 +468,10 @@ class Run:
         cost = cost * unit * unit
         coef = (descent.coef * unit).astype(self.dtype)
         intercept = descent.intercept * unit + self.y_center
-        path = None
+        path = start = None
         if self.options["keep_path"]:
             path = (descent.path[:epoch] * unit).astype(self.dtype)
+            start = self.start.astype(self.dtype)
         if not (np.isfinite(coef).all() and np.isfinite(intercept).all() and cost < math.inf):
             raise DivergenceError(
                 f"the result overflows {self.dtype}; scale x and y"
@@ -372,6 +479,7 @@ class Run:
             )
         if self.flat:
             coef, path = coef[0], path[:, 0] if path is not None else None
+            start = start[0] if start is not None else None
         return Fit(
             coef=coef,
             intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
@@ -381,6 +489,7 @@ class Run:
             converged=self.converged,
             method=descent.method,
             path=path,
+            start=start,
             classes=self.classes,
             loss=self.loss.name,
             **self._history(epoch),
@@ -390,6 +499,11 @@ class Run:
         """Learning rates and gradient norms, where the way taken has them."""
         if self.automatic:
             return {}
+        validated = {}
+        if self.validation is not None:
+            costs = np.array(self.validation.costs[:epoch])
+            best = int(np.argmin(costs)) + 1 if len(costs) else 0
+            validated = {"validation_costs": costs, "best_epoch": best}
         rates = self.descent.settings.rates(self.k, 0, epoch)
         if len(rates) != epoch:
             rates = np.repeat(rates, epoch, axis=0)
@@ -397,6 +511,7 @@ class Run:
         return {
             "lrs": rates[:, 0] if np.ndim(self.descent.settings.lr) == 0 else rates,
             "gradient_norms": norms,
+            **validated,
         }
 
 

@@ -26,6 +26,7 @@ _MOST_NUMBERS, _MOST_WORK = 1024, 1_000_000
 _LEFT_ALONE = (
     "optimizer", "schedule", "average", "tol", "reduction", "l1", "sample_weight", "coef_init",
     "intercept_init", "keep_path", "dtype", "device", "n_threads", "callback", "progress",
+    "validation", "patience",
 )  # fmt: skip
 _SEED_0 = seed_number(0)
 _chosen = operator.itemgetter(*_LEFT_ALONE)

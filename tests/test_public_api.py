@@ -13,7 +13,7 @@ import pytest
 import fastgd
 
 NAMES = {
-    "fit_linear", "fit_logistic",
+    "fit_linear", "fit_logistic", "fit_mlp", "mlp_cost_and_gradient", "MlpFit",
     "mse_cost", "mse_gradient", "mse_cost_and_gradient",
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
     "cross_entropy_cost", "cross_entropy_gradient", "cross_entropy_cost_and_gradient",
@@ -24,14 +24,17 @@ NAMES = {
 FITS = ("fit_linear", "fit_logistic")
 COSTS = [f"{loss}_{what}" for loss in ("mse", "bce", "cross_entropy") for what in
          ("cost", "gradient", "cost_and_gradient")]  # fmt: skip
-FUNCTIONS = (*FITS, *COSTS, "cost_curve", "linear", "load")
+FUNCTIONS = (
+    *FITS, *COSTS, "cost_curve", "linear", "load", "fit_mlp", "mlp_cost_and_gradient",
+)  # fmt: skip
 #: Methods of a Fit and the sections that their docstrings have at least.
 METHODS = {
     "predict": {"Parameters", "Returns"},
     "predict_proba": {"Parameters", "Returns"},
     "raw_prediction": {"Parameters", "Returns", "Raises"},
     "score": {"Parameters", "Returns"},
-    "plot": {"Returns", "Raises"},
+    "plot": {"Parameters", "Returns", "Raises"},
+    "plot_path": {"Parameters", "Returns", "Raises"},
     "save": {"Raises"},
 }
 
@@ -59,6 +62,8 @@ OPTIONS = {
     "n_threads": None,
     "callback": None,
     "progress": False,
+    "validation": None,
+    "patience": 5,
 }
 #: What only one of them has.
 OWN_OPTIONS = {"fit_linear": {}, "fit_logistic": {"class_weight": None}}
@@ -128,11 +133,23 @@ def test_fit_is_documented():
     text = inspect.getdoc(fastgd.Fit)
     fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6])
     for name in ("coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path",
-                 "classes", "lrs", "gradient_norms"):  # fmt: skip
+                 "classes", "lrs", "gradient_norms", "start", "validation_costs",
+                 "best_epoch"):  # fmt: skip
         assert f"\n{name} : " in text
         assert hasattr(fit, name)
     for name, wanted in METHODS.items():
         assert wanted <= sections(getattr(fastgd.Fit, name)), name
+
+
+def test_mlp_fit_is_documented():
+    assert {"Attributes", "Examples"} <= sections(fastgd.MlpFit)
+    text = inspect.getdoc(fastgd.MlpFit)
+    for name in ("weights", "biases", "costs", "cost", "n_epochs", "converged", "method", "classes",
+                 "lrs"):  # fmt: skip
+        assert f"\n{name} : " in text
+    for name, wanted in METHODS.items():
+        if name != "plot":
+            assert wanted <= sections(getattr(fastgd.MlpFit, name)), name
 
 
 def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
@@ -152,7 +169,8 @@ def test_every_module_is_documented():
     for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
                  "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
                  "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics",
-                 "cpu.elementwise", "cpu.vector_math"):  # fmt: skip
+                 "cpu.elementwise", "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
+                 "mlp_result"):  # fmt: skip
         module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
         assert module.__doc__, name
 
@@ -161,7 +179,7 @@ def test_importing_fastgd_loads_nothing_heavy():
     code = """
 import json, sys
 import fastgd
-fastgd.fit_linear, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
+fastgd.fit_linear, fastgd.fit_mlp, fastgd.Fit, fastgd.mse_cost, fastgd.activations.tanh
 heavy = ("numba", "llvmlite", "torch", "matplotlib", "pandas", "scipy", "sklearn", "tqdm")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """

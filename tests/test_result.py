@@ -28,6 +28,9 @@ FITS = {
     "minibatch with path": lambda: fastgd.fit_linear(
         X, Y, lr=0.01, epochs=3, batch_size=8, keep_path=True
     ),
+    "validated": lambda: fastgd.fit_linear(
+        X, Y, lr=0.1, epochs=400, batch_size=8, validation=(X, Y)
+    ),
     "no epoch": lambda: fastgd.fit_linear(X, np.zeros(30)),
     "logistic on text": lambda: fastgd.fit_logistic(X, TEXT, l2=0.1),
     "logistic on objects of text": lambda: fastgd.fit_logistic(X, TEXT.astype(object), l2=0.1),
@@ -41,6 +44,7 @@ FITS = {
 }
 ATTRIBUTES = (
     "coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path", "classes",
+    "lrs", "gradient_norms", "start", "validation_costs", "best_epoch",
 )  # fmt: skip
 
 

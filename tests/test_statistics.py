@@ -72,7 +72,7 @@ def test_totals_elsewhere_follow_from_an_anchor(weighted, anchor_at):
     anchor = coef[None] * (anchor_at != "zero"), np.array([intercept]) * (anchor_at != "zero")
     totals = np.empty((1, 5))
     there = np.array([[0.5, -1.0, 2.0]]), np.array([-0.7])
-    cost = statistics._totals_at(
+    cost = statistics.totals_at(
         source.totals(LOSSES["mse"], *anchor), *anchor, second, center, *there, totals
     )
     wanted = source.totals(LOSSES["mse"], *there)

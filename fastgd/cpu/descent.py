@@ -54,6 +54,8 @@ class _Descent:
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
         self.epoch = 0
+        #: Whether somebody looks after every epoch: then none ends with a pass for the cost.
+        self.pauses = False
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
@@ -77,6 +79,14 @@ class _Descent:
         self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
         self.epoch = max(0, self.epoch - epochs)
         return NOT_FINITE
+
+    def parameters(self) -> np.ndarray:
+        """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
+        return np.column_stack([self.coef, self.intercept])
+
+    def put(self, parameters: np.ndarray) -> None:
+        """Go to parameters from `parameters()`."""
+        self.coef[:], self.intercept[:] = parameters[:, :-1], parameters[:, -1]
 
     def totals(self, slopes_too: bool = True) -> np.ndarray:
         """A true pass at the current parameters."""
@@ -104,7 +114,34 @@ def _with_l1(coef, gradient, l1):
     return np.where(coef == 0, at_zero, gradient + l1 * np.sign(coef))
 
 
-class BatchDescent(_Descent):
+class AllRows(_Descent):
+    """Descent that sees all rows at once, or for squared error their sufficient statistics."""
+
+    _second: np.ndarray | None = None
+
+    def first_cost(self) -> float:
+        """The cost at the start, once an epoch has run."""
+        return float(self.costs[0])
+
+    def _build_statistics(self):
+        source = self.source
+        self._center = source.sample().mean(axis=0)
+        at_zero = not self.coef.any() and not self.intercept.any()
+        # From zero the first pass is in the moments; from elsewhere one pass anchors them.
+        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
+        d = source.d
+        self._second = np.empty((d + 1, d + 1))
+        self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
+        self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
+        self._second[d, d] = moments[0, 0]
+        if at_zero:
+            anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
+        else:
+            anchor = self.totals()
+        self._anchor = anchor, self.coef.copy(), self.intercept.copy()
+
+
+class BatchDescent(AllRows):
     """Every update sees all rows: a fused pass each epoch, or statistics where they are cheaper.
 
     Squared error can be followed on X^T X instead of X. Whether that pays is decided from shapes,
@@ -125,7 +162,6 @@ class BatchDescent(_Descent):
         if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
             self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
-        self._second: np.ndarray | None = None
         self.method = "statistics" if self._switch == 0 else "stream"
 
     @property
@@ -144,7 +180,7 @@ class BatchDescent(_Descent):
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
-            elif self.source.n_parts == 1 and not self.source.converts:
+            elif self.source.n_parts == 1 and not self.source.converts and not self.pauses:
                 status = self._run_compiled(min(stop, self._switch))
             else:
                 status = self._run_by_parts(min(stop, self._switch))
@@ -154,9 +190,9 @@ class BatchDescent(_Descent):
                 return status
         return RUNNING
 
-    def first_cost(self) -> float:
-        """The cost at the start, once an epoch has run."""
-        return float(self.costs[0])
+    def put(self, parameters: np.ndarray) -> None:
+        super().put(parameters)
+        self._state[1] = math.nan
 
     def cost(self) -> float:
         return float(self._state[1]) if math.isfinite(self._state[1]) else super().cost()
@@ -199,6 +235,7 @@ class BatchDescent(_Descent):
     def _run_on_statistics(self, stop):
         if self._second is None:
             self._build_statistics()
+            self.method = "statistics"
         kernel = statistics.descend_statistics(self.settings.optimizer.rule)
         status, self.epoch = kernel(
             *self._anchor,
@@ -214,24 +251,6 @@ class BatchDescent(_Descent):
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
             status = RUNNING
         return status
-
-    def _build_statistics(self):
-        source = self.source
-        self.method = "statistics"
-        self._center = source.sample().mean(axis=0)
-        at_zero = not self.coef.any() and not self.intercept.any()
-        # From zero the first pass is in the moments; from elsewhere one pass anchors them.
-        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
-        d = source.d
-        self._second = np.empty((d + 1, d + 1))
-        self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
-        self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
-        self._second[d, d] = moments[0, 0]
-        if at_zero:
-            anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
-        else:
-            anchor = self.totals()
-        self._anchor = anchor, self.coef.copy(), self.intercept.copy()
 
 
 class StochasticDescent(_Descent):
@@ -319,9 +338,8 @@ class StochasticDescent(_Descent):
         self.coef[:], self.intercept[:] = coef, intercept
         return status
 
-    def take_average(self) -> None:
-        """The mean of the parameters after every update in place of the last ones."""
-        self.coef[:], self.intercept[:] = self._mean[:, :-1], self._mean[:, -1]
+    def parameters(self) -> np.ndarray:
+        return self._mean.copy() if self.average else super().parameters()
 
     def _array(self) -> np.ndarray:
         """The settings of the kernels, `mean` at their end."""

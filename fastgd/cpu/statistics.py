@@ -23,7 +23,7 @@ _PAD = 8
 
 #: `descend_statistics` stops for a fresh pass once the cost is this much below that of the anchor:
 #: what is left of the anchor's 16 digits then still gives ten of the cost.
-_STALE = 1e-6
+STALE_SHARE = 1e-6
 #: What `descend_statistics` returns besides the statuses of `dense`.
 STALE = 3
 
@@ -153,7 +153,7 @@ def totals_at_zero(moments: np.ndarray, d: int, scale, shift) -> np.ndarray:
 
 
 @compiled
-def _totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals):
+def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals):
     """Fill `totals` for squared error at (coef, intercept); returns its summed cost.
 
     With r the residuals at the anchor, A = [x − center, 1], S = A^T A and m the move from the anchor:
@@ -219,9 +219,9 @@ def descend_statistics(rule: Rule):
         totals = np.empty((k, d + 2))
         stale = 0.0
         for c in range(k):
-            stale += _STALE * anchor[c, d + 1]
+            stale += STALE_SHARE * anchor[c, d + 1]
         for epoch in range(first_epoch, last_epoch + 1):
-            cost = _totals_at(
+            cost = totals_at(
                 anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals
             )
             if cost < stale:

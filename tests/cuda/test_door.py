@@ -109,3 +109,26 @@ def test_divergence_names_a_stable_step():
     with pytest.raises(fastgd.DivergenceError, match="lr up to") as caught:
         fastgd.fit_linear(cuda.to_device(x), y, lr=1e100, epochs=3)
     assert np.isfinite(caught.value.fit.coef).all()
+
+
+@pytest.mark.filterwarnings("ignore::fastgd.ConvergenceWarning")  # patience may outlast the epochs
+@pytest.mark.parametrize("options", [{}, {"batch_size": 8}])
+def test_early_stopping_on_rows_there(options):
+    x, y = problem()
+    there, held = cuda.to_device(x), x[:10].copy()
+    options |= {"lr": 0.1, "epochs": 4, "patience": 1}
+    wanted = fastgd.fit_linear(x, y, validation=(held, y[:10] + x[:10, 0]), **options)
+    rows = cuda.to_device(held), y[:10] + x[:10, 0]
+    got = fastgd.fit_linear(there, y, validation=rows, **options)
+    assert_same(got, wanted)
+    assert got.best_epoch == wanted.best_epoch
+    np.testing.assert_allclose(got.validation_costs, wanted.validation_costs, rtol=1e-9)
+    moved = fastgd.fit_linear(x, y, device="cuda", validation=0.25, **(options | {"patience": 9}))
+    same = fastgd.fit_linear(x, y, validation=0.25, **(options | {"patience": 9}))
+    np.testing.assert_allclose(moved.validation_costs, same.validation_costs, rtol=1e-9)
+    with pytest.raises(fastgd.InputError, match="x is on a GPU; pass validation as a tuple"):
+        fastgd.fit_linear(there, y, validation=0.25, **options)
+    with pytest.raises(
+        fastgd.InputError, match="in validation, x lies elsewhere than the x to train"
+    ):
+        fastgd.fit_linear(there, y, validation=(held, y[:10]), **options)

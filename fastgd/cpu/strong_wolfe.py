@@ -1,0 +1,117 @@
+"""A line search for the strong Wolfe conditions, step for step that of torch.optim.LBFGS.
+
+Nocedal and Wright, algorithms 3.5 and 3.6, with cubic interpolation: an interval is widened until it
+holds an acceptable step, then narrowed around one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_DECREASE, _CURVATURE = 1e-4, 0.9
+
+
+class Trial(NamedTuple):
+    """A step along the direction: objective, gradient, and slope along the direction there."""
+
+    length: Any
+    objective: Any
+    gradient: np.ndarray
+    slope: Any
+
+
+def search(
+    evaluate: Callable[[Any], tuple[Any, np.ndarray]],
+    direction: np.ndarray,
+    first: Any,
+    start: Trial,
+    *,
+    change: float,
+    most: int,
+) -> tuple[Trial, int]:
+    """The step found and the evaluations it took.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Objective and gradient at a length along `direction`.
+    first : float
+        The length to try first.
+    start : Trial
+        That of length 0.
+    change : float
+        Intervals that move no parameter by more than this are not narrowed.
+    most : int
+        Trials after the first one.
+    """
+
+    def trial(length):
+        objective, gradient = evaluate(length)
+        return Trial(length, objective, gradient, gradient @ direction)
+
+    def risen(new):
+        # Not the negation of "fallen": a cost that is no number is neither.
+        return new.objective > start.objective + _DECREASE * new.length * start.slope
+
+    def flat(new):
+        return abs(new.slope) <= -_CURVATURE * start.slope
+
+    before, new, tried = start, trial(first), 0
+    while True:
+        if tried >= most:
+            ends = [start, new]
+            break
+        if risen(new) or (tried > 1 and new.objective >= before.objective):
+            ends = [before, new]
+            break
+        if flat(new):
+            return new, tried + 1
+        if new.slope >= 0:
+            ends = [before, new]
+            break
+        low, high = new.length + 0.01 * (new.length - before.length), new.length * 10
+        before, new = new, trial(_minimum_of_cubic(before, new, low, high))
+        tried += 1
+
+    stuck = False
+    low = _lower(ends)
+    while tried < most and abs(ends[1].length - ends[0].length) * np.abs(direction).max() >= change:
+        left, right = sorted((ends[0].length, ends[1].length))
+        length, margin = _minimum_of_cubic(ends[0], ends[1], left, right), 0.1 * (right - left)
+        near_an_end = min(right - length, length - left) < margin
+        if near_an_end and (stuck or length >= right or length <= left):
+            length = right - margin if abs(length - right) < abs(length - left) else left + margin
+            stuck = False
+        else:
+            stuck = near_an_end
+        new = trial(length)
+        tried += 1
+        if risen(new) or new.objective >= ends[low].objective:
+            ends[1 - low] = new
+            low = _lower(ends)
+            continue
+        done = flat(new)
+        if not done and new.slope * (ends[1 - low].length - ends[low].length) >= 0:
+            ends[1 - low] = ends[low]
+        ends[low] = new
+        if done:
+            break
+    return ends[low], tried + 1
+
+
+def _lower(ends) -> int:
+    return 0 if ends[0].objective <= ends[1].objective else 1
+
+
+def _minimum_of_cubic(a: Trial, b: Trial, low, high):
+    """Where the cubic through two trials is least, within bounds; their middle if it is nowhere."""
+    if a.length > b.length:
+        a, b = b, a
+    mean = a.slope + b.slope - 3 * (a.objective - b.objective) / (a.length - b.length)
+    square = mean * mean - a.slope * b.slope
+    if not square >= 0:
+        return (low + high) / 2
+    root = np.sqrt(square)
+    share = (b.slope + root - mean) / (b.slope - a.slope + 2 * root)
+    return min(max(b.length - (b.length - a.length) * share, low), high)

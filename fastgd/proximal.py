@@ -1,0 +1,347 @@
+"""`lr="auto"` with an l1 penalty: descent whose every step solves a penalised quadratic exactly.
+
+|θ| does not stay what it is in rotated coordinates, so nothing is whitened here. With up to
+`FULL_METRIC` columns the cost is replaced by its quadratic with the Hessian (squared error: exact;
+cross-entropy: the one at hand, or its bound at the start), and coordinate descent finds the penalised
+minimum of that, with exact zeros (Friedman, Hastie and Tibshirani 2010; Lee, Sun and Saunders 2014). A
+pass over the data then says what the step was worth. Where the Hessian couples outputs, or is too large,
+come accelerated proximal steps in the metric of its bound (Beck and Teboulle 2009, with the restarts of
+O'Donoghue and Candès 2015).
+"""
+
+import contextlib
+import copy
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .automatic import FULL_METRIC, AutomaticDescent, NotFiniteError, diagonal_metric, full_metric
+from .cpu.coordinates import sweep
+
+_EPS = float(np.finfo(np.float64).eps)
+#: Sweeps of coordinate descent between two attempts to solve for the coefficients that are not zero.
+_SWEEPS, _ATTEMPTS = 20, 200
+#: A sample of one row in so many at most that leaves so many rows for every column; its tolerance.
+_SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL = 32, 50, 1e-3
+#: A larger sample is not worth its passes.
+_LEAST_SAMPLED = 4
+
+
+class _Point(NamedTuple):
+    """What is known at coefficients (k, d) and at intercepts (k,) for columns without `center`."""
+
+    center: np.ndarray
+    coef: np.ndarray
+    level: np.ndarray
+    cost: float
+    objective: float
+    by_coef: np.ndarray  # of cost + l2
+    by_level: np.ndarray
+
+    def seen_from(self, center) -> "_Point":
+        """The same parameters with another centre; that takes no pass."""
+        back = self.center - center
+        return self._replace(
+            center=center,
+            level=self.level - self.coef @ back,
+            by_coef=self.by_coef + np.outer(self.by_level, back),
+        )
+
+
+class ProximalDescent(AutomaticDescent):
+    """The loop behind `lr="auto"` with l1; as `AutomaticDescent`, with `settings.l1`."""
+
+    def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path):
+        super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
+        self._by_newton = loss.name in ("mse", "bce") and source.d <= FULL_METRIC
+        self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
+
+    def run(self, after_step) -> None:
+        """Descend; `after_step` is called after every accepted step and may stop the run."""
+        try:
+            self._run(after_step)
+        except NotFiniteError:
+            self.trouble = "overflow"
+
+    def _run(self, after_step) -> None:
+        source, settings = self.source, self.settings
+        curvature = self.loss.curvature * settings.scale
+        how = (source, curvature, settings.l2, settings.fit_intercept)
+        exact = self.loss.name == "mse"
+        if not self._by_newton:
+            full = source.d <= FULL_METRIC
+            metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
+            self._accelerated(metric, after_step)
+            return
+        sampled = None if exact else self._start_from_sample()
+        if sampled:
+            start, point = sampled
+            metric = self._hessian_here(None)
+            first = self._norm(metric, start.seen_from(metric.center))
+            self._newton(metric, point.seen_from(metric.center), False, after_step, first)
+            return
+        metric, known = full_metric(*how, squares=exact, whitened=False), None
+        level = self._centred(metric, self.intercept)
+        if not self.coef.any() and not level.any():
+            known = metric.totals_at_zero
+        point = self._at(metric.center, self.coef, level, known)
+        self._newton(metric, point, exact, after_step)
+
+    def _start_from_sample(self) -> tuple[_Point, _Point] | None:
+        """Move to the optimum of a sample: the points before and after it; None for little data.
+
+        A sample of m rows has its optimum within about sqrt(d/m) of that of all rows.
+        """
+        source, settings = self.source, self.settings
+        every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * (source.d + 1)))
+        if every < _LEAST_SAMPLED:
+            return None
+        rows, share = source.subset(every)
+        if not share > 0:
+            return None
+        on_sample = copy.copy(settings)
+        on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
+        sample = ProximalDescent(rows, self.loss, on_sample, self.coef, self.intercept, 100, False)
+        sample.run(lambda: False)
+        if sample.trouble or not sample.converged:
+            return None
+        start = self._at(np.zeros(source.d), self.coef, self.intercept)
+        point = self._at(np.zeros(source.d), sample.coef, sample.intercept)
+        if not point.objective < start.objective:
+            return None
+        self.coef, self.intercept = sample.coef, sample.intercept
+        return start, point
+
+    # --- points ----------------------------------------------------------------------------------
+
+    def _at(self, center, coef, level, totals=None) -> _Point:
+        """By a pass, if the totals are not known."""
+        settings, d = self.settings, self.source.d
+        if totals is None:
+            totals = self.source.totals(self.loss, coef, level, center)
+        cost = settings.scale * float(totals[:, d + 1].sum())
+        by_coef = settings.scale * totals[:, :d] + settings.l2 * coef
+        by_level = settings.scale * totals[:, d] * settings.fit_intercept
+        objective = cost + settings.l2 / 2 * float((coef * coef).sum()) + self._l1(coef)
+        if not (np.isfinite(by_coef).all() and np.isfinite(by_level).all()):
+            objective = math.inf
+        return _Point(center, coef, level, cost, objective, by_coef, by_level)
+
+    def _l1(self, coef) -> float:
+        return self.settings.l1 * float(np.abs(coef).sum())
+
+    def _norm(self, metric, point) -> float:
+        """The smallest slope of the objective, each in units of its own curvature."""
+        g, t = point.by_coef * metric.scale, self.settings.l1 * metric.scale
+        at_zero = np.sign(g) * np.maximum(np.abs(g) - t, 0)
+        slope = np.where(point.coef == 0, at_zero, g + np.sign(point.coef) * t)
+        slope = slope * _unit(_diagonal(metric))
+        return math.hypot(np.linalg.norm(slope), np.linalg.norm(point.by_level * metric.bias))
+
+    def _accept(self, metric, point, after_step) -> None:
+        """Take a point as the parameters so far."""
+        self.costs_list.append(self.final_cost)
+        self.coef, self.final_cost = point.coef, point.cost
+        self.intercept = point.level - point.coef @ metric.center
+        if self.keep_path:
+            self.path_list.append(point.coef.copy())
+        self.stopped = bool(after_step())
+
+    # --- Newton ----------------------------------------------------------------------------------
+
+    def _newton(self, metric, point, exact, after_step, first=None) -> None:
+        """Steps to the floor of the slopes, or to `tol` times the `first` one."""
+        if not math.isfinite(point.objective):
+            self.trouble = "overflow"
+            return
+        self.final_cost = point.cost
+        norm = self._norm(metric, point)
+        first = norm if first is None else first
+        history = [norm]
+        rebuild = math.inf if exact else self._moments_in_passes()
+        wanted = max(self.settings.tol, 1e-13) * first
+        while not self._at_floor(norm, first, history, metric, point.level, point, exact):
+            if self.epoch >= self.epochs or self.stopped:
+                return
+            new = self._step(metric, point, norm, exact)
+            if new is None and len(history) > 1 and not exact:
+                metric, point = self._rebuilt(metric, point)
+                history = [self._norm(metric, point)]
+                new = self._step(metric, point, history[0], exact)
+            if new is None:  # rounding is all that is left
+                self.converged = norm <= 1e-6 * max(first, metric.size(point.coef, point.level))
+                return
+            point = new
+            self._accept(metric, point, after_step)
+            norm = self._norm(metric, point)
+            history.append(norm)
+            if _passes_left(history, wanted) > rebuild:
+                metric, point = self._rebuilt(metric, point)
+                norm = self._norm(metric, point)
+                history = [norm]
+
+    def _hessian_here(self, otherwise):
+        """The metric of the true curvature at the current parameters."""
+        settings, weight = self.settings, self._row_curvatures()
+        if otherwise is not None and not weight.sum() > 0:
+            return otherwise
+        return full_metric(
+            self.source, settings.scale, settings.l2, settings.fit_intercept, weight, whitened=False
+        )
+
+    def _rebuilt(self, metric, point):
+        """The true curvature here, and the point seen from its centre, which takes no pass."""
+        new = self._hessian_here(metric)
+        return new, point.seen_from(new.center)
+
+    def _step(self, metric, point, norm, exact) -> _Point | None:
+        """A point of lower objective, or near the floor of smaller slope; None if there is none."""
+        target = np.empty_like(point.coef)
+        thresholds = self.settings.l1 * metric.scale
+        for c in range(len(target)):
+            v, slope = point.coef[c] / metric.scale, point.by_coef[c] * metric.scale
+            target[c] = _solve(metric.hessian, v, slope, thresholds) * metric.scale
+        rise = -(metric.bias**2) * point.by_level
+        move = target - point.coef
+        slope = float((point.by_coef * move).sum() + (point.by_level * rise).sum())
+        slope += self._l1(target) - self._l1(point.coef)
+        length = 1.0
+        for _ in range(30):
+            coef = target if length == 1.0 else point.coef + length * move
+            new = self._at(metric.center, coef, point.level + length * rise)
+            if new.objective <= point.objective + 1e-4 * length * min(slope, 0.0):
+                return new
+            level_ground = new.objective <= point.objective + 1e-12 * abs(point.objective)
+            if (exact or level_ground) and self._norm(metric, new) < norm:
+                return new
+            if exact or level_ground:
+                return None
+            length *= 0.5 if math.isfinite(new.objective) else 0.1
+        return None
+
+    # --- accelerated -----------------------------------------------------------------------------
+
+    def _accelerated(self, metric, after_step) -> None:
+        """A pass a step. The bound is raised where two points show it too low, as one of variances is."""
+        coef, level = self.coef, self._centred(metric, self.intercept)
+        share, momentum, before = 1.0, 1.0, None
+        point = self._at(metric.center, coef, level)
+        if not math.isfinite(point.objective):
+            self.trouble = "overflow"
+            return
+        self.final_cost, history = point.cost, []
+        first = self._norm(metric, point)
+        while True:
+            if before is not None and self._curved_more(metric, before, point, share):
+                share, momentum = 2 * share, 1.0
+                point, coef, level = before, before.coef, before.level
+            else:
+                norm = self._norm(metric, point)
+                history.append(norm)
+                if before is not None:
+                    self._accept(metric, point, after_step)
+                if self._at_floor(norm, first, history, metric, point.level, point, False):
+                    return
+                before = point
+            if self.epoch >= self.epochs or self.stopped:
+                return
+            new, rise = self._proximal(metric, point, share)
+            ahead = ((point.coef - new) * (new - coef)).sum() / (metric.scale**2).mean()
+            next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            beta = (momentum - 1) / next_momentum
+            if ahead > 0:  # past the valley: start anew
+                next_momentum, beta = 1.0, 0.0
+            y, height = new + beta * (new - coef), rise + beta * (rise - level)
+            coef, level, momentum = new, rise, next_momentum
+            point = self._at(metric.center, y, height)
+
+    def _curved_more(self, metric, before, point, share) -> bool:
+        """Whether the smooth part rises between two points above what the bound allows."""
+        move, rise = point.coef - before.coef, point.level - before.level
+        smooth = point.objective - self._l1(point.coef) - before.objective + self._l1(before.coef)
+        linear = float((before.by_coef * move).sum() + (before.by_level * rise).sum())
+        allowed = linear + share / 2 * metric.size(move, rise) ** 2
+        return not smooth <= allowed + 1e-12 * abs(before.objective)
+
+    def _proximal(self, metric, point, share):
+        """The minimum of the penalised bound at a point."""
+        level = point.level - metric.bias**2 / share * point.by_level
+        if metric.hessian.ndim == 1:
+            unit = _unit(metric.hessian) ** 2 / share
+            coef = point.coef - unit * point.by_coef
+            coef = np.sign(coef) * np.maximum(np.abs(coef) - self.settings.l1 * unit, 0)
+            return np.where(unit > 0, coef, 0.0), level
+        coef, thresholds = np.empty_like(point.coef), self.settings.l1 * metric.scale
+        for c in range(len(coef)):
+            v, slope = point.coef[c] / metric.scale, point.by_coef[c] * metric.scale
+            coef[c] = _solve(share * metric.hessian, v, slope, thresholds) * metric.scale
+        return coef, level
+
+
+def _diagonal(metric):
+    return metric.hessian if metric.hessian.ndim == 1 else np.diagonal(metric.hessian)
+
+
+def _unit(diagonal):
+    """1/√diagonal, and 0 where that is 0."""
+    unit = np.zeros(len(diagonal))
+    unit[diagonal > 0] = 1 / np.sqrt(diagonal[diagonal > 0])
+    return unit
+
+
+def _passes_left(history, wanted) -> float:
+    """How many passes as good as the last one are left."""
+    if len(history) < 2 or history[-1] <= wanted:
+        return 0.0
+    before, now = history[-2:]
+    return math.inf if now >= before else math.log(wanted / now) / math.log(now / before)
+
+
+def _solve(hessian, start, slope, thresholds) -> np.ndarray:
+    """The minimum of ½·m^T H m + slope^T m + Σ thresholds·|θ|, m = θ − start.
+
+    Coordinate descent finds the signs; with those the rest is one linear system, which correlated columns
+    don't slow down as they do coordinates.
+    """
+    theta, at_start = start.copy(), slope
+    slope, unit = slope.copy(), _unit(np.diagonal(hessian))
+    hessian = np.ascontiguousarray(hessian)
+    size = np.linalg.norm(np.maximum(np.abs(slope) - thresholds, 0) * unit) + math.sqrt(
+        max(0.0, float(theta @ hessian @ theta))
+    )
+    small = 4 * _EPS * size
+    for _ in range(_ATTEMPTS):
+        if sweep(hessian, theta, slope, thresholds, _SWEEPS, small) < _SWEEPS:
+            break
+        whole = _solve_for_signs(hessian, theta, slope, thresholds, unit)
+        slope = at_start + hessian @ (theta - start)
+        wrong = (np.abs(slope) - thresholds)[theta == 0] * unit[theta == 0]
+        if whole and wrong.max(initial=0.0) <= small:
+            break
+    return theta
+
+
+def _solve_for_signs(hessian, theta, slope, thresholds, unit) -> bool:
+    """Move to the minimum for the signs of θ, or to the first that turns; True if none does."""
+    used = np.flatnonzero(theta)
+    if not len(used):
+        return True
+    with contextlib.suppress(np.linalg.LinAlgError):
+        scale = unit[used]
+        inner = hessian[np.ix_(used, used)] * np.outer(scale, scale)
+        lower = np.linalg.cholesky(inner)
+        if np.diagonal(lower).min() ** 2 < 1e-12:
+            return False
+        downhill = -(slope[used] + np.sign(theta[used]) * thresholds[used]) * scale
+        move = np.linalg.solve(lower.T, np.linalg.solve(lower, downhill)) * scale
+        turns = (theta[used] + move) * theta[used] <= 0
+        if not turns.any():
+            theta[used] += move
+            return True
+        lengths = -theta[used][turns] / move[turns]
+        length = lengths.min()
+        first = used[turns][lengths == length]
+        theta[used] += length * move
+        theta[first] = 0.0
+    return False

@@ -1,0 +1,87 @@
+"""Early stopping: rows held out of a fit, their cost after every epoch, the best parameters so far."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import backend, inputs
+from .cpu.order import visiting_order
+from .errors import InputError
+
+
+class Validation:
+    """Rows that no update sees.
+
+    Parameters
+    ----------
+    source : gradient source
+        Of those rows.
+    loss : Loss
+    scale : float
+        Turns summed losses into the cost.
+    patience : int
+        Epochs without a lower cost after which it is over.
+    """
+
+    def __init__(self, source: Any, loss, scale: float, patience: int):
+        self.source, self.loss, self.scale, self.patience = source, loss, scale, patience
+        self.costs: list[float] = []
+        #: The parameters of the lowest cost, the first of equal ones, and after how many epochs.
+        self.best: Any = None
+        self.best_epoch, self._lowest = 0, math.inf
+
+    def look(self, parameters: np.ndarray) -> None:
+        """Add the cost at the parameters (k, d+1) after one more epoch; keep them if it is lowest."""
+        low = parameters.astype(self.source.dtype)
+        coef, intercept = low[:, :-1].copy(), low[:, -1].copy()
+        totals = self.source.totals(self.loss, coef, intercept, slopes_too=False)
+        cost = self.scale * float(totals[:, -1].sum())
+        self.costs.append(cost)
+        if cost < self._lowest:
+            self.best, self.best_epoch, self._lowest = parameters, len(self.costs), cost
+
+    @property
+    def finite(self) -> bool:
+        """Whether the last cost is."""
+        return not self.costs or math.isfinite(self.costs[-1])
+
+    @property
+    def over(self) -> bool:
+        """Whether patience is."""
+        return len(self.costs) - self.best_epoch >= self.patience
+
+
+def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and those held out, a share of them rounded up, each in the given order."""
+    m = math.ceil(fraction * n)
+    if m >= n:
+        raise InputError(f"validation={fraction:g} of {n} row(s) leaves none to train on.")
+    order = visiting_order(n, True, seed, -1)  # of an epoch before the first
+    return np.sort(order[m:]), np.sort(order[:m])
+
+
+def given_rows(given: tuple, place: Any, options: dict[str, Any], like: dict[str, Any]):
+    """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows trained on.
+
+    `like` says what those are: `d`, `k`, `dtype`, and `classes` or None.
+    """
+    try:
+        x, found = backend.features(given[0], options["device"])
+        if found != place:
+            raise InputError("x lies elsewhere than the x to train on; move one of them.")
+        n, d = x.shape
+        if d != like["d"]:
+            raise InputError(f"x has {d} columns; the x to train on has {like['d']}.")
+        y = backend.on_host(given[1], "y", place)
+        if like["classes"] is None:
+            y, _ = inputs.targets(y, n, like["dtype"])
+        else:
+            y = inputs.known_labels(y, n, like["classes"], like["dtype"])
+        if len(y) != like["k"]:
+            raise InputError(f"y has {len(y)} column(s); the y to train on has {like['k']}.")
+        weight = given[2] if len(given) == 3 else None
+        weight = backend.on_host(weight, "sample_weight", place)
+        return x, y, inputs.weights(weight, n, np.float64)
+    except InputError as error:
+        raise InputError(f"in validation, {error}") from None

@@ -1,0 +1,506 @@
+"""Back-propagation, held to torch: gradients by autograd, trajectories by torch.optim."""
+
+import itertools
+import threading
+import warnings
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from conftest import JIT_OFF
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastgd
+from fastgd import reference
+from fastgd.cpu import blas, network
+from fastgd.cpu.order import visiting_order
+from fastgd.losses import LOSSES
+from fastgd.scalars import ACTIVATIONS
+
+HIDDEN = {"none": (), "one": (6,), "two": (5, 3), "three": (4, 4, 3)}
+TORCH_LOSSES = oracles.LOSSES | {"cross_entropy": torch.nn.functional.cross_entropy}
+ELEMENTWISE = [name for name in oracles.OPTIMIZERS if name != "lbfgs"]
+
+
+def problem(hidden=(6,), loss="mse", n=33, d=4, k=3, dtype=np.float64, seed=0):
+    """x, y as fastgd takes it, weights and biases."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d)).astype(dtype)
+    y = {
+        "mse": lambda: rng.standard_normal((n, k)).astype(dtype),
+        "bce": lambda: (rng.random((n, k)) > 0.5).astype(dtype),
+        "cross_entropy": lambda: rng.integers(0, k, n),
+    }[loss]()
+    sizes = [d, *hidden, k]
+    weights = [rng.standard_normal((b, a)).astype(dtype) for a, b in itertools.pairwise(sizes)]
+    biases = [rng.standard_normal(b).astype(dtype) for b in sizes[1:]]
+    return x, y, weights, biases
+
+
+def torch_forward(x, weights, biases, activation):
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        x = x @ weight.T + bias
+        if layer < len(weights) - 1:
+            x = oracles.ACTIVATIONS[activation](x)
+    return x
+
+
+def by_autograd(x, y, weights, biases, activation, loss, reduction="mean"):
+    weights, biases = (
+        [torch.tensor(p, requires_grad=True) for p in ps] for ps in (weights, biases)
+    )
+    z = torch_forward(torch.tensor(x), weights, biases, activation)
+    cost = TORCH_LOSSES[loss](z, torch.tensor(y), reduction=reduction)
+    cost.backward()
+    return cost.item(), [w.grad.numpy() for w in weights], [b.grad.numpy() for b in biases]
+
+
+def assert_agree(got, wanted, **options):
+    assert_allclose(got[0], wanted[0], **options)
+    for ours, theirs in zip((*got[1], *got[2]), (*wanted[1], *wanted[2]), strict=True):
+        assert_allclose(ours, theirs, **options)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", TORCH_LOSSES)
+@pytest.mark.parametrize("layers", HIDDEN)
+def test_gradients_are_those_of_autograd(activation, loss, layers, dtype, close):
+    x, y, weights, biases = problem(HIDDEN[layers], loss, dtype=dtype)
+    got = fastgd.mlp_cost_and_gradient(x, y, weights, biases, activation=activation, loss=loss)
+    wanted = by_autograd(x, y, weights, biases, activation, loss)
+    close(got[0], wanted[0])
+    for ours, theirs in zip((*got[1], *got[2]), (*wanted[1], *wanted[2]), strict=True):
+        assert ours.dtype == dtype
+        assert ours.shape == theirs.shape
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a != "relu"])
+@pytest.mark.parametrize("loss", TORCH_LOSSES)
+def test_gradients_are_finite_differences(activation, loss):
+    x, y, weights, biases = problem((5, 4), loss, n=6)
+
+    def cost():
+        return fastgd.mlp_cost_and_gradient(
+            x, y, weights, biases, activation=activation, loss=loss
+        )[0]
+
+    by_weights, by_biases = fastgd.mlp_cost_and_gradient(
+        x, y, weights, biases, activation=activation, loss=loss
+    )[1:]
+    h = 1e-5
+    for array, gradient in zip((*weights, *biases), (*by_weights, *by_biases), strict=True):
+        for at in np.ndindex(array.shape):
+            kept = array[at]
+            array[at] = kept + h
+            above = cost()
+            array[at] = kept - h
+            below = cost()
+            array[at] = kept
+            assert_allclose(gradient[at], (above - below) / (2 * h), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", TORCH_LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_reference_is_the_same(activation, loss, reduction):
+    x, y, weights, biases = problem((5, 3), loss)
+    got = fastgd.mlp_cost_and_gradient(
+        x, y, weights, biases, activation=activation, loss=loss, reduction=reduction
+    )
+    lists = [[p.tolist() for p in ps] for ps in (weights, biases)]
+    wanted = reference.mlp_cost_and_gradient(
+        x.tolist(), y.tolist(), *lists, ACTIVATIONS[activation], LOSSES.get(loss), reduction
+    )
+    assert_agree(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "read-only", "list", "int"])
+def test_x_of_any_kind(layout):
+    x, y, weights, biases = problem()
+    if layout == "int":
+        x = np.round(x * 3)
+    wanted = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    given = {
+        "F": np.asfortranarray,
+        "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
+        "read-only": lambda x: (x.setflags(write=False), x)[1],
+        "list": np.ndarray.tolist,
+        "int": lambda x: x.astype(np.int32),
+    }[layout](x)
+    assert_agree(
+        fastgd.mlp_cost_and_gradient(given, y, weights, biases), wanted, rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_blocks_add_up_in_the_same_order_on_any_number_of_threads(monkeypatch, n_threads):
+    monkeypatch.setattr(network, "BLOCK", 4)
+    x, y, weights, biases = problem(n=95)
+    options = {"lr": 0.1, "epochs": 3, "batch_size": None, "hidden": 6}
+    options |= {"weights_init": weights, "biases_init": biases}
+    one = fastgd.fit_mlp(x, y, n_threads=1, **options)
+    several = fastgd.fit_mlp(x, y, n_threads=n_threads, **options)
+    for a, b in zip(one.weights, several.weights, strict=True):
+        assert_array_equal(a, b)
+    assert one.cost == several.cost
+    monkeypatch.undo()
+    assert_allclose(fastgd.fit_mlp(x, y, **options).weights[0], one.weights[0], rtol=1e-9)
+
+
+def walk_of_torch(
+    x, y, weights, biases, loss, optimizer, epochs, batch_size, l2=0.0, schedule=None
+):
+    """Parameters and costs after minibatch updates by torch.optim, in fastgd's order."""
+    weights, biases = (
+        [torch.tensor(p, requires_grad=True) for p in ps] for ps in (weights, biases)
+    )
+    x, y = torch.tensor(x), torch.tensor(y)
+    optimizer = optimizer([*weights, *biases])
+    costs = []
+    for epoch in range(epochs):
+        order, met = visiting_order(len(x), True, 3, epoch), 0.0
+        if schedule:
+            optimizer.param_groups[0]["lr"] = schedule(epoch)
+        for start in range(0, len(x), batch_size):
+            batch = torch.from_numpy(order[start : start + batch_size].astype(np.int64))
+            optimizer.zero_grad()
+            cost = TORCH_LOSSES[loss](torch_forward(x[batch], weights, biases, "tanh"), y[batch])
+            met += cost.item() * len(batch)
+            (cost + l2 / 2 * sum((w**2).sum() for w in weights)).backward()
+            optimizer.step()
+        costs.append(met / len(x))
+    return [w.detach().numpy() for w in weights], [b.detach().numpy() for b in biases], costs
+
+
+@pytest.fixture
+def torch_in_float64():
+    """torch.optim.ASGD keeps its eta in torch's default dtype: float32 would be 6e-8 off."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("torch_in_float64")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_trajectories_are_those_of_torch(name, loss):
+    x, y, weights, biases = problem((6, 5), loss)
+    lr = 0.01 if name in ("gd", "momentum", "nesterov", "adagrad", "asgd") else 1e-3
+    make, options = oracles.OPTIMIZERS[name]
+    wanted = walk_of_torch(
+        x, y, weights, biases, loss, lambda p: make(p, lr=lr, **options), 7, 7
+    )  # 35 updates
+    with oracles.quiet():
+        fit = fastgd.fit_mlp(
+            x, y, hidden=(6, 5), activation="tanh", loss=loss, lr=lr, epochs=7, batch_size=7, seed=3,
+            optimizer=name, weights_init=weights, biases_init=biases,
+        )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    assert_allclose(fit.costs, wanted[2], rtol=1e-10)
+
+
+def test_penalty_and_schedule_are_those_of_torch():
+    x, y, weights, biases = problem()
+    wanted = walk_of_torch(
+        x, y, weights, biases, "mse", lambda p: torch.optim.SGD(p, lr=0.1), 5, 8, 0.3,
+        lambda epoch: 0.1 * 0.5**epoch,
+    )  # fmt: skip
+    fit = fastgd.fit_mlp(
+        x, y, hidden=6, activation="tanh", lr=0.1, epochs=5, batch_size=8, seed=3, l2=0.3,
+        schedule=fastgd.schedules.ExponentialLR(0.5), weights_init=weights, biases_init=biases,
+    )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    assert_allclose(fit.lrs, 0.1 * 0.5 ** np.arange(5))
+
+
+def test_sum_takes_steps_of_the_sum():
+    x, y, weights, biases = problem(n=12)
+    start = {"weights_init": weights, "biases_init": biases, "hidden": 6, "epochs": 3}
+    mean = fastgd.fit_mlp(x, y, lr=0.36, batch_size=4, **start)
+    total = fastgd.fit_mlp(x, y, lr=0.03, batch_size=4, reduction="sum", **start)
+    assert_allclose(mean.weights[0], total.weights[0], rtol=1e-10)
+    assert_allclose(36 * mean.costs, total.costs)
+
+
+def test_labels_of_two_kinds_and_bce():
+    x = np.linspace(-2, 2, 40)
+    y = np.where(x > 0.3, "yes", "no")
+    fit = fastgd.fit_mlp(x, y, hidden=4, loss="bce", lr=1.0, batch_size=8, epochs=60)
+    assert fit.classes.tolist() == ["no", "yes"]
+    assert fit.score(x, y) > 0.9
+    assert_allclose(fit.predict_proba(x).sum(axis=1), 1)
+    assert_allclose(fit.predict_proba(x)[:, 1], 1 / (1 + np.exp(-fit.raw_prediction(x))))
+    assert fit.weights[1].shape == (1, 4)
+
+
+def test_predictions_and_score():
+    x, y, weights, biases = problem((6, 5))
+    fit = fastgd.fit_mlp(
+        x, y, hidden=(6, 5), activation="gudermannian", lr=0.05, epochs=3, weights_init=weights,
+        biases_init=biases,
+    )  # fmt: skip
+    z = torch_forward(
+        torch.tensor(x), *([torch.tensor(p) for p in ps] for ps in (fit.weights, fit.biases)),
+        "gudermannian",
+    )  # fmt: skip
+    assert_allclose(fit.predict(x), z.numpy(), rtol=1e-10)
+    assert_allclose(fit.cost, ((fit.predict(x) - y) ** 2).mean())
+    from sklearn.metrics import r2_score
+
+    assert_allclose(fit.score(x, y), r2_score(y, fit.predict(x)))
+    with pytest.raises(AttributeError, match="predict_proba is for labels"):
+        fit.predict_proba(x)
+
+
+@pytest.mark.jit
+def test_digits_as_well_as_scikit_learn():
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    x, labels = (x / 16).astype(np.float32), np.array([f"digit {c}" for c in y])
+    fit = fastgd.fit_mlp(
+        x[:1200], labels[:1200], hidden=64, loss="cross_entropy", epochs=60, lr="auto"
+    )
+    assert fit.method == "adam"
+    assert fit.converged
+    assert fit.weights[0].dtype == np.float32
+    with warnings.catch_warnings(action="ignore"):
+        rival = MLPClassifier(
+            (64,), activation="logistic", alpha=0.0, batch_size=64, max_iter=60, random_state=0
+        ).fit(x[:1200], y[:1200])
+    assert fit.score(x[1200:], labels[1200:]) > rival.score(x[1200:], y[1200:]) - 0.02
+
+
+def test_the_start_is_that_of_torch_and_the_seed_decides():
+    x, y, *_ = problem(n=50, d=9)
+    options = {"hidden": 40, "lr": 1e-12, "epochs": 1}
+    with oracles.quiet():
+        a, b, c = (fastgd.fit_mlp(x, y, seed=s, **options) for s in (1, 1, 2))
+    assert_array_equal(a.weights[0], b.weights[0])
+    assert (a.weights[0] != c.weights[0]).any()
+    for parameters in (a.weights[0], a.biases[0]):
+        assert 0.25 < np.abs(parameters).max() < 1 / 3 + 1e-9
+
+
+@pytest.mark.parametrize("loss", TORCH_LOSSES)
+def test_save_and_load(tmp_path, loss):
+    x, y, *_ = problem(loss=loss, k=2)
+    y = y[:, 0] if y.ndim == 2 else y
+    with oracles.quiet():
+        fit = fastgd.fit_mlp(x, y, hidden=(5, 4), loss=loss, epochs=2)
+    fit.save(tmp_path / "fit.npz")
+    again = fastgd.load(tmp_path / "fit.npz")
+    assert isinstance(again, fastgd.MlpFit)
+    assert repr(again) == repr(fit)
+    assert_array_equal(again.predict(x), fit.predict(x))
+    assert_array_equal(again.costs, fit.costs)
+
+
+def test_labels_that_no_file_keeps(tmp_path):
+    x, y, *_ = problem(loss="cross_entropy")
+    fit = fastgd.fit_mlp(x, y, loss="cross_entropy", epochs=1, lr=1e-9, hidden=2)
+    fit.classes = fit.classes.astype(object)
+    with pytest.raises(fastgd.InputError, match="Python objects"):
+        fit.save(tmp_path / "fit.npz")
+
+
+def test_divergence_carries_the_last_finite_parameters():
+    x, y, *_ = problem()
+    with pytest.raises(
+        fastgd.DivergenceError, match=r"no longer finite after epoch .* lr=1e\+10"
+    ) as e:
+        fastgd.fit_mlp(x, y, hidden=6, activation="relu", lr=1e10, epochs=50)
+    fit = e.value.fit
+    assert np.isfinite(fit.cost)
+    assert all(np.isfinite(w).all() for w in fit.weights)
+    assert len(fit.costs) == fit.n_epochs
+    assert not fit.converged
+
+
+def test_a_cost_that_overflows_at_the_start():
+    with pytest.raises(fastgd.DivergenceError, match="at the start"):
+        fastgd.fit_mlp(np.full((4, 2), 1e200), np.full(4, 1e200), hidden=2, activation="identity")
+
+
+def test_a_cost_that_rose_is_told():
+    x, y, *_ = problem()
+    with pytest.warns(fastgd.ConvergenceWarning, match="the cost rose from"):
+        fit = fastgd.fit_mlp(x, y, hidden=6, lr=3.0, epochs=1)
+    assert not fit.converged
+
+
+def test_ctrl_c_keeps_the_fit_so_far():
+    x, y, *_ = problem()
+    seen = []
+
+    def interrupt(fit):
+        seen.append(fit)
+        if fit.n_epochs == 3:
+            raise KeyboardInterrupt
+
+    run = {"hidden": 6, "lr": 0.01, "epochs": 3, "callback": interrupt}
+    with pytest.raises(KeyboardInterrupt) as e:
+        fastgd.fit_mlp(x, y, **run)
+    assert e.value.fit.n_epochs == 3
+    assert_array_equal(e.value.fit.weights[0], seen[-1].weights[0])
+
+
+@pytest.mark.parametrize("update", [2, 7])
+def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
+    x, y, *_ = problem(n=40)
+    options = {"hidden": 6, "lr": 0.01, "batch_size": 8}
+    met, original = [], network.Network.cost_and_gradient
+
+    def interrupted(self, *arguments):
+        met.append(1)
+        if len(met) > update:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(network.Network, "cost_and_gradient", interrupted)
+    with pytest.raises(KeyboardInterrupt) as e:
+        fastgd.fit_mlp(x, y, epochs=9, **options)
+    monkeypatch.undo()
+    assert e.value.fit.n_epochs == update // 5
+    if update >= 5:
+        whole = fastgd.fit_mlp(x, y, epochs=update // 5, **options)
+        assert_array_equal(e.value.fit.weights[0], whole.weights[0])
+
+
+def test_a_callback_may_stop():
+    x, y, *_ = problem()
+    fit = fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=1, callback=lambda fit: True)
+    assert (fit.n_epochs, fit.converged) == (1, False)
+
+
+def test_progress_shows_a_bar(capsys):
+    x, y, *_ = problem()
+    fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, progress=True)
+    assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shuffle", [False, "block"])
+def test_other_orders(shuffle):
+    x, y, *_ = problem()
+    a, b = (
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.05, epochs=3, batch_size=8, shuffle=shuffle)
+        for _ in range(2)
+    )
+    assert_array_equal(a.weights[0], b.weights[0])
+
+
+BAD = [
+    ({"hidden": 0}, "hidden is 0; expected at least 1"),
+    ({"hidden": (4, "a")}, r"hidden\[1\] is 'a'; expected a whole number"),
+    ({"activation": "tahn"}, "did you mean 'tanh'"),
+    ({"loss": "hinge"}, "loss is 'hinge'; choose from 'mse', 'bce', 'cross_entropy'"),
+    ({"optimizer": "lbfgs"}, "fit_mlp does not take 'lbfgs'"),
+    ({"optimizer": fastgd.LBFGS()}, "fit_mlp does not take 'lbfgs'"),
+    ({"optimizer": "adamm"}, "did you mean 'adam'"),
+    ({"lr": "fast"}, "lr is 'fast'"),
+    ({"lr": [0.1, 0.2]}, "a network takes one number"),
+    ({"epochs": None}, "epochs is None"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"l2": -1.0}, "l2 is -1.0"),
+    ({"weights_init": 3}, "weights has no list of arrays; expected 2"),
+    ({"weights_init": [[[1.0]]]}, "weights has 1 of arrays; expected 2"),
+    ({"biases_init": [[0.0], [0.0]]}, r"biases\[0\] has shape \(1,\); expected \(6,\)"),
+    ({"callback": 1}, "callback is 1"),
+    ({"dtype": "int32"}, "dtype is 'int32'"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), BAD)
+def test_options_that_cannot_be_used(options, sentence):
+    x, y, *_ = problem()
+    with pytest.raises(fastgd.InputError, match=sentence):
+        fastgd.fit_mlp(x, y, **({"hidden": 6, "lr": 0.01} | options))
+
+
+DATA = [
+    ([[1.0], [np.nan]], [1, 2], "mse", "x is nan at row 1, column 0"),
+    ([[1.0], [2.0]], [1, np.inf], "mse", "y is inf at row 1"),
+    ([[1.0], [2.0]], [1, 2, 3], "mse", "x has 2 rows and y has 3"),
+    ([[1.0], [2.0]], [1, 2, 3], "cross_entropy", "x has 2 rows and y has 3"),
+    ([[1.0], [2.0]], ["a", "a"], "cross_entropy", "y has one label value, .*'a'"),
+    ([[1.0], [2.0]], ["a", None], "cross_entropy", "y has no label at row 1"),
+    ([[1.0], [2.0]], [1.0, np.nan], "cross_entropy", "y is nan at row 1"),
+    ([[1.0], [2.0]], [[1, 2], [2, 1]], "cross_entropy", "takes one label a row"),
+    (np.eye(3), [0, 1, 2], "bce", "two are needed"),
+]
+
+
+@pytest.mark.parametrize(("x", "y", "loss", "sentence"), DATA)
+def test_data_that_cannot_be_used(x, y, loss, sentence):
+    with pytest.raises(fastgd.InputError, match=sentence):
+        fastgd.fit_mlp(x, y, hidden=2, loss=loss, lr=0.1, epochs=2, activation="relu")
+
+
+COST_INPUTS = [
+    ({"weights": 3}, "weights is no list"),
+    ({"weights": [np.ones(3)]}, r"weights\[0\] has shape \(3,\); expected \(out, in\)"),
+    ({"biases": [np.ones(2)]}, r"biases\[0\] has shape \(2,\); expected \(3,\)"),
+    ({"weights": [np.ones((3, 5))]}, r"weights\[0\] has shape \(3, 5\); expected \(3, 4\)"),
+    ({"y": np.ones((33, 2))}, "y has 2 column"),
+    ({"loss": "cross_entropy", "y": np.full(33, 3)}, "classes are 0 to 2"),
+    ({"loss": "cross_entropy", "y": np.full(33, 0.5)}, "y is 0.5 at row 0"),
+    ({"loss": "cross_entropy"}, "the index of each row's class"),
+    ({"loss": "bce"}, "labels in"),
+    ({"x": np.full((33, 4), np.nan)}, "x is nan at row 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), COST_INPUTS)
+def test_costs_of_what_cannot_be_used(change, sentence):
+    x, y, weights, biases = problem(())
+    given = {"x": x, "y": y, "weights": weights, "biases": biases} | change
+    with pytest.raises(fastgd.InputError, match=sentence):
+        fastgd.mlp_cost_and_gradient(**given)
+
+
+def test_predictions_of_what_cannot_be_used():
+    x, y, *_ = problem()
+    fit = fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=1)
+    with pytest.raises(fastgd.InputError, match="x has 3 columns; this fit has 4"):
+        fit.predict(x[:, :3])
+    with pytest.raises(fastgd.InputError, match="x is inf at row 2, column 1"):
+        fit.predict(np.where(np.arange(132).reshape(33, 4) == 9, np.inf, x))
+
+
+def test_blas_gets_its_threads_back():
+    controls = blas._controls()
+    if controls is None:
+        pytest.skip("not OpenBLAS")
+    get, put = controls
+    before = get()
+    put(2)
+    try:
+        inside = threading.Barrier(2)
+
+        def other():
+            with blas.one_thread():
+                inside.wait()
+
+        thread = threading.Thread(target=other)
+        with blas.one_thread():
+            assert get() == 1
+            thread.start()
+            inside.wait()
+            thread.join()
+            assert get() == 1
+        assert get() == 2
+    finally:
+        put(before)
+
+
+@pytest.mark.skipif(JIT_OFF, reason="plain Python counts in float64")
+def test_float32_stays_float32():
+    x, y, weights, biases = problem(dtype=np.float32)
+    cost, by_weights, by_biases = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    assert isinstance(cost, float)
+    assert {g.dtype for g in (*by_weights, *by_biases)} == {np.dtype(np.float32)}
