@@ -16,7 +16,7 @@ from .vector_math import vectorised
 from .vector_width import use_widest_vectors
 
 #: Rows in a block, a few vectors of exponentials, if so many bytes of X hold them: an eighth of a
-#: second-level cache.
+#: second-level cache. And rows whose gradients are summed in the working dtype.
 _ROWS, _BLOCK_BYTES = 256, 1 << 17
 
 
@@ -170,6 +170,7 @@ def rows_pass(loss: Coupled, centred: bool, slopes_too: bool, ordered: bool):
         if ordered:
             own_y = np.empty((1, rows), coef.dtype)
             own_weight = np.empty(rows if weight.shape[0] > 0 else 0, coef.dtype)
+        summed = 0
         for start in range(first, last, rows):
             m = min(rows, last - start)
             predict(x, order, center, coef, intercept, start, m, memory)
@@ -185,10 +186,13 @@ def rows_pass(loss: Coupled, centred: bool, slopes_too: bool, ordered: bool):
                 continue
             _add_slopes(memory, totals, m)
             add_gradient(x, order, center, start, m, memory, gradient)
-            for c in range(k):
-                for j in range(d):
-                    totals[c, j] += gradient[c, j]
-                    gradient[c, j] = 0
+            summed += m
+            if summed >= _ROWS or start + m == last:
+                for c in range(k):
+                    for j in range(d):
+                        totals[c, j] += gradient[c, j]
+                        gradient[c, j] = 0
+                summed = 0
 
     return one_pass
 
