@@ -12,7 +12,7 @@ import fastgd
 from . import images
 
 LOADERS = {"mnist": images.load_mnist, "cifar10": images.load_cifar10}
-EPOCHS, BATCH, HIDDEN = 10, 64, 128
+EPOCHS, BATCH, HIDDEN, LR = 20, 64, 128, 0.002
 #: Of images without a test set, the share that is kept for it.
 _HELD_OUT = 0.2
 
@@ -39,8 +39,8 @@ def run(command: str, arguments: list[str]) -> None:
     n, d = data.x_train.shape
     print(f"Data   {options.folder}: {n:,} images to train on, {len(data.x_test):,} to test, "
           f"{d} numbers each\n")  # fmt: skip
-    how = {"lr": 1e-3, "epochs": options.epochs, "batch_size": BATCH, "optimizer": "adam"}
-    shown = f'lr=0.001, epochs={options.epochs}, batch_size={BATCH}, optimizer="adam"'
+    how = {"lr": LR, "epochs": options.epochs, "batch_size": BATCH, "optimizer": "adam"}
+    shown = f'lr={LR}, epochs={options.epochs}, batch_size={BATCH}, optimizer="adam"'
     print(f"1. Softmax: fastgd.fit_logistic(x, y, {shown})\n")
     _train(
         data, lambda x, y, epochs: fastgd.fit_logistic(x, y, **{**how, "epochs": epochs}), options
