@@ -16,7 +16,7 @@ _LOSSES = ("mse", "bce", "cross_entropy")
 #: What `options.checked` asks for and a network does not have.
 _ABSENT = {
     "tol": None, "fit_intercept": True, "keep_path": False, "average": False, "l1": 0.0,
-    "device": None,
+    "device": None, "validation": None, "patience": 5,
 }  # fmt: skip
 
 

@@ -427,11 +427,11 @@ DATA = [
     ([[1.0], [2.0]], [1, np.inf], "mse", "y is inf at row 1"),
     ([[1.0], [2.0]], [1, 2, 3], "mse", "x has 2 rows and y has 3"),
     ([[1.0], [2.0]], [1, 2, 3], "cross_entropy", "x has 2 rows and y has 3"),
-    ([[1.0], [2.0]], ["a", "a"], "cross_entropy", "y has one label value, .*'a'"),
+    ([[1.0], [2.0]], ["a", "a"], "cross_entropy", "y has 1 label value.*'a'"),
     ([[1.0], [2.0]], ["a", None], "cross_entropy", "y has no label at row 1"),
     ([[1.0], [2.0]], [1.0, np.nan], "cross_entropy", "y is nan at row 1"),
     ([[1.0], [2.0]], [[1, 2], [2, 1]], "cross_entropy", "takes one label a row"),
-    (np.eye(3), [0, 1, 2], "bce", "two are needed"),
+    (np.eye(3), [0, 1, 2], "bce", "y has 3 label values; 'bce' takes two"),
 ]
 
 
