@@ -8,6 +8,7 @@ import numpy as np
 
 from . import inputs
 from .errors import InputError
+from .prediction import Prediction
 
 #: Rows that go through the layers together in a prediction.
 _BLOCK = 1024
@@ -16,7 +17,7 @@ _SAVED = (
 )  # fmt: skip
 
 
-class MlpFit:
+class MlpFit(Prediction):
     """The result of `fit_mlp`; NumPy on the host.
 
     Attributes
@@ -106,70 +107,6 @@ class MlpFit:
             raise InputError(f"the prediction overflows {dtype} at row {row}; x is too large.")
         inputs.require_finite(x, "x", names)  # an infinity may end as a finite activation
         return raw[:, 0] if self.flat else raw
-
-    def predict(self, x: Any) -> np.ndarray:
-        """The predicted targets or labels.
-
-        Parameters
-        ----------
-        x : array-like (n, d), or (n,) for one column
-
-        Returns
-        -------
-        ndarray (n,) or (n, k)
-        """
-        raw = self.raw_prediction(x)
-        if self.classes is None:
-            return raw
-        return self.classes[(raw > 0).astype(np.intp) if raw.ndim == 1 else raw.argmax(axis=1)]
-
-    def predict_proba(self, x: Any) -> np.ndarray:
-        """The probability of each label: the softmax of the outputs, or the logistic function of one.
-
-        Parameters
-        ----------
-        x : array-like (n, d), or (n,) for one column
-
-        Returns
-        -------
-        ndarray (n, k)
-            In the order of `classes`.
-        """
-        if self.classes is None:
-            raise AttributeError("predict_proba is for labels; this fit has the loss 'mse'.")
-        raw = self.raw_prediction(x)
-        if raw.ndim == 1:
-            raw = np.column_stack([np.zeros_like(raw), raw])
-        e = np.exp(raw - raw.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
-
-    def score(self, x: Any, y: Any) -> float:
-        """The share of right labels, or R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)², the mean over targets.
-
-        Parameters
-        ----------
-        x : array-like (n, d), or (n,) for one column
-        y : array-like (n,) or (n, k)
-            Labels, or targets.
-
-        Returns
-        -------
-        float
-        """
-        predicted = self.predict(x)
-        if self.classes is not None:
-            labels = np.asarray(y)
-            if labels.shape != predicted.shape:
-                raise InputError(f"y has shape {labels.shape}; expected {predicted.shape}.")
-            return float(np.mean(labels == predicted))
-        wanted, _ = inputs.targets(y, len(predicted), np.float64)
-        got = predicted[None] if predicted.ndim == 1 else predicted.T
-        if wanted.shape != got.shape:
-            raise InputError(f"y has shape {wanted.T.shape}; expected {predicted.shape}.")
-        left = ((wanted - got) ** 2).sum(axis=1)
-        spread = ((wanted - wanted.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        ratio = np.divide(left, spread, out=(left > 0).astype(float), where=spread > 0)
-        return float((1 - ratio).mean())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.

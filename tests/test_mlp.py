@@ -252,7 +252,7 @@ def test_predictions_and_score():
     from sklearn.metrics import r2_score
 
     assert_allclose(fit.score(x, y), r2_score(y, fit.predict(x)))
-    with pytest.raises(AttributeError, match="predict_proba is for labels"):
+    with pytest.raises(AttributeError, match="predict_proba is for fits on labels"):
         fit.predict_proba(x)
 
 

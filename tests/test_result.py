@@ -165,7 +165,7 @@ def test_predict_on_bad_rows():
             fit.predict(x)
     with pytest.raises(fastgd.InputError, match="the prediction overflows float64 at row 0"):
         fit.predict(np.sign(fit.coef)[None, :] * 1.7e308)
-    with pytest.raises(AttributeError, match="predict_proba is for logistic fits"):
+    with pytest.raises(AttributeError, match="predict_proba is for fits on labels"):
         fit.predict_proba(X)
 
 
