@@ -7,6 +7,7 @@ number 0. A plain function of the epoch does as well: it says what to multiply l
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .errors import InputError
@@ -123,7 +124,12 @@ class LambdaLR:
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        return lr * self.lr_lambda(epoch)
+        factor = self.lr_lambda(epoch)
+        if not isinstance(factor, Real):
+            raise InputError(
+                f"the schedule gives {factor!r} for epoch {epoch}; expected what to multiply lr with."
+            )
+        return lr * factor
 
 
 SCHEDULES = {

@@ -236,6 +236,10 @@ OPTIONS = {
         {"schedule": lambda epoch: -1.0, "lr": 0.1},
         "the schedule gives lr=-0.1 for epoch 0; expected a finite number from 0 up.",
     ),
+    "schedule of text": (
+        {"schedule": lambda epoch: "small", "lr": 0.1},
+        "the schedule gives 'small' for epoch 0; expected what to multiply lr with.",
+    ),
     "average without batches": (
         {"average": True, "lr": 0.1},
         "average is for stochastic updates; pass batch_size.",
