@@ -186,11 +186,8 @@ def one_label_a_row(y: Any) -> np.ndarray:
     return y
 
 
-def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of any hashable kind as 0, 1, … in (1, n), and their values, sorted.
-
-    Labels of one kind that has no order, such as members of an enum, are as they appear.
-    """
+def _labels_of_rows(y: Any, n: int) -> np.ndarray:
+    """One label of any hashable kind for every row, (n,), none of them missing."""
     y = one_label_a_row(y)
     if y.shape[0] != n:
         raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
@@ -206,7 +203,16 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
                 raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
-    classes = _two_numbers(y) if kind in "fiub" and len(y) else None
+    return y
+
+
+def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of any hashable kind as 0, 1, … in (1, n), and their values, sorted.
+
+    Labels of one kind that has no order, such as members of an enum, are as they appear.
+    """
+    y = _labels_of_rows(y, n)
+    classes = _two_numbers(y) if y.dtype.kind in "fiub" and len(y) else None
     if classes is not None:
         if y.dtype == dtype and y.flags.c_contiguous and classes[0] == 0 and classes[1] == 1:
             return y[None, :], classes
@@ -220,9 +226,7 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
     """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
-    y = one_label_a_row(y)
-    if len(y) != n:
-        raise InputError(f"x has {n} rows and y has {len(y)}; they must be as long.")
+    y = _labels_of_rows(y, n)
     codes = np.full(n, -1, dtype=dtype)
     for c, label in enumerate(classes):
         same = np.array([one == label for one in y]) if y.dtype.kind == "O" else y == label
