@@ -118,7 +118,8 @@ TABLES = {
     "orders": ("What a block shuffle costs beside the given order:", comparison),
     "optimum": (
         "To the optimum. The error is that of the coefficients for least squares without a penalty, else "
-        "how far the objective is above the optimum, both relative; tol is the loosest that reaches 1e-6:",
+        "how far the objective is above the optimum, both relative; tol is the loosest that reaches "
+        "1e-6:",
         optimum,
     ),
     "activations": ("Activations of an array, into a new one:", comparison),
