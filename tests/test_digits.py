@@ -24,6 +24,7 @@ def accuracies(capsys, *arguments):
     return [float(share) / 100 for share in re.findall(r"([\d.]+)% of the test images right", out)]
 
 
+@pytest.mark.jit  # sixty million numbers an epoch
 def test_digits_are_told_apart_as_well_as_scikit_learn_does(folder, capsys):
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
@@ -39,6 +40,7 @@ def test_digits_are_told_apart_as_well_as_scikit_learn_does(folder, capsys):
         assert ours >= theirs.score(data.x_test, data.y_test)
 
 
+@pytest.mark.jit
 def test_without_a_test_set_some_are_held_out(folder, capsys):
     found = accuracies(capsys, "mnist", folder / "train-images-idx3-ubyte.gz", "--epochs", 3)
     assert len(found) == 2

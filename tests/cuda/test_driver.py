@@ -12,8 +12,9 @@ from fastgd.cuda import driver, rows
 @pytest.mark.skipif(
     driver.SIMULATED or not importlib.util.find_spec("numba_cuda"), reason="needs numba-cuda"
 )
-def test_a_small_grid_is_no_reason_to_warn():
+def test_a_small_grid_is_no_reason_to_warn(monkeypatch):
     config = importlib.import_module("numba.cuda.core.config")
+    monkeypatch.setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         launch = driver.configured(rows.take(), 1, 256, 0)
