@@ -239,7 +239,7 @@ def mlp_cost_and_gradient(
     if not np.isfinite(cost):
         inputs.require_finite(x, "x")
     by_weights, by_biases = network.gradients()
-    return cost, tuple(np.ascontiguousarray(g.T) for g in by_weights), tuple(by_biases)
+    return float(cost), tuple(np.ascontiguousarray(g.T) for g in by_weights), tuple(by_biases)
 
 
 def _indices(y: Any, n: int, k: int) -> np.ndarray:

@@ -20,6 +20,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.jit  # a minute of plain Python else
 def test_every_python_block_runs(folder, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
     assert len(BLOCKS) >= 5
@@ -33,6 +34,7 @@ def test_every_python_block_runs(folder, monkeypatch):
             exec(compile(block, path, "exec"), scope)
 
 
+@pytest.mark.jit
 @pytest.mark.usefixtures("folder")
 def test_every_claimed_value_is_true():
     """`expression  # → value` in the README is checked, number by number."""

@@ -303,6 +303,7 @@ def scikit(x, y, l2, **options):
         return model.fit(x, y, weight)
 
 
+@pytest.mark.jit  # hundreds of passes over the digits
 @pytest.mark.parametrize("load", [load_iris, load_digits], ids=["iris", "digits"])
 def test_auto_finds_scikit_learns_optimum(load):
     x, y = load(return_X_y=True)
