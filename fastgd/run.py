@@ -149,8 +149,7 @@ class Run:
         if self.options["reduction"] == "mean":
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass if self.coupled else mass * self.k)
-        outputs = {"k": self.k} if self.coupled else {}
-        source = self.backend.rows(x, y, weight, self.inner, self.n_threads, **outputs)
+        source = self._source_of(x, y, weight)
         return Validation(source, self.loss, scale, self.options["patience"])
 
     def _plan(self):
@@ -160,7 +159,7 @@ class Run:
         if self.automatic:
             if self.loss.name == "mse":
                 y = self._centred_targets()
-            self.source = self._rows(y)
+            self.source = self._source_of(self.x, y, self.weight)
             settings.l1 /= self.y_unit
             descent = ProximalDescent if settings.l1 else AutomaticDescent
             return descent(
@@ -172,7 +171,7 @@ class Run:
                 o["epochs"] or _AUTO_EPOCHS,
                 keep,
             )
-        self.source = self._rows(y)
+        self.source = self._source_of(self.x, y, self.weight)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
         if isinstance(settings.optimizer, LBFGS):
@@ -197,9 +196,10 @@ class Run:
             average=o["average"],
         )
 
-    def _rows(self, y):
+    def _source_of(self, x, y, weight):
+        """Rows where the backend reads them."""
         outputs = {"k": self.k} if self.coupled else {}
-        return self.backend.rows(self.x, y, self.weight, self.inner, self.n_threads, **outputs)
+        return self.backend.rows(x, y, weight, self.inner, self.n_threads, **outputs)
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
