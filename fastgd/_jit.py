@@ -15,8 +15,9 @@ import types
 from typing import Any
 
 import numba
+from numba.core import cgutils
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.extending import register_jitable
+from numba.extending import intrinsic, overload, register_jitable
 
 #: Sums may be reordered and contracted, which lets loops vectorise. NaN and infinity keep their
 #: meaning (no "nnan", no "ninf"): the divergence check rests on them.
@@ -143,6 +144,47 @@ def compiled(function, flags=frozenset(FLAGS)):
         with contextlib.suppress(RuntimeError):
             dispatcher._cache = _Cache(dispatcher.py_func)
     return dispatcher
+
+
+def pointer(dispatcher, *arguments):
+    """A compiled function of these types for a kernel's argument: its address, or itself without the JIT.
+
+    A kernel that calls through a pointer is compiled once for all functions. Numba's own function types
+    cost 50 µs an argument and call, and kernels that are given a dispatcher never find their cache again.
+    """
+    if not hasattr(dispatcher, "py_func"):
+        return dispatcher
+    types = tuple(numba.typeof(argument) for argument in arguments)
+    dispatcher.compile(types)
+    found = dispatcher.overloads[types]
+    return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+def call(function, arguments):
+    """The float that a function given by `pointer` returns.
+
+    The tuple has the types that `pointer` was told: nothing else checks them.
+    """
+    return function(*arguments)
+
+
+@intrinsic
+def _call(typingctx, address, arguments):
+    def codegen(context, builder, signature, given):
+        kinds, result = signature.args[1].types, signature.return_type
+        convention = context.call_conv
+        function = builder.inttoptr(
+            given[0], convention.get_function_type(result, kinds).as_pointer()
+        )
+        values = cgutils.unpack_tuple(builder, given[1], len(kinds))
+        return convention.call_function(builder, function, result, kinds, values)[1]
+
+    return numba.types.float64(address, arguments), codegen
+
+
+@overload(call, inline="always")
+def _compiled_call(function, arguments):
+    return lambda function, arguments: _call(function, arguments)
 
 
 def global_names(function) -> set[str]:

@@ -16,7 +16,7 @@ _LOSSES = ("mse", "bce", "cross_entropy")
 #: What `options.checked` asks for and a network does not have.
 _ABSENT = {
     "tol": None, "fit_intercept": True, "keep_path": False, "average": False, "l1": 0.0,
-    "device": None, "validation": None, "patience": 5,
+    "device": None,
 }  # fmt: skip
 
 
@@ -36,12 +36,15 @@ def fit_mlp(
     schedule: Any = None,
     reduction: str = "mean",
     l2: float = 0.0,
+    sample_weight: Any = None,
     weights_init: Any = None,
     biases_init: Any = None,
     dtype: Any = None,
     n_threads: int | None = None,
     callback: Any = None,
     progress: bool = False,
+    validation: Any = None,
+    patience: int = 5,
 ) -> MlpFit:
     """A multi-layer perceptron by back-propagation.
 
@@ -80,19 +83,27 @@ def fit_mlp(
     reduction : {"mean", "sum"}, default="mean"
     l2 : float, default=0.0
         The penalty of the weights; biases have none.
+    sample_weight : array-like (n,), optional
+        Non-negative. Under "mean" they are scaled to a mean of 1.
     weights_init : sequence of array-like (out, in), optional
     biases_init : sequence of array-like (out,), optional
         Where to start; by default uniform within ±1/√in, as torch.nn.Linear.
     dtype : {"float32", "float64"}, optional
         What to compute in. By default float32 for float32 and float16 data, else float64.
     n_threads : int, optional
-        Default: the processors this process may use. They share the final cost, and batches of more
-        than 512 rows; smaller ones run on one. NumPy's OpenBLAS is held to one thread in the meantime, so
-        that the result is the same, bit for bit.
+        Default: the processors this process may use. Two share a batch of 64 rows, one more every
+        further 64, unless it is done in microseconds. NumPy's OpenBLAS is held to one thread in the
+        meantime, so that the result is the same, bit for bit.
     callback : callable, optional
-        Called with the `MlpFit` so far about every 100 ms; a true return value stops the fit.
+        Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch); a true
+        return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
+    validation : float, (x, y) or (x, y, sample_weight), optional
+        Early stopping, as in `fit_linear`: the cost of rows that no update sees, and the parameters for
+        which it was lowest. A fraction is held out, drawn with `seed`; a tuple is read where it is.
+    patience : int, default=5
+        With `validation`: stop after so many epochs in a row without a lower cost.
 
     Returns
     -------
@@ -105,12 +116,13 @@ def fit_mlp(
     DivergenceError
         If the cost stops being finite; carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit at the start of the epoch in its attribute `fit`.
+        On Ctrl-C, with the fit at the start of the epoch in its attribute `fit`; with `validation`, the
+        best of its epochs.
 
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began.
+        If the run ended above where it began, or short of `patience`.
 
     Examples
     --------
@@ -128,9 +140,7 @@ def fit_mlp(
         run = MlpRun(x, y, options)
         fit = run.result()
     except KeyboardInterrupt as stop:
-        if run is not None:
-            run.undo()
-        stop.fit = None if run is None else run.so_far()  # type: ignore[attr-defined]
+        stop.fit = None if run is None else run.kept()  # type: ignore[attr-defined]
         raise
     if run.warning:
         warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
@@ -234,11 +244,12 @@ def mlp_cost_and_gradient(
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
     with np.errstate(over="ignore", invalid="ignore"), mlp_run.one_thread():
-        order = np.empty(0, np.int32)
-        cost = scale * network.cost_and_gradient(x, targets, order, 0, n, scale)
+        given_order, no_weight = np.empty(0, np.int32), np.empty(0, dtype)
+        total = network.train(x, targets, no_weight, given_order, 0, n, n, scale, mean=False)
+        cost = scale * total
     if not np.isfinite(cost):
         inputs.require_finite(x, "x")
-    by_weights, by_biases = network.gradients()
+    by_weights, by_biases = network.views(network.gradient)
     return float(cost), tuple(np.ascontiguousarray(g.T) for g in by_weights), tuple(by_biases)
 
 

@@ -14,6 +14,7 @@ from .prediction import Prediction
 _BLOCK = 1024
 _SAVED = (
     "costs", "cost", "n_epochs", "converged", "method", "classes", "loss", "activation", "lrs", "flat",
+    "validation_costs", "best_epoch",
 )  # fmt: skip
 
 
@@ -40,6 +41,10 @@ class MlpFit(Prediction):
     loss, activation : str
     lrs : ndarray (n_epochs,)
         The learning rate of every epoch.
+    validation_costs : ndarray (n_epochs,) or None
+        With `validation`: the cost of those rows after every epoch.
+    best_epoch : int or None
+        The epoch, counted from 1, after which it was lowest: `weights` and `biases` are from there.
 
     Examples
     --------
@@ -53,12 +58,13 @@ class MlpFit(Prediction):
 
     def __init__(
         self, *, weights, biases, costs, cost, n_epochs, converged, method, classes, loss, activation,
-        lrs, flat,
+        lrs, flat, validation_costs=None, best_epoch=None,
     ):  # fmt: skip
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
         self.converged, self.method, self.classes = converged, method, classes
         self.loss, self.activation, self.lrs, self.flat = loss, activation, lrs, flat
+        self.validation_costs, self.best_epoch = validation_costs, best_epoch
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"

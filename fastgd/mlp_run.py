@@ -8,17 +8,20 @@ import numpy as np
 
 from . import inputs
 from ._jit import default_threads
+from .backend import CPU
 from .cpu.blas import one_thread
-from .cpu.network import Network, update
+from .cpu.network import Network
 from .cpu.order import visiting_order
 from .errors import DivergenceError, InputError
 from .losses import LOSSES
 from .mlp_result import MlpFit
 from .settings import Settings
+from .validation import Validation, given_rows, split
 
 EPOCHS = 100
 _GIVEN_ORDER = np.empty(0, np.int32)
-#: What a chunk between two calls of the callback takes, at about 100 operations a nanosecond.
+#: What a chunk between two calls of the callback takes, at about 100 operations a nanosecond; and how
+#: long Ctrl-C may have to wait.
 _CHUNK_OPERATIONS = 1e10
 
 
@@ -68,22 +71,31 @@ class MlpRun:
         self.options, o = options, options
         self.names = inputs.column_names(x)
         self.x, self.dtype = rows_of(x, o["dtype"])
+        self.given_x = self.x
         n, d = self.x.shape
         self.classes, self.flat, outputs = None, False, 0
-        if o["loss"] == "cross_entropy":
-            labels, self.classes = inputs.labels(y, n, np.int64)
-            self.y, outputs = labels.T, len(self.classes)
-        elif o["loss"] == "bce":
-            labels, self.classes = inputs.labels(y, n, self.dtype)
-            if len(self.classes) > 2:
+        # What y is read as.
+        self.kind = np.dtype(np.int64) if o["loss"] == "cross_entropy" else self.dtype
+        if o["loss"] == "mse":
+            y, self.flat = inputs.targets(y, n, self.dtype)
+            outputs = len(y)
+        else:
+            y, self.classes = inputs.labels(y, n, self.kind)
+            outputs = len(self.classes) if o["loss"] == "cross_entropy" else 1
+            self.flat = o["loss"] == "bce"
+            if self.flat and len(self.classes) > 2:
                 raise InputError(
                     f"y has {len(self.classes)} label values; 'bce' takes two, 'cross_entropy' more."
                 )
-            self.y, self.flat, outputs = labels.T, True, 1
-        else:
-            targets, self.flat = inputs.targets(y, n, self.dtype)
-            self.y, outputs = targets.T, len(targets)
-        self.y = np.ascontiguousarray(self.y)
+        self.y = np.ascontiguousarray(y.T)
+        weight = inputs.weights(o["sample_weight"], n, np.float64)
+        #: What a row's loss counts for in the cost.
+        self.share = 1.0 if o["loss"] == "cross_entropy" else 1 / outputs
+        self.held: Validation | None = None
+        if o["validation"] is not None:
+            weight = self._hold_out(weight)
+        n = len(self.x)
+        self.weight, self.scale = self._weight_and_scale(weight, n)
         self.batch = min(n, o["batch_size"] or n)
         self.network = network_for(
             [d, *o["hidden"], outputs], o["activation"], o["loss"], self.dtype, o["n_threads"]
@@ -97,10 +109,43 @@ class MlpRun:
         self.costs: list[float] = []
         self.lrs: list[float] = []
         self.converged, self.stopped, self.warning = False, False, ""
-        #: What a row's loss counts in the cost.
-        entries = n * (1 if o["loss"] == "cross_entropy" else outputs)
-        self.scale = 1 / entries if o["reduction"] == "mean" else 1.0
         self.before = self.network.theta.copy()
+
+    def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
+        """The weights as kernels take them, none being ones, and what turns summed losses into a cost."""
+        mean = self.options["reduction"] == "mean"
+        if weight is None:
+            weight = np.empty(0)
+        elif mean:
+            weight = weight * (n / weight.sum())
+        return weight.astype(self.dtype), self.share / n if mean else 1.0
+
+    def _hold_out(self, weight):
+        """Take the rows to validate on out of x, y and the weights, or those that are given."""
+        o = self.options
+        if isinstance(o["validation"], float):
+            trained, others = split(len(self.x), o["validation"], o["seed"])
+            x, y = self.x[others], self.y[others]
+            self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
+            held, weight = (None, None) if weight is None else (weight[others], weight[trained])
+            if weight is not None and not (held.any() and weight.any()):
+                raise InputError(
+                    "sample_weight is zero for every row on one side of the validation split; choose "
+                    "another seed, or pass the rows to validate on."
+                )
+        else:
+            like = {
+                "d": self.x.shape[1], "k": self.y.shape[1], "dtype": self.kind,
+                "classes": self.classes,
+            }  # fmt: skip
+            x, y, held = given_rows(o["validation"], CPU, {"device": None}, like)
+            y = np.ascontiguousarray(y.T)
+        self.held_x = rows_of(x, self.dtype)[0]
+        held, scale = self._weight_and_scale(held, len(x))
+        self.held = Validation(
+            lambda parameters: scale * self.network.cost(self.held_x, y, held), o["patience"]
+        )
+        return weight
 
     def _initialise(self) -> None:
         """Uniform within ±1/√(units below), as torch.nn.Linear begins."""
@@ -128,15 +173,14 @@ class MlpRun:
         return tqdm(total=self.options["epochs"], unit="epoch")
 
     def _run(self, bar) -> MlpFit:
-        o, penalty = self.options, self._penalty()
-        self.step = update(o["optimizer"].rule)
+        o, penalty, held = self.options, self._penalty(), self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
         size = self.network.theta.size
         self.memory = self.settings.memory(1, size - 1, self.dtype)[:, 0]
         self.t = 0
         earlier, start = self.before, self.before
         callback = o["callback"]
-        chunk = max(1, int(_CHUNK_OPERATIONS / (6.0 * len(self.x) * size)))
+        chunk = max(1, int(_CHUNK_OPERATIONS / (6.0 * len(self.x) * size))) if not held else 1
         while self.epoch < o["epochs"]:
             earlier, self.before = self.before, self.network.theta.copy()
             cost = self._one_epoch() * self.scale
@@ -144,6 +188,10 @@ class MlpRun:
                 self._diverged(self.before, earlier, start)
             self.costs.append(cost)
             self.epoch += 1
+            if held:
+                held.look(self.network.theta.copy())
+                if not held.finite:
+                    self._not_valid(self.before, earlier, start)
             if bar is not None:
                 bar.update()
             if callback is not None and (self.epoch % chunk == 0 or self.epoch == o["epochs"]):
@@ -151,15 +199,24 @@ class MlpRun:
                 self.stopped = bool(callback(self.so_far()))
                 if self.stopped:
                     break
-        cost = self.network.cost(self.x, self.y) * self.scale
+            if held and held.over:
+                break
+        if held:
+            self.network.theta[:] = held.best
+        cost = self.network.cost(self.x, self.y, self.weight) * self.scale
         if not math.isfinite(cost):
             self._diverged(self.before, earlier, start)
         before, after = self.costs[0] + penalty, cost + self._penalty()
         if after > before + 8 * float(np.finfo(self.dtype).eps) * abs(before):
             what = "the cost plus penalty" if o["l2"] else "the cost"
             self.warning = (
-                f"{what} rose from {before:.6g} to {after:.6g} in {self.epoch} epochs with "
-                f"lr={o['lr']:g}; try a smaller lr."
+                f"{what} rose from {before:.6g} to {after:.6g} in "
+                f"{held.best_epoch if held else self.epoch} epochs with lr={o['lr']:g}; try a smaller lr."
+            )
+        elif held and not (held.over or self.stopped):
+            self.warning = (
+                f"the validation cost was lowest after epoch {held.best_epoch} of {self.epoch}, so "
+                f"that patience={held.patience} did not end the fit; allow more epochs."
             )
         self.converged = not (self.warning or self.stopped)
         return self.so_far(cost)
@@ -172,33 +229,39 @@ class MlpRun:
         order = _GIVEN_ORDER
         if o["shuffle"] and self.batch < n:
             order = visiting_order(n, o["shuffle"], o["seed"], self.epoch)
+        # Under "mean" a batch divides by its own rows.
+        mean = o["reduction"] == "mean"
+        unit = self.scale * n if mean else 1.0
+        span = self.batch * max(1, int(_CHUNK_OPERATIONS / (6.0 * self.batch * network.theta.size)))
         total = 0.0
-        for first in range(0, n, self.batch):
-            stop = min(first + self.batch, n)
-            # Under "mean" a batch divides by its own rows.
-            share = self.scale * n / (stop - first) if o["reduction"] == "mean" else 1.0
-            total += network.cost_and_gradient(self.x, self.y, order, first, stop, share)
-            self.t += 1
-            self.step(
-                network.theta, network.gradient, self.memory, network.penalised, o["l2"], lr,
-                float(self.t), self.hyper, self.low_hyper,
+        for first in range(0, n, span):
+            stop = min(first + span, n)
+            total += network.train(
+                self.x, self.y, self.weight, order, first, stop, self.batch, unit, mean,
+                o["optimizer"].rule, self.memory, o["l2"], lr, self.t, self.hyper, self.low_hyper,
             )  # fmt: skip
+            self.t += -(-(stop - first) // self.batch)
         return total
 
-    def undo(self) -> None:
-        """Back to the start of the epoch: costs and parameters agree."""
+    def kept(self) -> MlpFit:
+        """The fit when it is interrupted: at the start of the epoch, or the best one validated."""
         self.network.theta[:] = self.before
+        if self.held is None or not self.held.costs:
+            return self.so_far()
+        self.epoch = len(self.held.costs)
+        self.network.theta[:] = self.held.best
+        return self.so_far(self.network.cost(self.x, self.y, self.weight) * self.scale)
 
     def _penalty(self) -> float:
         squares = self.network.theta[: self.network.penalised].astype(np.float64) ** 2
         return self.options["l2"] / 2 * float(squares.sum()) if self.options["l2"] else 0.0
 
     def _diverged(self, *parameters) -> NoReturn:
-        inputs.require_finite(self.x, "x", self.names)
+        self._require_finite()
         lr = self.options["lr"]
         for theta in parameters:
             self.network.theta[:] = theta
-            cost = self.network.cost(self.x, self.y) * self.scale
+            cost = self.network.cost(self.x, self.y, self.weight) * self.scale
             if math.isfinite(cost):
                 raise DivergenceError(
                     f"the cost is no longer finite after epoch {self.epoch} with lr={lr:g}; try a "
@@ -209,11 +272,30 @@ class MlpRun:
             f"the cost overflows {self.dtype} at the start: values of x or y are too large; scale them."
         )
 
+    def _not_valid(self, *parameters) -> NoReturn:
+        """The validation cost is not finite: so are its rows, or the parameters are on their way out."""
+        self._require_finite()
+        cost = self.network.cost(self.x, self.y, self.weight) * self.scale
+        if not math.isfinite(cost):
+            self._diverged(*parameters)
+        raise DivergenceError(
+            f"the validation cost overflows {self.dtype} after epoch {self.epoch}; scale the values of "
+            "its rows.",
+            self.so_far(cost),
+        )
+
+    def _require_finite(self) -> None:
+        """Whether it is the data itself that is not finite."""
+        inputs.require_finite(self.given_x, "x", self.names)
+        if isinstance(self.options["validation"], tuple):
+            inputs.require_finite(self.held_x, "in validation, x", self.names)
+
     def so_far(self, cost: float | None = None) -> MlpFit:
         """The fit at the network's current parameters."""
         if cost is None:
             cost = self.costs[-1] if self.costs else math.nan
-        network = self.network
+        network, held = self.network, self.held
+        validated = np.array(held.costs[: self.epoch]) if held else None
         return MlpFit(
             weights=[np.ascontiguousarray(w.T) for w in network.weights],
             biases=[b.copy() for b in network.biases],
@@ -227,4 +309,8 @@ class MlpRun:
             activation=self.options["activation"],
             lrs=np.array(self.lrs[: self.epoch]),
             flat=self.flat,
+            validation_costs=validated,
+            best_epoch=None
+            if validated is None or not len(validated)
+            else int(np.argmin(validated)) + 1,
         )

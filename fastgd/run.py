@@ -150,7 +150,14 @@ class Run:
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass if self.coupled else mass * self.k)
         source = self._source_of(x, y, weight)
-        return Validation(source, self.loss, scale, self.options["patience"])
+
+        def cost_of(parameters):
+            low = parameters.astype(source.dtype)
+            coef, intercept = low[:, :-1].copy(), low[:, -1].copy()
+            totals = source.totals(self.loss, coef, intercept, slopes_too=False)
+            return scale * float(totals[:, -1].sum())
+
+        return Validation(cost_of, self.options["patience"])
 
     def _plan(self):
         o, settings = self.options, self._settings()

@@ -1,6 +1,7 @@
 """Early stopping: rows held out of a fit, their cost after every epoch, the best parameters so far."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,28 +16,22 @@ class Validation:
 
     Parameters
     ----------
-    source : gradient source
-        Of those rows.
-    loss : Loss
-    scale : float
-        Turns summed losses into the cost.
+    cost_of : callable
+        The cost of those rows at the parameters.
     patience : int
         Epochs without a lower cost after which it is over.
     """
 
-    def __init__(self, source: Any, loss, scale: float, patience: int):
-        self.source, self.loss, self.scale, self.patience = source, loss, scale, patience
+    def __init__(self, cost_of: Callable[[np.ndarray], float], patience: int):
+        self.cost_of, self.patience = cost_of, patience
         self.costs: list[float] = []
         #: The parameters of the lowest cost, the first of equal ones, and after how many epochs.
         self.best: Any = None
         self.best_epoch, self._lowest = 0, math.inf
 
     def look(self, parameters: np.ndarray) -> None:
-        """Add the cost at the parameters (k, d+1) after one more epoch; keep them if it is lowest."""
-        low = parameters.astype(self.source.dtype)
-        coef, intercept = low[:, :-1].copy(), low[:, -1].copy()
-        totals = self.source.totals(self.loss, coef, intercept, slopes_too=False)
-        cost = self.scale * float(totals[:, -1].sum())
+        """Add the cost at the parameters after one more epoch; keep them if it is lowest."""
+        cost = self.cost_of(parameters)
         self.costs.append(cost)
         if cost < self._lowest:
             self.best, self.best_epoch, self._lowest = parameters, len(self.costs), cost

@@ -132,3 +132,26 @@ def test_leaves_stay_plain_python():
 
     assert type(losses.squared_error) is type(lambda: 0)
     assert losses.squared_error(np.float64(3.0), 1.0) == 4.0
+
+
+@_jit.compiled
+def twice(x):
+    return 2.0 * x[0]
+
+
+@_jit.compiled
+def thrice(x):
+    return 3.0 * x[0]
+
+
+@_jit.compiled
+def called(function, x):
+    return _jit.call(function, (x,))
+
+
+def test_a_kernel_calls_what_it_is_given_and_is_compiled_once():
+    x = np.ones(1)
+    assert called(_jit.pointer(twice, x), x) == 2
+    assert called(_jit.pointer(thrice, x), x) == 3
+    if hasattr(called, "signatures"):
+        assert len(called.signatures) == 1

@@ -12,7 +12,7 @@ from conftest import JIT_OFF
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastgd
-from fastgd import reference
+from fastgd import mlp_run, reference, validation
 from fastgd.cpu import blas, network
 from fastgd.cpu.order import visiting_order
 from fastgd.losses import LOSSES
@@ -147,6 +147,169 @@ def test_blocks_add_up_in_the_same_order_on_any_number_of_threads(monkeypatch, n
     assert one.cost == several.cost
     monkeypatch.undo()
     assert_allclose(fastgd.fit_mlp(x, y, **options).weights[0], one.weights[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", [150, None])
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_parts_give_the_same_bits_on_any_number_of_threads(monkeypatch, batch_size, optimizer):
+    monkeypatch.setattr(network, "_THREADED", 0)
+    monkeypatch.setattr(network, "BLOCK", 200)
+    x, y, *_ = problem(n=320, d=90, loss="cross_entropy")
+    assert network.parts_of(150, 2 * 150 * 90 * 60) == 2
+    options = {"loss": "cross_entropy", "hidden": (60, 50), "batch_size": batch_size, "epochs": 3}
+    options |= {"optimizer": optimizer, "lr": 0.1 if optimizer == "gd" else 1e-3}
+    with oracles.quiet():
+        fits = [fastgd.fit_mlp(x, y, n_threads=t, **options) for t in (1, 2, 3)]
+    for fit in fits[1:]:
+        for a, b in zip(
+            (*fits[0].weights, *fits[0].biases), (*fit.weights, *fit.biases), strict=True
+        ):
+            assert_array_equal(a, b)
+        assert_array_equal(fit.costs, fits[0].costs)
+        assert fit.cost == fits[0].cost
+
+
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_large_batches_in_parts_walk_with_torch(monkeypatch, optimizer):
+    monkeypatch.setattr(network, "_THREADED", 0)
+    monkeypatch.setattr(network, "BLOCK", 96)
+    x, y, weights, biases = problem((60, 50), "cross_entropy", n=200, d=90)
+    weights = [w / 9 for w in weights]
+    make, options = oracles.OPTIMIZERS[optimizer]
+    wanted = walk_of_torch(
+        x, y, weights, biases, "cross_entropy", lambda p: make(p, lr=0.01, **options), 3, 150
+    )
+    fit = fastgd.fit_mlp(
+        x, y, hidden=(60, 50), activation="tanh", loss="cross_entropy", lr=0.01, epochs=3,
+        batch_size=150, seed=3, optimizer=optimizer, weights_init=weights, biases_init=biases,
+    )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-8, atol=1e-11)
+
+
+def test_without_a_blas_that_we_know_plain_loops_multiply(monkeypatch, dtype, close):
+    x, y, weights, biases = problem((5, 3), dtype=dtype)
+    wanted = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    monkeypatch.setattr(blas, "_PRODUCTS", ())
+    found = blas.product(np.dtype(dtype))
+    blas.product.cache_clear()
+    try:
+        assert blas.product(np.dtype(dtype)) != found
+        got = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    finally:
+        blas.product.cache_clear()
+    close(got[0], wanted[0])
+    for ours, theirs in zip((*got[1], *got[2]), (*wanted[1], *wanted[2]), strict=True):
+        close(ours, theirs)
+
+
+@pytest.mark.parametrize("loss", TORCH_LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_whole_weights_are_copies_of_rows(loss, reduction):
+    x, y, weights, biases = problem(loss=loss, n=20, k=1 if loss == "bce" else 3)
+    counts = np.random.default_rng(1).integers(0, 4, 20)
+    y = y[:, 0] if loss == "bce" else y
+    options = {"lr": 0.02, "epochs": 4, "batch_size": None, "hidden": 6, "loss": loss}
+    options |= {"weights_init": weights, "biases_init": biases, "reduction": reduction}
+    if loss == "cross_entropy":  # each class on both sides
+        counts[:3], y[:3] = 1, range(3)
+    weighted = fastgd.fit_mlp(x, y, sample_weight=counts, **options)
+    copies = fastgd.fit_mlp(np.repeat(x, counts, axis=0), np.repeat(y, counts, axis=0), **options)
+    assert_allclose(weighted.costs, copies.costs, rtol=1e-12)
+    assert_allclose(weighted.weights[0], copies.weights[0], rtol=1e-9, atol=1e-12)
+    assert_allclose(weighted.cost, copies.cost, rtol=1e-12)
+
+
+VALIDATED = {"hidden": 6, "lr": 0.1, "batch_size": 8, "loss": "cross_entropy", "patience": 3}
+
+
+def walk_and_look(x, y, held_x, held_y, weight=None, held_weight=None):
+    """Epochs run, the best, its weights, and all costs of the rows held out, the obvious way."""
+    costs, best = [], None
+    options = {key: value for key, value in VALIDATED.items() if key != "patience"}
+    while best is None or len(costs) - best[0] < VALIDATED["patience"]:
+        with oracles.quiet():
+            fit = fastgd.fit_mlp(x, y, epochs=len(costs) + 1, sample_weight=weight, **options)
+        z = torch.tensor(fit.raw_prediction(held_x))
+        losses = torch.nn.functional.cross_entropy(z, torch.tensor(held_y), reduction="none")
+        costs.append(np.average(losses.numpy(), weights=held_weight))
+        if best is None or costs[-1] < min(costs[:-1]):
+            best = len(costs), fit.weights[0]
+    return len(costs), *best, costs
+
+
+def assert_stopped_there(fit, wanted):
+    assert (fit.n_epochs, fit.best_epoch) == wanted[:2]
+    assert_allclose(fit.weights[0], wanted[2], rtol=1e-12)
+    assert_allclose(fit.validation_costs, wanted[3], rtol=1e-10)
+    assert fit.converged
+
+
+def test_early_stopping_on_given_rows():
+    x, y, *_ = problem(loss="cross_entropy")
+    held_x, held_y, *_ = problem(loss="cross_entropy", seed=5)
+    weight, held_weight = np.random.default_rng(0).random((2, 33)) + 0.1
+    fit = fastgd.fit_mlp(
+        x, y, sample_weight=weight, validation=(held_x, held_y, held_weight), **VALIDATED
+    )
+    assert_stopped_there(fit, walk_and_look(x, y, held_x, held_y, weight, held_weight))
+
+
+def test_early_stopping_on_a_fraction():
+    x, y, *_ = problem(loss="cross_entropy", n=60)
+    fit = fastgd.fit_mlp(x, y, validation=0.4, **VALIDATED)
+    trained, held = validation.split(60, 0.4, 0)
+    assert_stopped_there(fit, walk_and_look(x[trained], y[trained], x[held], y[held]))
+
+
+def test_patience_that_did_not_end_the_fit_is_told():
+    x, y, *_ = problem()
+    with pytest.warns(fastgd.ConvergenceWarning, match="patience=5 did not end the fit"):
+        fit = fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, validation=(x, y))
+    assert fit.best_epoch == 2
+
+
+def test_ctrl_c_with_validation_keeps_the_best():
+    x, y, *_ = problem(loss="cross_entropy")
+    held_x, held_y, *_ = problem(loss="cross_entropy", seed=5)
+    given = VALIDATED | {"validation": (held_x, held_y)}
+    whole = fastgd.fit_mlp(x, y, **given)
+
+    def interrupt(fit):
+        if fit.n_epochs == whole.best_epoch + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as e:
+        fastgd.fit_mlp(x, y, callback=interrupt, **given)
+    assert e.value.fit.best_epoch == whole.best_epoch
+    assert_array_equal(e.value.fit.weights[0], whole.weights[0])
+    assert_allclose(e.value.fit.cost, whole.cost)
+
+
+HELD_OUT = [
+    ((np.ones((2, 3)), np.ones((2, 3))), "in validation, x has 3 columns"),
+    ((np.ones((2, 4)), np.ones((2, 2))), r"in validation, y has 2 column\(s\)"),
+    ((np.full((2, 4), np.nan), np.ones((2, 3))), "in validation, x is nan at row 0"),
+    ((np.full((2, 4), 1e200), np.full((2, 3), 1e200)), "the validation cost overflows float64"),
+    (1.0, "validation is 1.0"),
+    (0.99, "leaves none to train on"),
+]
+
+
+@pytest.mark.parametrize(("held_out", "sentence"), HELD_OUT)
+def test_rows_that_cannot_validate(held_out, sentence):
+    x, y, *_ = problem()
+    wanted = fastgd.DivergenceError if "overflows" in sentence else fastgd.InputError
+    with pytest.raises(wanted, match=sentence):
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=3, activation="relu", validation=held_out)
+
+
+def test_weights_that_leave_a_side_without_rows():
+    x, y, *_ = problem()
+    weight = np.zeros(33)
+    weight[0] = 1
+    with pytest.raises(fastgd.InputError, match="one side of the validation split"):
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, validation=0.2, sample_weight=weight)
 
 
 def walk_of_torch(
@@ -292,13 +455,15 @@ def test_save_and_load(tmp_path, loss):
     x, y, *_ = problem(loss=loss, k=2)
     y = y[:, 0] if y.ndim == 2 else y
     with oracles.quiet():
-        fit = fastgd.fit_mlp(x, y, hidden=(5, 4), loss=loss, epochs=2)
+        fit = fastgd.fit_mlp(x, y, hidden=(5, 4), loss=loss, epochs=2, validation=0.3)
     fit.save(tmp_path / "fit.npz")
     again = fastgd.load(tmp_path / "fit.npz")
     assert isinstance(again, fastgd.MlpFit)
     assert repr(again) == repr(fit)
     assert_array_equal(again.predict(x), fit.predict(x))
     assert_array_equal(again.costs, fit.costs)
+    assert_array_equal(again.validation_costs, fit.validation_costs)
+    assert again.best_epoch == fit.best_epoch
 
 
 def test_labels_that_no_file_keeps(tmp_path):
@@ -354,7 +519,7 @@ def test_ctrl_c_keeps_the_fit_so_far():
 def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
     x, y, *_ = problem(n=40)
     options = {"hidden": 6, "lr": 0.01, "batch_size": 8}
-    met, original = [], network.Network.cost_and_gradient
+    met, original = [], network.Network.train
 
     def interrupted(self, *arguments):
         met.append(1)
@@ -362,7 +527,8 @@ def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
             raise KeyboardInterrupt
         return original(self, *arguments)
 
-    monkeypatch.setattr(network.Network, "cost_and_gradient", interrupted)
+    monkeypatch.setattr(mlp_run, "_CHUNK_OPERATIONS", 1)  # one update a span
+    monkeypatch.setattr(network.Network, "train", interrupted)
     with pytest.raises(KeyboardInterrupt) as e:
         fastgd.fit_mlp(x, y, epochs=9, **options)
     monkeypatch.undo()

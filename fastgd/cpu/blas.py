@@ -1,4 +1,4 @@
-"""NumPy's BLAS on one thread, for as long as products are small or run on threads of our own.
+"""NumPy's BLAS: `multiply` for compiled loops, and one thread of it where the loops bring their own.
 
 OpenBLAS's threads wait by spinning. For a batch of 64 rows times 784×128 two of them took 70 µs on
 idle processors where one takes 97, and on busy ones 8,000: the one that spins keeps the processor
@@ -8,11 +8,23 @@ from the one that it waits for. An epoch of 45 ms became one of 2 to 7 seconds.
 import contextlib
 import ctypes
 import functools
+import sys
 import threading
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
 
-#: As NumPy's wheels name it, and as others do.
+#: As NumPy's wheels name it, and as others do. Where integers have 32 bits, all but Apple's processors
+#: pass them in places of 64.
+_PRODUCTS = (
+    "scipy_cblas_{}gemm64_",
+    "cblas_{}gemm64_",
+    "cblas_{}gemm$NEWLAPACK$ILP64",
+    *(() if sys.platform == "darwin" else ("cblas_{}gemm",)),
+)
 _NAMES = (
     "scipy_openblas_{}_num_threads64_",
     "openblas_{}_num_threads64_",
@@ -24,11 +36,112 @@ _inside, _before = 0, 0
 
 
 @functools.cache
+def _library():
+    """A handle of the module that is linked to BLAS: it finds the symbols of BLAS too."""
+    with contextlib.suppress(OSError, AttributeError):
+        return ctypes.CDLL(np.linalg._umath_linalg.__file__)  # type: ignore[attr-defined]
+    return None
+
+
+@functools.cache
+def product(dtype: np.dtype) -> int:
+    """The address of BLAS's product of matrices, or of plain loops if it has no name that we know."""
+    for name in _PRODUCTS:
+        function = getattr(_library(), name.format("s" if dtype == np.float32 else "d"), None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return _loops(dtype).address
+
+
+@functools.cache
+def _loops(dtype: np.dtype):
+    """CBLAS's product of matrices as plain loops."""
+    enum, whole, number = types.int32, types.int64, numba.from_dtype(dtype)
+    matrix = types.CPointer(number)
+
+    @numba.cfunc(
+        types.void(
+            enum, enum, enum, whole, whole, whole, number, matrix, whole, matrix, whole, number, matrix,
+            whole,
+        )
+    )  # fmt: skip
+    def gemm(order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        for i in range(m):
+            for j in range(n):
+                c[i * ldc + j] = beta * c[i * ldc + j] if beta != 0 else 0.0
+            for p in range(k):
+                one = alpha * (a[p * lda + i] if ta == _TURNED else a[i * lda + p])
+                for j in range(n):
+                    c[i * ldc + j] += one * (b[j * ldb + p] if tb == _TURNED else b[p * ldb + j])
+
+    return gemm
+
+
+def multiply(blas, a, turned, b, turned_too, out, alpha, beta):
+    """out = alpha·a·b + beta·out; aᵀ where `turned`, bᵀ where `turned_too`.
+
+    All are matrices of rows without gaps, which may be some columns of wider ones; `blas` is `product`.
+    """
+    result = alpha * np.dot(a.T if turned else a, b.T if turned_too else b)
+    out[...] = result if beta == 0 else result + beta * out
+
+
+@intrinsic
+def _gemm(typingctx, blas, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    def codegen(context, builder, signature, arguments):
+        enum, integer, pointer = ir.IntType(32), ir.IntType(64), ir.PointerType()
+        number = context.get_value_type(signature.args[6])
+        kinds = [enum] * 3 + [integer] * 3 + [number, pointer, integer, pointer, integer]
+        kind = ir.FunctionType(ir.VoidType(), [*kinds, number, pointer, integer])
+        address, ta, tb, *rest = arguments
+        given = [ir.Constant(enum, _ROWS), builder.trunc(ta, enum), builder.trunc(tb, enum)]
+        for value, wanted in zip(rest, kind.args[3:], strict=True):
+            given.append(builder.inttoptr(value, wanted) if wanted == pointer else value)
+        builder.call(builder.inttoptr(address, kind.as_pointer()), given)
+        return context.get_dummy_value()
+
+    whole = types.int64
+    return types.void(
+        whole,
+        whole,
+        whole,
+        whole,
+        whole,
+        whole,
+        alpha,
+        whole,
+        whole,
+        whole,
+        whole,
+        alpha,
+        whole,
+        whole,
+    ), codegen
+
+
+#: CBLAS's names for matrices by rows, as they are and turned.
+_ROWS, _PLAIN, _TURNED = 101, 111, 112
+
+
+@overload(multiply)
+def _compiled_multiply(blas, a, turned, b, turned_too, out, alpha, beta):
+    def by_blas(blas, a, turned, b, turned_too, out, alpha, beta):
+        T, size = out.dtype.type, out.itemsize
+        _gemm(
+            blas, _TURNED if turned else _PLAIN, _TURNED if turned_too else _PLAIN, out.shape[0],
+            out.shape[1], a.shape[0] if turned else a.shape[1], T(alpha), a.ctypes.data,
+            a.strides[0] // size, b.ctypes.data, b.strides[0] // size, T(beta), out.ctypes.data,
+            out.strides[0] // size,
+        )  # fmt: skip
+
+    return by_blas
+
+
+@functools.cache
 def _controls():
     """OpenBLAS's functions that get and set the number of threads, or None for another BLAS."""
-    with contextlib.suppress(OSError, AttributeError):
-        # A handle of the module that is linked to BLAS finds the symbols of BLAS too.
-        library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+    library = _library()
+    if library is not None:
         for name in _NAMES:
             if hasattr(library, name.format("set")):
                 get, put = (getattr(library, name.format(what)) for what in ("get", "set"))

@@ -1,182 +1,196 @@
 """Back-propagation on the CPU: dense products by BLAS, and all that lies between them fused.
 
 A layer is aₗ = σ(aₗ₋₁·Wₗ + bₗ), with Wₗ as (in, out): a batch of 64 rows times 784×128 float32 takes BLAS
-107 µs this way and 138 in torch's (out, in). Between two products there is one kernel: bias, activation
-and its slope from one exponential, loss and its slope, or a slope times what comes from the layer
-above; biases' gradients are summed on the way. All parameters lie in one array, so that an update is one
-call, whatever the number of layers.
+107 µs this way and 138 in torch's (out, in). All parameters lie in one array.
 
-A batch of up to `BLOCK` rows runs on one thread, BLAS included (see `fastgd.cpu.blas`). The blocks of a
-larger one, and those of the final cost, go to several: in groups that don't depend on their number.
+An update has two phases, whatever the number of layers: the rows of the batch go forward and back, then
+the rows of every Wₗ get their gradient and their step. A phase is cut into parts, by the shapes alone,
+and a team of threads goes through the phases of many updates in one compiled loop.
 """
 
-import functools
 import itertools
-import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._jit import compiled, leaf
+from .._jit import call, compiled, pointer
 from ..losses import Loss
-from ..optimizers import Rule
-from ..scalars import ACTIVATIONS
-from .order import row_at
-from .prefetch import LINE, prefetch
+from ..optimizers import OPTIMIZERS, Rule
+from . import team
+from .blas import multiply, product
+from .layers import activate, gather, head, softmax_head, stay, through, update
 from .threads import for_each_part
-from .vector_math import exp, vectorised
-from .vector_width import use_widest_vectors
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
 BLOCK = 512
-#: Most groups of blocks; each has a gradient of its own.
-_GROUPS = 8
+#: Those of a cost, which goes only forward.
+_COST_BLOCK = 256
+#: Most parts of a phase, and groups of blocks of a cost.
+_PARTS = 8
+#: A part is not worth a thread below so many operations, about 4 µs.
+_LEAST = 400_000
+#: A second thread, which takes 70 µs to wake up, is not worth it below so many.
+_THREADED = 20_000_000
+#: The first loss of a part is this far from the next one's: a cache line.
+_APART = 8
 _GIVEN_ORDER = np.empty(0, np.int32)
 
 
-@compiled
-def gather(x, order, first, out):
-    """out = the rows order[first : first + m] of x, in out's dtype, asked for a row ahead."""
-    m, d = out.shape
-    for i in range(m):
-        row, ahead = row_at(order, first + i), row_at(order, first + min(i + 1, m - 1))
-        step = LINE // x.itemsize
-        for j in range(0, d, step):
-            prefetch(x, ahead, j)
-        for j in range(d):
-            out[i, j] = x[row, j]
+class _Room(NamedTuple):
+    """What m rows need on their way through the layers.
 
+    Without `rows` they are read where they lie, and without `deltas` they go only forward. The matrices
+    (m, units) of the layers lie one behind the other.
+    """
 
-@functools.cache
-def activate(name: str, with_slope: bool):
-    """Compiled: z ← σ(z + b), and slope ← σ′(z + b)."""
-    value = vectorised(ACTIVATIONS[name].value)
-    slope_of = vectorised(ACTIVATIONS[name].slope)
-
-    @compiled
-    def apply(z, b, slope):
-        use_widest_vectors()
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
-                raw = z[i, j] + b[j]
-                if with_slope:
-                    slope[i, j] = slope_of(raw)
-                z[i, j] = value(raw)
-
-    return apply
-
-
-@functools.cache
-def head(loss: Loss):
-    """Compiled: the sum of the losses at z + b; z ← share·slope, and its column sums in `by_b`."""
-    value, slope_of = vectorised(loss.value), vectorised(loss.slope)
-
-    @compiled
-    def apply(z, b, y, order, first, share, by_b):
-        total = 0.0
-        by_b[:] = z.dtype.type(0)
-        for i in range(z.shape[0]):
-            row = row_at(order, first + i)
-            for j in range(z.shape[1]):
-                raw = z[i, j] + b[j]
-                total += value(raw, y[row, j])
-                z[i, j] = share * slope_of(raw, y[row, j])
-                by_b[j] += z[i, j]
-        return total
-
-    return apply
-
-
-_exp, _log = vectorised(exp), math.log
+    rows: np.ndarray
+    zs: np.ndarray
+    deltas: np.ndarray
+    slopes: np.ndarray
+    by_biases: np.ndarray
 
 
 @compiled
-def softmax_head(z, b, y, order, first, share, by_b):
-    """`head` of the cross-entropy log Σⱼ exp(zⱼ) − z_y; its slope is softmax(z) − [j = y]."""
-    T, (m, k) = z.dtype.type, z.shape
-    total = 0.0
-    by_b[:] = T(0)
-    for i in range(m):
-        top = z[i, 0] + b[0]
-        for j in range(k):
-            z[i, j] += b[j]
-            top = max(top, z[i, j])
-        label = y[row_at(order, first + i), 0]
-        of_label, mass = z[i, label] - top, T(0)
-        for j in range(k):
-            z[i, j] = _exp(z[i, j] - top)
-            mass += z[i, j]
-        total += _log(mass) - of_label
-        for j in range(k):
-            z[i, j] = share * (z[i, j] / mass - (T(1) if j == label else T(0)))
-            by_b[j] += z[i, j]
+def _matrix(flat, at, m, n):
+    return flat[at : at + m * n].reshape(m, n)
+
+
+@compiled
+def _place(layers, i):
+    """Rows and columns of a layer's weights, where they and its biases begin, and the units before."""
+    return layers[i, 0], layers[i, 1], layers[i, 2], layers[i, 3], layers[i, 4]
+
+
+@compiled
+def _share(n, part, parts):
+    """Where one of so many parts of n begins and ends."""
+    return n * part // parts, n * (part + 1) // parts
+
+
+@compiled
+def parts_of(m, operations):
+    """The parts of a phase of m rows: of about 64 rows each, of 32 if there are only two."""
+    return max(1, min(max(min(m // 32, 2), m // 64), _PARTS, operations // _LEAST))
+
+
+@compiled
+def rows_part(
+    activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers, theta, room
+):
+    """One part of m rows from number `at` on, forward and back; returns the sum of their losses."""
+    first, stop = _share(m, part, parts)
+    last = layers.shape[0] - 1
+    a = room.rows[first:stop]
+    gather(x, order, at + first, a)
+    for layer in range(last + 1):
+        n, k, w_at, b_at, before = _place(layers, layer)
+        z = _matrix(room.zs, before * m, m, k)[first:stop]
+        w = _matrix(theta, w_at, n, k)
+        if layer == 0 and room.rows.shape[0] == 0:
+            multiply(blas, x[at + first : at + stop], False, w, False, z, 1.0, 0.0)
+        else:
+            multiply(blas, a, False, w, False, z, 1.0, 0.0)
+        if layer < last:
+            slope = _matrix(room.slopes, before * m, m, k)[first:stop]
+            call(activate, (z, theta[b_at : b_at + k], slope))
+        a = z
+    n, k, w_at, b_at, before = _place(layers, last)
+    bias, by_b = theta[b_at : b_at + k], room.by_biases[part]
+    total = call(head, (a, bias, y, weight, order, at + first, share, by_b[before : before + k]))
+    if room.deltas.shape[0] > 0:
+        for layer in range(last, 0, -1):
+            n, k, w_at, b_at, before = _place(layers, layer)
+            before -= n
+            below = _matrix(room.deltas, before * m, m, n)[first:stop]
+            multiply(blas, a, False, _matrix(theta, w_at, n, k), True, below, 1.0, 0.0)
+            slope = _matrix(room.slopes, before * m, m, n)[first:stop]
+            through(below, slope, by_b[before : before + n])
+            a = below
     return total
 
 
 @compiled
-def through(delta, slope, by_b):
-    """delta ← delta·slope, and its column sums in `by_b`."""
-    by_b[:] = delta.dtype.type(0)
-    for i in range(delta.shape[0]):
-        for j in range(delta.shape[1]):
-            delta[i, j] *= slope[i, j]
-            by_b[j] += delta[i, j]
+def parameters_part(
+    step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, room, l2, lr, t,
+    hyper, low_hyper,
+):  # fmt: skip
+    """One part of every layer's gradient, from m rows, and, if the batch `ends`, of its step.
 
-
-@functools.cache
-def update(rule: Rule):
-    """Compiled: the step of every parameter; l2·θ is in the gradient of the first `penalised`."""
-    scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
-
-    @compiled
-    def apply(theta, gradient, memory, penalised, l2, lr, t, hyper, low_hyper):
-        T = theta.dtype.type
-        zero, penalty = T(0), T(l2)
-        u64, v64, w64 = scales(lr, t, hyper)
-        u, v, w = T(u64), T(v64), T(w64)
-        if slots > 0:
-            for j in range(theta.shape[0]):
-                g = gradient[j] + (penalty if j < penalised else zero) * theta[j]
-                theta[j], memory[0, j], memory[1, j], memory[2, j] = step(
-                    theta[j], g, u, v, w, low_hyper, memory[0, j], memory[1, j], memory[2, j]
-                )
+    `begins` where these are the first rows of the batch.
+    """
+    last = layers.shape[0] - 1
+    a = room.rows[:m]
+    for layer in range(last + 1):
+        n, k, w_at, b_at, before = _place(layers, layer)
+        delta = _matrix(room.zs if layer == last else room.deltas, before * m, m, k)
+        first, stop = _share(n, part, parts)
+        columns = a[:, first:stop]
+        if plain and begins and ends:
+            # BLAS takes the step too: 5 of 46 ms an epoch of 10,000×784, 128 units, batches of 64.
+            w = _matrix(theta, w_at, n, k)[first:stop]
+            multiply(blas, columns, True, delta, False, w, -lr, 1.0 - lr * l2)
         else:
-            for j in range(theta.shape[0]):
-                g = gradient[j] + (penalty if j < penalised else zero) * theta[j]
-                theta[j] = step(theta[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
+            by_w = _matrix(gradient, w_at, n, k)[first:stop]
+            multiply(blas, columns, True, delta, False, by_w, 1.0, 0.0 if begins else 1.0)
+            if ends:
+                low, high = w_at + first * k, w_at + stop * k
+                call(step, (theta, gradient, memory, low, high, l2, lr, t, hyper, low_hyper))
+        low, high = _share(k, part, parts)
+        for j in range(low, high):
+            g = gradient.dtype.type(0) if begins else gradient[b_at + j]
+            for other in range(parts):
+                g += room.by_biases[other, before + j]
+            gradient[b_at + j] = g
+        if ends:
+            low, high = b_at + low, b_at + high
+            call(step, (theta, gradient, memory, low, high, 0.0, lr, t, hyper, low_hyper))
+        a = _matrix(room.zs, before * m, m, k)
 
-    return apply
 
+@compiled
+def updates(
+    activate, head, step, plain, members, rest, blas, x, y, weight, order, first, stop, batch, block,
+    unit, mean, layers, theta, gradient, memory, room, losses, l2, lr, t, hyper, low_hyper,
+):  # fmt: skip
+    """A thread's part in the updates by the rows order[first:stop], `batch` at a time.
 
-class _Room:
-    """What m rows need on their way through the layers."""
-
-    def __init__(self, m: int, sizes: list[int], dtype):
-        self.x = np.empty((m, sizes[0]), dtype)
-        self.z, self.delta, self.slope = (
-            [np.empty((m, size), dtype) for size in sizes[1:]] for _ in range(3)
-        )
-
-
-class _Lane:
-    """A gradient, and room for the rows that add to it."""
-
-    def __init__(self, network: "Network"):
-        self._network = network
-        self._rooms: dict[int, _Room] = {}
-        self.gradient, self.more = (np.zeros_like(network.theta) for _ in range(2))
-        self.views = network.views(self.gradient), network.views(self.more)
-
-    def room(self, m: int) -> _Room:
-        """Room for m rows, kept for the next ones."""
-        if m not in self._rooms:
-            if len(self._rooms) > 3:
-                self._rooms.clear()
-            self._rooms[m] = _Room(m, self._network.sizes, self._network.dtype)
-        return self._rooms[m]
+    `unit` times the losses of a batch is its cost, divided by its rows with `mean`. The losses are added
+    to `losses`.
+    """
+    T = theta.dtype.type
+    begun = 0  # parts of the phases before
+    mine = team.take(members)
+    for start in range(first, stop, batch):
+        end = min(start + batch, stop)
+        share = T(unit / (end - start) if mean else unit)
+        t += 1.0
+        for at in range(start, end, block):
+            m = min(block, end - at)
+            parts = parts_of(m, 2 * m * theta.shape[0])
+            while mine < begun + parts:
+                part = mine - begun
+                team.wait_for(members, begun, rest)
+                losses[part * _APART] += rows_part(
+                    activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers,
+                    theta, room,
+                )  # fmt: skip
+                team.finish(members)
+                mine = team.take(members)
+            begun += parts
+            while mine < begun + parts:
+                part = mine - begun
+                team.wait_for(members, begun, rest)
+                parameters_part(
+                    step, plain, blas, m, part, parts, at == start, at + m == end, layers, theta,
+                    gradient, memory, room, l2, lr, t, hyper, low_hyper,
+                )  # fmt: skip
+                team.finish(members)
+                mine = team.take(members)
+            begun += parts
 
 
 class Network:
-    """Parameters, their gradient, and room for blocks of rows; allocated once.
+    """Parameters, their gradient, and room for a block of rows; allocated once.
 
     Parameters
     ----------
@@ -191,103 +205,89 @@ class Network:
 
     def __init__(self, sizes: list[int], activation: str, loss: Loss | None, dtype, n_threads: int):
         self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
+        units = sum(sizes[1:])
         self.penalised = sum(a * b for a, b in itertools.pairwise(sizes))
-        self.theta = np.zeros(self.penalised + sum(sizes[1:]), dtype)
+        self.theta, self.gradient = np.zeros((2, self.penalised + units), dtype)
+        layers, w_at, before = [], 0, 0
+        for n, k in itertools.pairwise(sizes):
+            layers.append((n, k, w_at, self.penalised + before, before))
+            w_at, before = w_at + n * k, before + k
+        self._layers, self._blas = np.array(layers, np.int64), product(self.dtype)
         self.weights, self.biases = self.views(self.theta)
-        self._activate = activate(activation, True), activate(activation, False)
-        self._head = softmax_head if loss is None else head(loss)
-        self._lanes = [_Lane(self)]
-        self.gradient = self._lanes[0].gradient
+        self._kept: _Room | None = None
+        self._steps: dict[Rule | None, Any] = {}
+        z, b = np.empty((1, 1), dtype), np.empty(1, dtype)
+        self._activate = pointer(activate(activation), z, b, z)
+        y = np.empty((1, 1), np.int64) if loss is None else z
+        self._head = pointer(
+            softmax_head if loss is None else head(loss), z, b, y, b, _GIVEN_ORDER, 0,
+            self.dtype.type(1), b,
+        )  # fmt: skip
 
     def views(self, flat):
         """Weights (in, out) and biases (out,) in a flat array: all weights first."""
-        weights, biases, at = [], [], 0
-        for a, b in itertools.pairwise(self.sizes):
-            weights.append(flat[at : at + a * b].reshape(a, b))
-            at += a * b
-        for b in self.sizes[1:]:
-            biases.append(flat[at : at + b])
-            at += b
+        weights, biases = [], []
+        for n, k, w_at, b_at, _ in self._layers.tolist():
+            weights.append(flat[w_at : w_at + n * k].reshape(n, k))
+            biases.append(flat[b_at : b_at + k])
         return weights, biases
 
-    def gradients(self):
-        """The gradient as lists of (in, out) and (out,), which the next call overwrites."""
-        return self._lanes[0].views[0]
+    def _room(self, m: int, straight=False, back=True) -> _Room:
+        units = sum(self.sizes[1:])
+        zs, deltas, slopes = (np.empty(n * units, self.dtype) for n in (m, m * back, m))
+        rows = np.empty((0 if straight else m, self.sizes[0]), self.dtype)
+        return _Room(rows, zs, deltas, slopes, np.empty((_PARTS, units), self.dtype))
 
-    def cost_and_gradient(self, x, y, order, first: int, stop: int, share: float) -> float:
-        """The sum of the losses of the rows order[first:stop]; `gradient` is that of share times it.
+    def train(
+        self, x, y, weight, order, first: int, stop: int, batch: int, unit: float, mean: bool,
+        rule: Rule | None = None, memory=None, l2=0.0, lr=0.0, t=0.0, hyper=None, low_hyper=None,
+    ) -> float:  # fmt: skip
+        """All updates by the rows order[first:stop], of which t went before; the sum of their losses.
 
-        An empty order is the given one.
+        An empty order is the given one, and empty weights are ones. Without a rule nothing moves, and
+        `gradient` is that of the only batch.
         """
-        if stop - first <= BLOCK:
-            return self._block(self._lanes[0], x, y, order, first, stop, share, False)
+        rows = min(batch, stop - first)
+        m = min(rows, BLOCK)
+        if self._kept is None or len(self._kept.rows) != m:
+            self._kept = self._room(m)
+        losses, members = np.zeros(_PARTS * _APART), team.counters()
+        memory = np.empty((0, 0), self.dtype) if memory is None else memory
+        hyper = np.empty(0) if hyper is None else hyper
+        low_hyper = np.empty(0, self.dtype) if low_hyper is None else low_hyper
+        if rule not in self._steps:
+            taken = self.theta, self.gradient, memory, 0, 0, 0.0, 0.0, 0.0, hyper, low_hyper
+            self._steps[rule] = pointer(stay if rule is None else update(rule), *taken)
+        given = (
+            self._activate, self._head, self._steps[rule], rule is OPTIMIZERS["gd"].rule, members,
+            team.resting(), self._blas, x, y, weight, order, first, stop, rows, BLOCK, float(unit),
+            mean, self._layers, self.theta, self.gradient, memory, self._kept, losses, float(l2),
+            float(lr), float(t), hyper, low_hyper,
+        )  # fmt: skip
+        operations = 6 * self.theta.size * (stop - first)
+        helpful = parts_of(m, 2 * m * self.theta.size) if operations > _THREADED else 1
+        each = [range(1)] * min(helpful, self.n_threads)
+        for_each_part(lambda group, part: updates(*given), each, self.n_threads)
+        return float(losses.sum())
 
-        def block(lane, at, begins):
-            cost = self._block(lane, x, y, order, at, min(at + BLOCK, stop), share, not begins)
-            if not begins:
-                lane.gradient += lane.more
-            return cost
-
-        total, used = self._by_blocks(block, first, stop)
-        for lane in self._lanes[1:used]:
-            self.gradient += lane.gradient
-        return total
-
-    def cost(self, x, y) -> float:
+    def cost(self, x, y, weight) -> float:
         """The sum of the losses of all rows."""
-
-        def block(lane, at, begins):
-            room, spare = lane.room(min(BLOCK, len(x) - at)), lane.views[1][1][-1]
-            z = self._forward(self._rows(x, _GIVEN_ORDER, at, room), room, False)
-            return self._head(z, self.biases[-1], y, _GIVEN_ORDER, at, self.dtype.type(1), spare)
-
-        return self._by_blocks(block, 0, len(x))[0]
-
-    def _by_blocks(self, block, first: int, stop: int) -> tuple[float, int]:
-        """The sum of ``block(lane, at, begins)`` over blocks, and how many lanes took part."""
-        starts = range(first, stop, BLOCK)
-        n = len(starts)
-        used = min(_GROUPS, n)
-        while len(self._lanes) < used:
-            self._lanes.append(_Lane(self))
-        groups = [range(g * n // used, (g + 1) * n // used) for g in range(used)]
-        costs = [0.0] * n
+        starts = range(0, len(x), _COST_BLOCK)
+        used = min(_PARTS, len(starts))
+        groups = [
+            range(g * len(starts) // used, (g + 1) * len(starts) // used) for g in range(used)
+        ]
+        straight = x.dtype == self.dtype and x.flags.c_contiguous
+        rooms = [self._room(min(_COST_BLOCK, len(x)), straight, False) for _ in groups]
+        costs = [0.0] * len(starts)
 
         def work(group, part):
-            costs[part] = block(self._lanes[group], starts[part], part == groups[group][0])
+            at, room = starts[part], rooms.pop()
+            costs[part] = rows_part(
+                self._activate, self._head, self._blas, x, y, weight, _GIVEN_ORDER, at,
+                min(_COST_BLOCK, len(x) - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
+            )  # fmt: skip
+            rooms.append(room)
 
         for_each_part(work, groups, self.n_threads)
-        return sum(costs), used
-
-    def _rows(self, x, order, first, room):
-        m = len(room.x)
-        if not len(order) and x.dtype == self.dtype and x.flags.c_contiguous:
-            return x[first : first + m]
-        gather(x, order, first, room.x)
-        return room.x
-
-    def _forward(self, a, room, with_slope):
-        """The last layer's products, without its bias."""
-        apply = self._activate[0 if with_slope else 1]
-        for layer, z in enumerate(room.z):
-            np.dot(a, self.weights[layer], out=z)
-            if layer < len(room.z) - 1:
-                apply(z, self.biases[layer], room.slope[layer])
-            a = z
-        return a
-
-    def _block(self, lane, x, y, order, first, stop, share, more):
-        room = lane.room(stop - first)
-        by_weights, by_biases = lane.views[more]
-        rows = self._rows(x, order, first, room)
-        delta = self._forward(rows, room, True)
-        total = self._head(
-            delta, self.biases[-1], y, order, first, self.dtype.type(share), by_biases[-1]
-        )
-        for layer in range(len(room.z) - 1, 0, -1):
-            np.dot(room.z[layer - 1].T, delta, out=by_weights[layer])
-            below = np.dot(delta, self.weights[layer].T, out=room.delta[layer - 1])
-            through(below, room.slope[layer - 1], by_biases[layer - 1])
-            delta = below
-        np.dot(rows.T, delta, out=by_weights[0])
-        return total
+        return sum(costs)

@@ -1,0 +1,50 @@
+"""Threads that go through phases together: every part once, and no phase before the last is done."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from fastgd._jit import compiled
+from fastgd.cpu import team
+
+
+@compiled
+def walk(members, rest, phases, parts, table, late):
+    """Part p of a phase adds to its place what all parts wrote in the phase before."""
+    begun = 0
+    mine = team.take(members)
+    for phase in range(1, phases + 1):
+        while mine < begun + parts:
+            part = mine - begun
+            team.wait_for(members, begun, rest)
+            total = 0
+            for other in range(parts):
+                total += table[phase - 1, other]
+            if part == late:  # let the others wait
+                for _ in range(1000):
+                    total += table[0, 0] - table[0, 0]
+            table[phase, part] += total + part
+            team.finish(members)
+            mine = team.take(members)
+        begun += parts
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("late", [-1, 0, 2])
+def test_every_part_runs_once_after_all_of_the_phase_before(n_threads, late):
+    phases, parts = 12, 3
+    wanted = np.zeros((phases + 1, parts), np.int64)
+    wanted[0] = 1
+    for phase in range(1, phases + 1):
+        wanted[phase] = wanted[phase - 1].sum() + np.arange(parts)
+    for _ in range(20):
+        table = np.zeros_like(wanted)
+        table[0] = 1
+        given = team.counters(), team.resting(), phases, parts, table, late
+        threads = [threading.Thread(target=walk, args=given) for _ in range(n_threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        np.testing.assert_array_equal(table, wanted)
