@@ -149,12 +149,14 @@ class MlpRun:
 
     def _initialise(self) -> None:
         """Uniform within ±1/√(units below), as torch.nn.Linear begins."""
-        rng = np.random.default_rng(self.options["seed"])
-        for weight, bias in zip(self.network.weights, self.network.biases, strict=True):
-            bound = 1 / math.sqrt(len(weight))
-            weight[...] = rng.uniform(-bound, bound, weight.T.shape).T
-            bias[...] = rng.uniform(-bound, bound, len(bias))
-        fill(self.network, self.options["weights_init"], self.options["biases_init"])
+        given = self.options["weights_init"], self.options["biases_init"]
+        if any(one is None for one in given):
+            rng = np.random.default_rng(self.options["seed"])
+            for weight, bias in zip(self.network.weights, self.network.biases, strict=True):
+                bound = 1 / math.sqrt(len(weight))
+                weight[...] = rng.uniform(-bound, bound, weight.T.shape).T
+                bias[...] = rng.uniform(-bound, bound, len(bias))
+        fill(self.network, *given)
 
     def result(self) -> MlpFit:
         """Run, and return what the outside sees."""
@@ -253,8 +255,10 @@ class MlpRun:
         return self.so_far(self.network.cost(self.x, self.y, self.weight) * self.scale)
 
     def _penalty(self) -> float:
+        if not self.options["l2"]:
+            return 0.0
         squares = self.network.theta[: self.network.penalised].astype(np.float64) ** 2
-        return self.options["l2"] / 2 * float(squares.sum()) if self.options["l2"] else 0.0
+        return self.options["l2"] / 2 * float(squares.sum())
 
     def _diverged(self, *parameters) -> NoReturn:
         self._require_finite()
