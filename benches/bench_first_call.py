@@ -44,6 +44,7 @@ def _process(code: str, cache: str) -> float:
     if (package := importlib.util.find_spec("fastgd")) and package.origin:
         paths.append(pathlib.Path(package.origin).parent.parent)
     env = os.environ | {"NUMBA_CACHE_DIR": cache, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120
     )

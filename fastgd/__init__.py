@@ -1,6 +1,7 @@
 """fastgd: gradient descent on linear and logistic models, as fast as the machine allows."""
 
-from . import activations, schedules
+from typing import TYPE_CHECKING
+
 from ._version import __version__
 from .costs import (
     bce_cost,
@@ -17,10 +18,13 @@ from .costs import (
 )
 from .errors import ConvergenceWarning, DivergenceError, InputError
 from .fit import fit_linear, fit_logistic
-from .mlp import fit_mlp, mlp_cost_and_gradient
-from .mlp_result import MlpFit
-from .optimizers import ASGD, LBFGS, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop, Rprop
 from .result import Fit, load
+
+if TYPE_CHECKING:
+    from . import activations, schedules
+    from .mlp import fit_mlp, mlp_cost_and_gradient
+    from .mlp_result import MlpFit
+    from .optimizers import ASGD, LBFGS, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop, Rprop
 
 __all__ = [
     "ASGD",
@@ -57,3 +61,29 @@ __all__ = [
     "mse_gradient",
     "schedules",
 ]
+
+#: What is imported when it is first asked for, and where it is: 15 ms that most programs need not wait.
+_LATER = {
+    "activations": "",
+    "schedules": "",
+    "fit_mlp": "mlp",
+    "mlp_cost_and_gradient": "mlp",
+    "MlpFit": "mlp_result",
+} | dict.fromkeys(
+    ("ASGD", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "RMSprop", "Rprop"), "optimizers"
+)
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+    value = getattr(module, name) if _LATER[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LATER]

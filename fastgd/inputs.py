@@ -4,7 +4,6 @@ Data is not searched for NaN beforehand: that would be a second pass. A fit that
 is not finite asks `require_finite` for the culprit, so clean data pays nothing.
 """
 
-import difflib
 import math
 import numbers
 from typing import Any
@@ -460,6 +459,8 @@ def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
 def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
     """ "did you mean 'gd'? " for a name close to one of `allowed`, else nothing."""
     names = [option for option in allowed if isinstance(option, str)]
+    import difflib  # 2 ms that only a mistake needs
+
     near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
     return f"did you mean {near[0]!r}? " if near else ""
 

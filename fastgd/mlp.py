@@ -8,7 +8,6 @@ import numpy as np
 from . import inputs
 from .errors import ConvergenceWarning, InputError
 from .mlp_result import MlpFit
-from .optimizers import LBFGS, OPTIMIZERS, SGD
 from .options import checked
 from .scalars import ACTIVATIONS
 
@@ -152,11 +151,11 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     o["hidden"] = _hidden(o["hidden"])
     inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
     inputs.choice(o["loss"], "loss", _LOSSES)
-    if isinstance(o["optimizer"], LBFGS) or o["optimizer"] == "lbfgs":
+    if o["optimizer"] == "lbfgs" or getattr(o["optimizer"], "joint", False):
         raise InputError("fit_mlp does not take 'lbfgs'; choose 'adam' or another optimizer.")
     automatic = isinstance(o["lr"], str)
     if o["optimizer"] is None:
-        o["optimizer"] = OPTIMIZERS["adam"] if automatic else SGD()
+        o["optimizer"] = "adam" if automatic else "gd"
     if o["epochs"] is None:
         raise InputError("epochs is None; expected a whole number.")
     o = checked(o)

@@ -1,228 +1,44 @@
-"""Optimizers as plain Python functions: the step of one parameter, as torch.optim takes it.
+"""Optimizers that carry their parameters, for the fits' argument `optimizer`.
 
-A leaf: no numba, no numpy. Every loop on every backend calls the same two functions of a `Rule`:
-
-    scales(lr, t, p)                        -> (u, v, w)         once an update, t = 1, 2, …
-    step(theta, g, u, v, w, p, a, b, c)     -> (theta, a, b, c)  once a parameter
-
-`p` holds the parameters of the optimizer, weight decay first, and a, b and c are what it remembers of one
-parameter. The small classes say which rule it is, and with which parameters; their names and defaults are
-torch's (torch.optim, version 2.13), and so are the formulas.
+Each says which rule of `fastgd.rules` it is; names and defaults are torch's (torch.optim, version 2.13).
+`weight_decay` adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch
+does; the fits' `l2` leaves the intercept alone.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
 
 from .errors import InputError
-
-#: Room for the parameters of an optimizer, and what it remembers of each parameter of the model.
-HYPER, SLOTS = 7, 3
+from .rules import RULES, Optimizer
 
 
-class Rule(NamedTuple):
-    """The functions of an optimizer; `slots` is how many of a, b and c it uses."""
-
-    name: str
-    scales: Callable[..., Any]
-    step: Callable[..., Any]
-    slots: int
-
-
-def gd(parameter, gradient, lr):
-    """Gradient descent: θ ← θ − lr·∂cost/∂θ."""
-    return parameter - lr * gradient
+def _at_least(optimizer: Optimizer, low: float, *names: str, below: float = math.inf) -> None:
+    kind = type(optimizer).__name__
+    for name in names:
+        value = getattr(optimizer, name)
+        fine = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (fine and low <= value < below):
+            bound = f"from {low:g} up" if below == math.inf else f"from {low:g} to below {below:g}"
+            raise InputError(f"{name} of {kind} is {value!r}; expected a number {bound}.")
 
 
-def soft(theta, threshold):
-    """The proximal step of threshold·|θ|: towards 0, and at 0 where it would pass."""
-    T = type(theta)
-    return theta - threshold if theta > threshold else (
-        theta + threshold if theta < -threshold else T(0)
-    )  # fmt: skip
+def _pair(optimizer: Optimizer, name: str) -> tuple[float, float]:
+    kind, pair = type(optimizer).__name__, getattr(optimizer, name)
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise InputError(f"{name} of {kind} is {pair!r}; expected two numbers.")
+    for value in pair:
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise InputError(f"{name} of {kind} is {pair!r}; both are 0 or more.")
+    return float(pair[0]), float(pair[1])
 
 
-def l1_slope(theta, g, l1):
-    """The smallest slope of cost + l1·|θ| at θ, where g is that of the cost; 0 at the optimum."""
-    T = type(theta)
-    at_zero = g - l1 if g > l1 else (g + l1 if g < -l1 else T(0))
-    return g + l1 if theta > T(0) else (g - l1 if theta < T(0) else at_zero)
-
-
-def _constant(lr, t, p):
-    return lr, 0.0, 0.0
-
-
-def _gd_step(theta, g, u, v, w, p, a, b, c):
-    return theta - u * (g + p[0] * theta), a, b, c
-
-
-def _momentum_scales(lr, t, p):
-    return lr, (1.0 if t == 1.0 else 0.0), 0.0
-
-
-def _momentum_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    g = g + p[0] * theta
-    a = g if v != T(0) else p[1] * a + p[2] * g
-    return theta - u * (g + p[1] * a if p[3] != T(0) else a), a, b, c
-
-
-def _adagrad_scales(lr, t, p):
-    return lr / (1.0 + (t - 1.0) * p[1]), 0.0, 0.0
-
-
-def _adagrad_step(theta, g, u, v, w, p, a, b, c):
-    g = g + p[0] * theta
-    a = a + g * g
-    return theta - u * (g / (math.sqrt(a) + p[2])), a, b, c
-
-
-def _adam_scales(lr, t, p):
-    return lr / (1.0 - p[6] ** t), math.sqrt(1.0 - p[2] ** t), 1.0 - lr * p[0]
-
-
-def _adam_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    g = g + p[0] * theta
-    a = a + p[1] * (g - a)
-    b = p[2] * b + p[3] * g * g
-    c = (b if b > c else c) if p[5] != T(0) else b
-    return theta - u * (a / (math.sqrt(c) / v + p[4])), a, b, c
-
-
-def _adamw_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    a = a + p[1] * (g - a)
-    b = p[2] * b + p[3] * g * g
-    c = (b if b > c else c) if p[5] != T(0) else b
-    return w * theta - u * (a / (math.sqrt(c) / v + p[4])), a, b, c
-
-
-def _adamax_scales(lr, t, p):
-    return lr / (1.0 - p[6] ** t), 0.0, 0.0
-
-
-def _adamax_step(theta, g, u, v, w, p, a, b, c):
-    g = g + p[0] * theta
-    a = a + p[1] * (g - a)
-    size, before = abs(g) + p[4], p[2] * b
-    b = size if size > before else before
-    return theta - u * (a / b), a, b, c
-
-
-def _asgd_scales(lr, t, p):
-    waited = t - 1.0 - p[3]
-    return lr / (1.0 + p[1] * lr * t) ** p[2], (1.0 / waited if waited > 1.0 else 1.0), 0.0
-
-
-def _asgd_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    g = g + p[0] * theta
-    theta = theta * (T(1) - p[1] * b) - b * g
-    a = theta if v == T(1) else a + v * (theta - a)
-    return theta, a, u, c
-
-
-def _rmsprop_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    g = g + p[0] * theta
-    a = p[1] * a + p[2] * g * g
-    b = b + p[2] * (g - b) if p[5] != T(0) else b
-    variance = a - b * b  # by rounding below zero for a gradient that stays the same
-    c = p[4] * c + g / (math.sqrt(variance if variance > T(0) else T(0)) + p[3])
-    return theta - u * c, a, b, c
-
-
-def _rprop_step(theta, g, u, v, w, p, a, b, c):
-    T = type(theta)
-    g = g + p[0] * theta
-    agree = g * a
-    b = b * (p[2] if agree > T(0) else (p[1] if agree < T(0) else T(1)))
-    b = p[3] if b < p[3] else (p[4] if b > p[4] else b)
-    a = T(0) if agree < T(0) else g
-    return theta - (b if a > T(0) else (-b if a < T(0) else T(0))), a, b, c
-
-
-RULES = {
-    rule.name: rule
-    for rule in (
-        Rule("gd", _constant, _gd_step, 0),
-        Rule("momentum", _momentum_scales, _momentum_step, 1),
-        Rule("adagrad", _adagrad_scales, _adagrad_step, 1),
-        Rule("adam", _adam_scales, _adam_step, 3),
-        Rule("adamw", _adam_scales, _adamw_step, 3),
-        Rule("adamax", _adamax_scales, _adamax_step, 2),
-        Rule("asgd", _asgd_scales, _asgd_step, 2),
-        Rule("rmsprop", _constant, _rmsprop_step, 3),
-        Rule("rprop", _constant, _rprop_step, 2),
-    )
-}
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """What every optimizer has; the learning rate is the fit's own argument.
-
-    Parameters
-    ----------
-    weight_decay : float, default=0.0
-        Adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch does.
-        The fits' `l2` leaves the intercept alone.
-    """
-
-    weight_decay: float = 0.0
-
-    #: The learning rate that torch takes if none is given.
-    lr: ClassVar[float] = 1e-3
-
-    def __post_init__(self):
-        self._at_least(0, "weight_decay")
-
-    @property
-    def rule(self) -> Rule:
-        """The functions of this optimizer."""
-        return RULES["gd"]
-
-    def hyper(self) -> tuple[float, ...]:
-        """The parameters as the functions take them."""
-        return (self.weight_decay,)
-
-    def start(self, lr: float) -> tuple[float, float, float]:
-        """What is remembered of a parameter before the first update."""
-        return (0.0, 0.0, 0.0)
-
-    def _at_least(self, low: float, *names: str, below: float = math.inf) -> None:
-        for name in names:
-            value = getattr(self, name)
-            fine = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (fine and low <= value < below):
-                bound = (
-                    f"from {low:g} up" if below == math.inf else f"from {low:g} to below {below:g}"
-                )
-                raise InputError(
-                    f"{name} of {type(self).__name__} is {value!r}; expected a number {bound}."
-                )
-
-    def _pair(self, name: str) -> tuple[float, float]:
-        pair = getattr(self, name)
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise InputError(f"{name} of {type(self).__name__} is {pair!r}; expected two numbers.")
-        for value in pair:
-            if not (isinstance(value, int | float) and 0 <= value < math.inf):
-                raise InputError(
-                    f"{name} of {type(self).__name__} is {pair!r}; both are 0 or more."
-                )
-        return float(pair[0]), float(pair[1])
-
-    def _betas(self) -> tuple[float, float]:
-        first, second = self._pair("betas")
-        if not (first < 1 and second < 1):
-            raise InputError(
-                f"betas of {type(self).__name__} are {(first, second)}; both are below 1."
-            )
-        return first, second
+def _betas(optimizer: Optimizer) -> tuple[float, float]:
+    first, second = _pair(optimizer, "betas")
+    if not (first < 1 and second < 1):
+        raise InputError(
+            f"betas of {type(optimizer).__name__} are {(first, second)}; both are below 1."
+        )
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -243,12 +59,13 @@ class SGD(Optimizer):
     >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6], lr=0.01, optimizer=nesterov)
     """
 
+    weight_decay: float = 0.0
     momentum: float = 0.0
     dampening: float = 0.0
     nesterov: bool = False
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "momentum", "dampening")
+        _at_least(self, 0, "weight_decay", "momentum", "dampening")
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise InputError("nesterov needs a momentum above 0 and no dampening.")
 
@@ -272,13 +89,14 @@ class Adagrad(Optimizer):
     eps : float, default=1e-10
     """
 
+    weight_decay: float = 0.0
     lr_decay: float = 0.0
     initial_accumulator_value: float = 0.0
     eps: float = 1e-10
     lr = 1e-2
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
+        _at_least(self, 0, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
 
     @property
     def rule(self):
@@ -312,20 +130,21 @@ class Adam(Optimizer):
     >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6], lr=0.1, optimizer=adam)
     """
 
+    weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     amsgrad: bool = False
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "eps")
-        self._betas()
+        _at_least(self, 0, "weight_decay", "eps")
+        _betas(self)
 
     @property
     def rule(self):
         return RULES["adam"]
 
     def hyper(self):
-        first, second = self._betas()
+        first, second = _betas(self)
         return (
             self.weight_decay, 1 - first, second, 1 - second, self.eps, float(self.amsgrad), first,
         )  # fmt: skip
@@ -365,20 +184,21 @@ class Adamax(Optimizer):
     eps : float, default=1e-8
     """
 
+    weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     lr = 2e-3
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "eps")
-        self._betas()
+        _at_least(self, 0, "weight_decay", "eps")
+        _betas(self)
 
     @property
     def rule(self):
         return RULES["adamax"]
 
     def hyper(self):
-        first, second = self._betas()
+        first, second = _betas(self)
         return (self.weight_decay, 1 - first, second, 1 - second, self.eps, 0.0, first)
 
 
@@ -397,13 +217,14 @@ class ASGD(Optimizer):
     t0 : float, default=1e6
     """
 
+    weight_decay: float = 0.0
     lambd: float = 1e-4
     alpha: float = 0.75
     t0: float = 1e6
     lr = 1e-2
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "lambd", "alpha", "t0")
+        _at_least(self, 0, "weight_decay", "lambd", "alpha", "t0")
 
     @property
     def rule(self):
@@ -430,6 +251,7 @@ class RMSprop(Optimizer):
     centered : bool, default=False
     """
 
+    weight_decay: float = 0.0
     alpha: float = 0.99
     eps: float = 1e-8
     momentum: float = 0.0
@@ -437,8 +259,8 @@ class RMSprop(Optimizer):
     lr = 1e-2
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay", "eps", "momentum")
-        self._at_least(0, "alpha", below=1)
+        _at_least(self, 0, "weight_decay", "eps", "momentum")
+        _at_least(self, 0, "alpha", below=1)
 
     @property
     def rule(self):
@@ -465,14 +287,15 @@ class Rprop(Optimizer):
         The smallest and the largest b; the first one is lr.
     """
 
+    weight_decay: float = 0.0
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
     lr = 1e-2
 
     def __post_init__(self):
-        self._at_least(0, "weight_decay")
-        small, large = self._pair("etas")
-        self._pair("step_sizes")
+        _at_least(self, 0, "weight_decay")
+        small, large = _pair(self, "etas")
+        _pair(self, "step_sizes")
         if not 0 < small < 1 < large:
             raise InputError(
                 f"etas of Rprop are {(small, large)}; expected 0 < first < 1 < second."
@@ -483,7 +306,7 @@ class Rprop(Optimizer):
         return RULES["rprop"]
 
     def hyper(self):
-        return (self.weight_decay, *self._pair("etas"), *self._pair("step_sizes"))
+        return (self.weight_decay, *_pair(self, "etas"), *_pair(self, "step_sizes"))
 
     def start(self, lr):
         return (0.0, lr, 0.0)
@@ -516,12 +339,13 @@ class LBFGS(Optimizer):
     history_size: int = 100
     line_search_fn: str | None = None
     lr = 1.0
+    joint = True
 
     def __post_init__(self):
-        self._at_least(1, "max_iter", "history_size")
-        self._at_least(0, "tolerance_grad", "tolerance_change")
+        _at_least(self, 1, "max_iter", "history_size")
+        _at_least(self, 0, "tolerance_grad", "tolerance_change")
         if self.max_eval is not None:
-            self._at_least(1, "max_eval")
+            _at_least(self, 1, "max_eval")
         for name in ("max_iter", "max_eval", "history_size"):
             if int(getattr(self, name) or 1) != (getattr(self, name) or 1):
                 raise InputError(

@@ -8,8 +8,7 @@ import numpy as np
 
 from . import inputs
 from .errors import InputError
-from .optimizers import LBFGS, OPTIMIZERS, Optimizer
-from .schedules import LambdaLR
+from .rules import Optimizer
 
 
 def checked(o: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +83,8 @@ def _optimizer(given: Any) -> Optimizer | None:
     """The optimizer that a name stands for; None is left to the fit."""
     if given is None or isinstance(given, Optimizer):
         return given
+    from .optimizers import OPTIMIZERS
+
     if isinstance(given, str) and given in OPTIMIZERS:
         return OPTIMIZERS[given]
     if isinstance(given, type) and issubclass(given, Optimizer):
@@ -108,6 +109,8 @@ def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
     if callable(getattr(given, "rate", None)) and not isinstance(given, type):
         return given
     if callable(given) and not isinstance(given, type):
+        from .schedules import LambdaLR
+
         return LambdaLR(given)
     raise InputError(
         f"schedule is {given!r}; pass a function of the epoch, or one of fastgd.schedules, such as "
@@ -118,13 +121,17 @@ def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
 def _check_together(o: dict[str, Any]) -> None:
     """What each may be alone, but not with the other."""
     optimizer = o["optimizer"]
-    if o["l1"] > 0 and not (optimizer is None or optimizer == OPTIMIZERS["gd"]):
+    plain = optimizer is None or not (
+        optimizer.joint or optimizer.rule.slots or optimizer.weight_decay
+    )
+    if o["l1"] > 0 and not plain:
         raise InputError(
             "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
         )
-    if isinstance(optimizer, LBFGS) and o["batch_size"] is not None:
+    joint = optimizer is not None and optimizer.joint
+    if joint and o["batch_size"] is not None:
         raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
-    if isinstance(optimizer, LBFGS) and isinstance(o["lr"], np.ndarray):
+    if joint and isinstance(o["lr"], np.ndarray):
         raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
     if o["average"] and o["batch_size"] is None:
         raise InputError("average is for stochastic updates; pass batch_size.")

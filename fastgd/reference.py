@@ -10,11 +10,10 @@ zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, s
 import math
 
 from .losses import CROSS_ENTROPY, LOSSES, Loss
-from .optimizers import SGD, Optimizer, soft
+from .rules import GD, Optimizer, soft
 from .scalars import Activation
 
 MSE = LOSSES["mse"]
-_PLAIN = SGD()
 
 
 def predict(x, coef, intercept=0.0):
@@ -55,7 +54,7 @@ class Walk:
     `schedule` has a method ``rate(lr, epoch)``; None keeps lr as it is.
     """
 
-    def __init__(self, d, *, lr, optimizer: Optimizer = _PLAIN, schedule=None, l1=0.0, l2=0.0,
+    def __init__(self, d, *, lr, optimizer: Optimizer = GD, schedule=None, l1=0.0, l2=0.0,
                  fit_intercept=True):  # fmt: skip
         self.lr, self.schedule, self.rule = lr, schedule, optimizer.rule
         self.hyper = (*optimizer.hyper(), *[0.0] * 7)[:7]

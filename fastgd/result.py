@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from . import inputs, mlp_result
+from . import inputs
 from .errors import InputError
 from .prediction import Prediction
 
@@ -289,6 +289,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         # A file of our own: np.load leaves its own open when it finds no archive in it.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             if "n_layers" in file:
+                from . import mlp_result
+
                 return mlp_result.from_file(file)
             values = {name: file[name] for name in _SAVED}
     except (FileNotFoundError, PermissionError):

@@ -9,12 +9,10 @@ from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
 from .cpu.descent import CONVERGED, NOT_FINITE
-from .cpu.lbfgs import LBFGSDescent
 from .errors import DivergenceError, InputError
 from .losses import CROSS_ENTROPY, Coupled, Loss
-from .optimizers import LBFGS, OPTIMIZERS
-from .proximal import ProximalDescent
 from .result import Fit
+from .rules import GD
 from .settings import Settings
 from .stability import largest_stable_lr
 from .validation import Validation, given_rows, split
@@ -136,7 +134,7 @@ class Run:
             row_scale=row_scale,
             fit_intercept=o["fit_intercept"],
             tol=o["tol"] or 0.0,
-            optimizer=o["optimizer"] or OPTIMIZERS["gd"],
+            optimizer=o["optimizer"] or GD,
             schedule=o["schedule"],
         )
 
@@ -168,8 +166,7 @@ class Run:
                 y = self._centred_targets()
             self.source = self._source_of(self.x, y, self.weight)
             settings.l1 /= self.y_unit
-            descent = ProximalDescent if settings.l1 else AutomaticDescent
-            return descent(
+            return self._automatic_descent(bool(settings.l1))(
                 self.source,
                 self.loss,
                 settings,
@@ -181,7 +178,9 @@ class Run:
         self.source = self._source_of(self.x, y, self.weight)
         if isinstance(o["lr"], str):
             settings.lr = self._safe_lr(settings)
-        if isinstance(settings.optimizer, LBFGS):
+        if settings.optimizer.joint:
+            from .cpu.lbfgs import LBFGSDescent
+
             return LBFGSDescent(self.source, self.loss, settings, self.coef, self.intercept, keep)
         if self.batch is None:
             epochs = o["epochs"] or _EPOCHS
@@ -203,6 +202,13 @@ class Run:
             average=o["average"],
         )
 
+    def _automatic_descent(self, l1: bool):
+        if not l1:
+            return AutomaticDescent
+        from .proximal import ProximalDescent
+
+        return ProximalDescent
+
     def _source_of(self, x, y, weight):
         """Rows where the backend reads them."""
         outputs = {"k": self.k} if self.coupled else {}
@@ -210,7 +216,7 @@ class Run:
 
     def _safe_lr(self, settings) -> float:
         """The learning rate of lr="auto" for an optimizer that takes one."""
-        if isinstance(settings.optimizer, LBFGS) or settings.optimizer.rule.name not in (
+        if settings.optimizer.joint or settings.optimizer.rule.name not in (
             "gd",
             "momentum",
             "asgd",
@@ -376,7 +382,7 @@ class Run:
             self._warn(f"the gradient is short of {goal} after {epochs} epochs; allow more epochs.")
 
     def _advice(self, lr: float | None) -> str:
-        if isinstance(self.descent.settings.optimizer, LBFGS):
+        if self.descent.settings.optimizer.joint:
             return "line_search_fn='strong_wolfe' finds a step by itself."
         if lr is None:
             return "scale the columns, or use lr='auto'."
@@ -388,7 +394,7 @@ class Run:
 
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
-        if isinstance(self.descent.settings.optimizer, LBFGS):
+        if self.descent.settings.optimizer.joint:
             return None  # steps of its own length
         lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
         return lr if lr is not None and 0 < lr < math.inf else None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .optimizers import HYPER, OPTIMIZERS, SLOTS, Optimizer
+from .rules import GD, HYPER, SLOTS, Optimizer
 
 #: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and for minibatches
 #: 1 where a batch divides by its rows.
@@ -33,7 +33,7 @@ class Settings:
 
     def __init__(
         self, *, lr: Any, l2, scale, row_scale, fit_intercept, tol, l1=0.0,
-        optimizer: Optimizer = OPTIMIZERS["gd"], schedule: Any = None,
+        optimizer: Optimizer = GD, schedule: Any = None,
     ):  # fmt: skip
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol

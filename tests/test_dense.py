@@ -14,7 +14,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import advance, dense
 from fastgd.losses import LOSSES, Loss
-from fastgd.optimizers import RULES
+from fastgd.rules import RULES
 from fastgd.settings import Settings
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])

@@ -26,7 +26,7 @@ FIT = """
 COUNT = """
     from fastgd.cpu import dense
     from fastgd.losses import LOSSES
-    from fastgd.optimizers import RULES
+    from fastgd.rules import RULES
     kernel = dense.descend(LOSSES["mse"], True, RULES["gd"])
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """

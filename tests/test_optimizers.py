@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import fastgd
 from fastgd import optimizers, reference
 from fastgd._jit import leaf
-from fastgd.optimizers import OPTIMIZERS, RULES, l1_slope, soft
+from fastgd.optimizers import OPTIMIZERS
+from fastgd.rules import RULES, l1_slope, soft
 
 ELEMENTWISE = {name: o for name, o in OPTIMIZERS.items() if name != "lbfgs"}
 every_optimizer = pytest.mark.parametrize("optimizer", ELEMENTWISE.values(), ids=ELEMENTWISE)

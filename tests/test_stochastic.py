@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import stochastic
+from fastgd.cpu import stochastic, team
 from fastgd.losses import LOSSES, Loss
-from fastgd.optimizers import RULES
+from fastgd.rules import RULES
 from fastgd.settings import Settings
 
 
@@ -49,10 +49,13 @@ class Loop:
         if self.batch_size == 1:
             return stochastic.per_sample(self.loss)(*state, first, last)
         dtype = self.x.dtype
-        return stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)(
-            *state, settings.hyper(), settings.hyper(dtype), settings.memory(k, d, dtype), np.zeros(1),
-            np.zeros((k, d + 1)), self.batch_size, first, last,
+        met = np.zeros(1)
+        stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)(
+            team.counters(), team.resting(), *state, settings.hyper(), settings.hyper(dtype),
+            settings.memory(k, d, dtype), np.zeros((k, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
+            self.batch_size, 0.0, first, last,
         )  # fmt: skip
+        return met[0]
 
     def expected(self, orders, *, learn=True, **options):
         """The reference's coef, intercept and costs of every output."""

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .._jit import compiled, leaf
-from ..optimizers import Rule, l1_slope, soft
+from ..rules import Rule, l1_slope, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
 
 #: What an epoch ends with.

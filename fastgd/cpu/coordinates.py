@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._jit import compiled, leaf
-from ..optimizers import soft
+from ..rules import soft
 
 _shrink = leaf(soft)
 

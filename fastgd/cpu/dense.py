@@ -15,7 +15,7 @@ import numpy as np
 
 from .._jit import compiled
 from ..losses import Coupled, Loss
-from ..optimizers import Rule
+from ..rules import Rule
 from ..settings import SCALE
 from . import coupled
 from .advance import RUNNING, advance

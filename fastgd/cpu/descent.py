@@ -9,15 +9,18 @@ import math
 import numpy as np
 
 from ..losses import Coupled, Loss
-from . import advance, dense, statistics, stochastic
+from . import advance, dense, statistics, stochastic, team
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
+from .threads import for_each_part
 
 RUNNING, CONVERGED, NOT_FINITE = advance.RUNNING, advance.CONVERGED, advance.NOT_FINITE
 
 #: Nanoseconds of work between two looks at the outside world.
 CHUNK_NS = 100e6
 
+#: An epoch of batches is not worth a second thread below so much work.
+_SHARED_NS = 1e6
 
 # The cost model: nanoseconds by one thread, on a 3 GHz Xeon with AVX-512. Only their ratio decides, and
 # a wrong decision costs at most the difference of the two ways near the point where they are even: on a
@@ -109,7 +112,7 @@ class _Descent:
 
 
 def _with_l1(coef, gradient, l1):
-    """The smallest gradient of cost + l1·‖coef‖₁, as `fastgd.optimizers.l1_slope`."""
+    """The smallest gradient of cost + l1·‖coef‖₁, as `fastgd.rules.l1_slope`."""
     at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - l1, 0)
     return np.where(coef == 0, at_zero, gradient + l1 * np.sign(coef))
 
@@ -282,13 +285,24 @@ class StochasticDescent(_Descent):
         self._mean = np.zeros_like(self.previous)
         self.method = "per-sample" if batch_size == 1 else "minibatch"
         row_ns = 20 + 2.0 * source.d * source.k
+        self._totals = np.empty((team.PARTS, source.k, source.d + 2))
         self.chunk = max(1, int(CHUNK_NS / (source.n * row_ns)))
         self._rows_at_once = batch_size * max(1, int(CHUNK_NS / 2 / row_ns / batch_size))
         self._in_place = source.by_rows is not None
         # One call for many epochs, where an epoch needs no pause and nothing looks in between.
-        self._compiled = self._in_place and self.chunk > 1 and settings.tol == 0 and self._plain
+        self._row_ns = row_ns
+        self._compiled = (
+            self._in_place and self.chunk > 1 and settings.tol == 0 and self._plain
+        ) and self._members() == 1
         self._first_norm = -1.0
         self._first_cost = math.nan
+
+    def _members(self) -> int:
+        """The threads that share a batch."""
+        source = self.source
+        if source.n * self._row_ns < _SHARED_NS:
+            return 1
+        return min(stochastic.parts_of(self.batch_size, source.d, source.k), source.n_threads)
 
     def first_cost(self) -> float:
         """The cost at the start; the losses met in the first epoch would be too late a measure."""
@@ -393,7 +407,13 @@ class StochasticDescent(_Descent):
         kernel = stochastic.minibatch(
             self.loss, len(order) > 0, self.settings.optimizer.rule, self.average
         )
-        return kernel(
-            x, y, weight, order, coef, intercept, self._array(), self._rates(), self._hyper,
-            self._low_hyper, self._memory, self._clock, self._mean, self.batch_size, first, last,
+        met = np.zeros(1)
+        given = (
+            team.counters(), team.resting(), x, y, weight, order, coef, intercept, self._array(),
+            self._rates(), self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
+            met, self.batch_size, float(self._clock[0]), first, last,
         )  # fmt: skip
+        members = self._members()
+        for_each_part(lambda group, part: kernel(*given), [range(1)] * members, members)
+        self._clock[0] += -(-(last - first) // self.batch_size)
+        return float(met[0])

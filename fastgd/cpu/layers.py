@@ -10,7 +10,7 @@ import math
 
 from .._jit import compiled, leaf
 from ..losses import Loss
-from ..optimizers import Rule
+from ..rules import Rule
 from ..scalars import ACTIVATIONS
 from .order import row_at
 from .prefetch import LINE, prefetch

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._jit import call, compiled, pointer
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS, Rule
+from ..rules import RULES, Rule
 from . import team
 from .blas import multiply, product
 from .layers import activate, gather, head, softmax_head, stay, through, update
@@ -25,8 +25,6 @@ from .threads import for_each_part
 BLOCK = 512
 #: Those of a cost, which goes only forward.
 _COST_BLOCK = 256
-#: Most parts of a phase, and groups of blocks of a cost.
-_PARTS = 8
 #: A part is not worth a thread below so many operations, about 4 µs.
 _LEAST = 400_000
 #: A second thread, which takes 70 µs to wake up, is not worth it below so many.
@@ -70,7 +68,7 @@ def _share(n, part, parts):
 @compiled
 def parts_of(m, operations):
     """The parts of a phase of m rows: of about 64 rows each, of 32 if there are only two."""
-    return max(1, min(max(min(m // 32, 2), m // 64), _PARTS, operations // _LEAST))
+    return max(1, min(max(min(m // 32, 2), m // 64), team.PARTS, operations // _LEAST))
 
 
 @compiled
@@ -236,7 +234,7 @@ class Network:
         units = sum(self.sizes[1:])
         zs, deltas, slopes = (np.empty(n * units, self.dtype) for n in (m, m * back, m))
         rows = np.empty((0 if straight else m, self.sizes[0]), self.dtype)
-        return _Room(rows, zs, deltas, slopes, np.empty((_PARTS, units), self.dtype))
+        return _Room(rows, zs, deltas, slopes, np.empty((team.PARTS, units), self.dtype))
 
     def train(
         self, x, y, weight, order, first: int, stop: int, batch: int, unit: float, mean: bool,
@@ -251,7 +249,7 @@ class Network:
         m = min(rows, BLOCK)
         if self._kept is None or len(self._kept.rows) != m:
             self._kept = self._room(m)
-        losses, members = np.zeros(_PARTS * _APART), team.counters()
+        losses, members = np.zeros(team.PARTS * _APART), team.counters()
         memory = np.empty((0, 0), self.dtype) if memory is None else memory
         hyper = np.empty(0) if hyper is None else hyper
         low_hyper = np.empty(0, self.dtype) if low_hyper is None else low_hyper
@@ -259,7 +257,7 @@ class Network:
             taken = self.theta, self.gradient, memory, 0, 0, 0.0, 0.0, 0.0, hyper, low_hyper
             self._steps[rule] = pointer(stay if rule is None else update(rule), *taken)
         given = (
-            self._activate, self._head, self._steps[rule], rule is OPTIMIZERS["gd"].rule, members,
+            self._activate, self._head, self._steps[rule], rule is RULES["gd"], members,
             team.resting(), self._blas, x, y, weight, order, first, stop, rows, BLOCK, float(unit),
             mean, self._layers, self.theta, self.gradient, memory, self._kept, losses, float(l2),
             float(lr), float(t), hyper, low_hyper,
@@ -273,7 +271,7 @@ class Network:
     def cost(self, x, y, weight) -> float:
         """The sum of the losses of all rows."""
         starts = range(0, len(x), _COST_BLOCK)
-        used = min(_PARTS, len(starts))
+        used = min(team.PARTS, len(starts))
         groups = [
             range(g * len(starts) // used, (g + 1) * len(starts) // used) for g in range(used)
         ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._jit import compiled
 from ..losses import Loss
-from ..optimizers import gd
+from ..rules import gd
 from .order import fill_order
 from .vector_math import vectorised
 

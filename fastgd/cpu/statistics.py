@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from .._jit import compiled
-from ..optimizers import Rule
+from ..rules import Rule
 from ..settings import SCALE
 from .advance import RUNNING, advance
 from .vector_width import use_widest_vectors

@@ -12,8 +12,9 @@ import numpy as np
 
 from .._jit import compiled, leaf
 from ..losses import Coupled, Loss
-from ..optimizers import RULES, Rule, soft
+from ..rules import RULES, Rule, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
+from . import team
 from .advance import NOT_FINITE, RUNNING
 from .dense import rows_pass, scratch
 from .order import fill_order, row_at
@@ -27,6 +28,9 @@ _AHEAD = 4
 _BYTES_AHEAD, _MOST_AHEAD = 4096, 32
 #: Raw predictions kept before their losses are summed in one vectorised loop.
 _MET = 256
+
+#: A part of a batch is not worth a thread below so many operations, about 4 µs.
+_LEAST = 50_000
 
 
 @functools.cache
@@ -177,93 +181,150 @@ def per_sample(loss: Loss):
     return updates
 
 
+@compiled
+def parts_of(m, d, k):
+    """The parts of a batch of m rows: a thread each, where there are as many."""
+    return max(1, min(team.PARTS, m // 32, m * k * (4 * d + 20) // _LEAST))
+
+
+@compiled
+def _share(n, part, parts):
+    """Where one of so many parts of n begins and ends: whole vectors but for the last one."""
+    first, stop = n * part // parts // 16 * 16, n * (part + 1) // parts // 16 * 16
+    return first, (n if part == parts - 1 else stop)
+
+
 @functools.cache
 def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool):
-    """The compiled loop of one update a batch; returns the sum of the losses met.
+    """The compiled loop of one update a batch, as far as it is one thread's.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
-    batch_size, first, last)``: as `per_sample`, with the parameters of the optimizer in float64 and in
-    the dtype of the computation, what it remembers (SLOTS, k, d+1), the number of updates so far (1,),
-    and if `averaging` the mean (k, d+1) of the parameters after each of them. `first` starts a batch.
+    ``(members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+    mean, totals, met, batch_size, t, first, last)``: as `per_sample`, with the parameters of the
+    optimizer in float64 and in the dtype of the computation, what it remembers (SLOTS, k, d+1), if
+    `averaging` the mean (k, d+1) of the parameters after each update, room for sums (PARTS, k, d+2), the
+    sum (1,) of the losses met, and the number of updates before. `first` starts a batch. `members` and
+    `rest` are a `team`'s.
     """
     one_pass, make_room = rows_pass(loss, ordered=shuffled), scratch(loss)
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink = leaf(soft)
 
     @compiled
-    def move(c, coef, intercept, totals, share, settings, lr, hyper, low_hyper, memory, t):
-        d = coef.shape[1]
+    def gradient_part(
+        x, y, weight, order, coef, intercept, room, gradient, totals, part, parts, first, last
+    ):
+        k, d = coef.shape
+        for c in range(k):
+            for j in range(d + 2):
+                totals[part, c, j] = 0.0
+        n = last - first
+        low, high = first + n * part // parts, first + n * (part + 1) // parts
+        none = coef[0, :0]
+        one_pass(
+            x, order, y, weight, none, coef, intercept, low, high, 0, room, gradient, totals[part]
+        )
+
+    @compiled
+    def move_part(
+        coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, part, parts,
+        share, t,
+    ):  # fmt: skip
+        k, d = coef.shape
         T = coef.dtype.type
         zero, l1, l2 = T(0), settings[L1], settings[L2]
-        u64, v64, w64 = scales(np.float64(lr), t, hyper)
-        u, v, w = T(u64), T(v64), T(w64)
-        if slots > 0:
-            for j in range(d):
-                g = share * T(totals[c, j]) + l2 * coef[c, j]
-                coef[c, j], memory[0, c, j], memory[1, c, j], memory[2, c, j] = step(
-                    coef[c, j], g, u, v, w, low_hyper,
-                    memory[0, c, j], memory[1, c, j], memory[2, c, j],
-                )  # fmt: skip
-            if settings[LEARN] != zero:
-                g = share * T(totals[c, d])
-                intercept[c], memory[0, c, d], memory[1, c, d], memory[2, c, d] = step(
-                    intercept[c], g, u, v, w, low_hyper,
-                    memory[0, c, d], memory[1, c, d], memory[2, c, d],
-                )  # fmt: skip
-        else:
-            for j in range(d):
-                g = share * T(totals[c, j]) + l2 * coef[c, j]
-                coef[c, j] = step(coef[c, j], g, u, v, w, low_hyper, zero, zero, zero)[0]
-            if settings[LEARN] != zero:
-                g = share * T(totals[c, d])
-                intercept[c] = step(intercept[c], g, u, v, w, low_hyper, zero, zero, zero)[0]
-        if l1 > zero:
-            for j in range(d):
-                coef[c, j] = shrink(coef[c, j], lr * l1)
+        low, high = _share(d, part, parts)
+        for c in range(k):
+            u64, v64, w64 = scales(np.float64(rates[c]), t, hyper)
+            u, v, w = T(u64), T(v64), T(w64)
+            own, sums = coef[c, low:high], totals[0, c, low:high]
+            for other in range(1, parts):
+                more = totals[other, c, low:high]
+                for j in range(own.shape[0]):
+                    sums[j] += more[j]
+            if slots > 0:
+                m0, m1, m2 = memory[0, c, low:high], memory[1, c, low:high], memory[2, c, low:high]
+                for j in range(own.shape[0]):
+                    g = share * T(sums[j]) + l2 * own[j]
+                    own[j], m0[j], m1[j], m2[j] = step(
+                        own[j], g, u, v, w, low_hyper, m0[j], m1[j], m2[j]
+                    )
+            else:
+                for j in range(own.shape[0]):
+                    g = share * T(sums[j]) + l2 * own[j]
+                    own[j] = step(own[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
+            if l1 > zero:
+                for j in range(own.shape[0]):
+                    own[j] = shrink(own[j], rates[c] * l1)
+            if part == parts - 1:
+                slopes = 0.0
+                for other in range(parts):
+                    slopes += totals[other, c, d]
+                    met[0] += totals[other, c, d + 1]
+                if settings[LEARN] != zero:
+                    g = share * T(slopes)
+                    if slots > 0:
+                        intercept[c], memory[0, c, d], memory[1, c, d], memory[2, c, d] = step(
+                            intercept[c], g, u, v, w, low_hyper,
+                            memory[0, c, d], memory[1, c, d], memory[2, c, d],
+                        )  # fmt: skip
+                    else:
+                        intercept[c] = step(intercept[c], g, u, v, w, low_hyper, zero, zero, zero)[
+                            0
+                        ]
+                if averaging:
+                    mean[c, d] += (intercept[c] - mean[c, d]) / t
+            if averaging:
+                average = mean[c, low:high]
+                for j in range(own.shape[0]):
+                    average[j] += (own[j] - average[j]) / t
 
     @compiled
     def updates(
-        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, clock, mean,
-        batch_size, first, last,
+        members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        mean, totals, met, batch_size, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
-        scale, by_rows = settings[SCALE], settings[LAST]
-        none = coef[0, :0]
         room, gradient = make_room(x, coef, False)
-        totals = np.empty((k, d + 2))
-        cost, t = 0.0, clock[0]
+        scale, by_rows = settings[SCALE], settings[LAST]
+        alone = parts_of(batch_size, d, k) == 1
+        begun = 0  # parts of the phases before
+        mine = 0 if alone else team.take(members)
         for batch in range(first, last, batch_size):
             stop = min(batch + batch_size, last)
-            totals[:] = 0.0
-            one_pass(
-                x, order, y, weight, none, coef, intercept, batch, stop, 0, room, gradient, totals
-            )
             share = scale
             if by_rows != coef.dtype.type(0):
                 share = scale / coef.dtype.type(stop - batch)
             t += 1.0
-            for c in range(k):
-                move(
-                    c,
-                    coef,
-                    intercept,
-                    totals,
-                    share,
-                    settings,
-                    rates[c],
-                    hyper,
-                    low_hyper,
-                    memory,
-                    t,
+            if alone:
+                gradient_part(
+                    x, y, weight, order, coef, intercept, room, gradient, totals, 0, 1, batch, stop
                 )
-                cost += totals[c, d + 1]
-            if averaging:
-                for c in range(k):
-                    for j in range(d):
-                        mean[c, j] += (coef[c, j] - mean[c, j]) / t
-                    mean[c, d] += (intercept[c] - mean[c, d]) / t
-        clock[0] = t
-        return cost
+                move_part(
+                    coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, 0,
+                    1, share, t,
+                )  # fmt: skip
+                continue
+            parts = parts_of(stop - batch, d, k)
+            while mine < begun + parts:
+                part = mine - begun
+                team.wait_for(members, begun, rest)
+                gradient_part(
+                    x, y, weight, order, coef, intercept, room, gradient, totals, part, parts, batch,
+                    stop,
+                )  # fmt: skip
+                team.finish(members)
+                mine = team.take(members)
+            begun += parts
+            while mine < begun + parts:
+                part = mine - begun
+                team.wait_for(members, begun, rest)
+                move_part(
+                    coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met,
+                    part, parts, share, t,
+                )  # fmt: skip
+                team.finish(members)
+                mine = team.take(members)
+            begun += parts
 
     return updates
 
@@ -285,8 +346,9 @@ def descend(loss: Loss | Coupled, by_row: bool, shuffled: bool):
     ):  # fmt: skip
         k, d = coef.shape
         n = y.shape[1]
-        none, clock = np.empty((0, k, d + 1), coef.dtype), np.zeros(1)
+        none, totals = np.empty((0, k, d + 1), coef.dtype), np.empty((team.PARTS, k, d + 2))
         mean, low_hyper = np.empty((0, 0)), hyper.astype(coef.dtype)
+        members, met = np.empty(team.SIZE, np.int64), np.empty(1)
         for epoch in range(first_epoch, last_epoch):
             if kind != 0:
                 fill_order(order, kind, seed, epoch)
@@ -295,10 +357,12 @@ def descend(loss: Loss | Coupled, by_row: bool, shuffled: bool):
             if by_row:
                 cost = updates(x, y, weight, order, coef, intercept, settings, rates, 0, n)
             else:
-                cost = updates(
-                    x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, none,
-                    clock, mean, batch_size, 0, n,
+                members[:], met[0] = 0, 0.0
+                updates(
+                    members, 0, x, y, weight, order, coef, intercept, settings, rates, hyper,
+                    low_hyper, none, mean, totals, met, batch_size, 0.0, 0, n,
                 )  # fmt: skip
+                cost = met[0]
             finite = math.isfinite(cost)
             for c in range(k):
                 finite = finite and math.isfinite(intercept[c])

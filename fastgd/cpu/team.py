@@ -19,8 +19,10 @@ from numba.extending import intrinsic, overload
 
 from .._jit import compiled
 
-#: Places of the two counters: on cache lines of their own.
-_TAKEN, _DONE, _SIZE = 0, 16, 32
+#: Most parts of a phase.
+PARTS = 8
+#: Places of the two counters, on cache lines of their own, and room for both.
+_TAKEN, _DONE, SIZE = 0, 16, 32
 #: Looks at a counter, about 1 ns each, before the processor is left to others.
 _LOOKS = 5000
 _lock = threading.Lock()
@@ -28,7 +30,7 @@ _lock = threading.Lock()
 
 def counters() -> np.ndarray:
     """Of a team that begins."""
-    return np.zeros(_SIZE, np.int64)
+    return np.zeros(SIZE, np.int64)
 
 
 @functools.cache

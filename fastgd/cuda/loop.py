@@ -13,7 +13,7 @@ import numba
 from .._jit import leaf
 from ..cpu.advance import CONVERGED, NOT_FINITE, RUNNING
 from ..losses import Loss
-from ..optimizers import RULES, Rule, l1_slope, soft
+from ..rules import RULES, Rule, l1_slope, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .dense import block_pass, sums_of_columns
 from .driver import cuda

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._jit import leaf
 from ..losses import Loss
-from ..optimizers import RULES, Rule, gd, soft
+from ..rules import RULES, Rule, gd, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .driver import configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
