@@ -23,7 +23,9 @@ from numba.extending import intrinsic, overload, register_jitable
 #: meaning (no "nnan", no "ninf"): the divergence check rests on them.
 FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+#: Inlined, because a function that is called by name may run as its own copy or as that within its
+#: caller, whichever was loaded first; they are optimised apart, and differ in the last bits.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
 
 
 def fingerprint(function) -> str:
@@ -110,15 +112,13 @@ class _CheckedFile(IndexDataCacheFile):
 class _Cache(FunctionCache):
     """Numba's disk cache with the key above, and never a reason for a fit to fail."""
 
-    def __init__(self, function):
+    def __init__(self, function, fingerprint):
         super().__init__(function)
-        self._fingerprint = fingerprint(function)
-        # The digest in the name keeps two variants of one factory, and two installed versions that
-        # share a cache folder, out of each other's index.
+        self._fingerprint = fingerprint
         self._cache_file = _CheckedFile(
             cache_path=self._cache_path,
-            filename_base=f"{self._impl.filename_base}-{self._fingerprint[:12]}",
-            source_stamp=self._fingerprint,
+            filename_base=self._impl.filename_base,
+            source_stamp=fingerprint,
         )
 
     def _index_key(self, sig, codegen):
@@ -138,11 +138,18 @@ class _Cache(FunctionCache):
 
 def compiled(function, flags=frozenset(FLAGS)):
     """`numba.njit` with fastgd's flags, or the caller's, and its cache."""
+    if numba.config.DISABLE_JIT:
+        return function
+    # The machine code of a function is found by its name and a number, that of its turn in the process
+    # that compiled it. Two variants of one factory, from the caches of two processes, may have the same:
+    # one would run in place of the other. It also keeps variants, and two installed versions that share
+    # a cache folder, out of each other's index.
+    known_by = fingerprint(function)
+    function.__qualname__ += f"_{known_by[:16]}"
     dispatcher = numba.njit(**_OPTIONS | {"fastmath": set(flags)})(function)
-    if hasattr(dispatcher, "py_func"):  # absent when the JIT is off
-        # Without any folder to cache in, it is compiled once per process.
-        with contextlib.suppress(RuntimeError):
-            dispatcher._cache = _Cache(dispatcher.py_func)
+    # Without any folder to cache in, it is compiled once per process.
+    with contextlib.suppress(RuntimeError):
+        dispatcher._cache = _Cache(function, known_by)
     return dispatcher
 
 

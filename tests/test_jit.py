@@ -155,3 +155,65 @@ def test_a_kernel_calls_what_it_is_given_and_is_compiled_once():
     assert called(_jit.pointer(thrice, x), x) == 3
     if hasattr(called, "signatures"):
         assert len(called.signatures) == 1
+
+
+def _printed(code, folder):
+    """What a fresh process prints, with a cache and modules of its own in a folder."""
+    env = os.environ | {"NUMBA_CACHE_DIR": str(folder / "cache")}
+    env["PYTHONPATH"] = os.pathsep.join([str(folder), str(Path(fastgd.__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True,
+        cwd=folder, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
+    tmp_path.joinpath("variants.py").write_text(
+        textwrap.dedent("""
+            from fastgd._jit import call, compiled, pointer
+            from fastgd.cpu.vector_width import use_widest_vectors
+
+            def times(factor):
+                def called_by_name(x):
+                    use_widest_vectors()
+                    return factor * x
+
+                # Of one flag: the order of several differs from process to process, and so the names.
+                product = compiled(called_by_name, frozenset({"contract"}))
+
+                @compiled
+                def apply(x):
+                    return product(x)
+
+                return apply
+
+            @compiled
+            def through(function, x):
+                return call(function, (x,))
+
+            def result(factor):
+                return through(pointer(times(factor), 1.0), 1.0)
+        """)
+    )
+    _printed("import variants; variants.result(2.0)", tmp_path)
+    both = "import variants; print(variants.result(3.0), variants.result(2.0))"
+    assert _printed(both, tmp_path) == ["3.0", "2.0"]
+
+
+def test_compiled_and_loaded_kernels_give_the_same_bits(tmp_path):
+    code = """
+        import numpy as np
+        import fastgd
+        rng = np.random.default_rng(0)
+        x = rng.random((3000, 6))
+        y = x @ np.arange(6.0) + rng.random(3000)
+        for fit in (
+            fastgd.fit_linear(x, y, lr=0.1, epochs=5),
+            fastgd.fit_logistic(x, y > y.mean(), lr=0.1, epochs=5, optimizer="adam"),
+            fastgd.fit_logistic(x, y > y.mean(), lr=0.1, epochs=2, batch_size=32),
+        ):
+            print(fit.coef.tobytes().hex())
+    """
+    assert _printed(code, tmp_path) == _printed(code, tmp_path)

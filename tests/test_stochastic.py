@@ -11,6 +11,7 @@ from oracles import read_only
 
 from fastgd import reference
 from fastgd.cpu import stochastic, team
+from fastgd.cpu.atomics import resting
 from fastgd.losses import LOSSES, Loss
 from fastgd.rules import RULES
 from fastgd.settings import Settings
@@ -51,7 +52,7 @@ class Loop:
         dtype = self.x.dtype
         met = np.zeros(1)
         stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)(
-            team.counters(), team.resting(), *state, settings.hyper(), settings.hyper(dtype),
+            team.counters(), resting(), *state, settings.hyper(), settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((k, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
             self.batch_size, 0.0, first, last,
         )  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from fastgd._jit import compiled
 from fastgd.cpu import team
+from fastgd.cpu.atomics import resting
 
 
 @compiled
@@ -41,7 +42,7 @@ def test_every_part_runs_once_after_all_of_the_phase_before(n_threads, late):
     for _ in range(20):
         table = np.zeros_like(wanted)
         table[0] = 1
-        given = team.counters(), team.resting(), phases, parts, table, late
+        given = team.counters(), resting(), phases, parts, table, late
         threads = [threading.Thread(target=walk, args=given) for _ in range(n_threads)]
         for thread in threads:
             thread.start()

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..losses import Coupled, Loss
 from . import advance, dense, statistics, stochastic, team
+from .atomics import resting
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
 from .threads import for_each_part
@@ -409,7 +410,7 @@ class StochasticDescent(_Descent):
         )
         met = np.zeros(1)
         given = (
-            team.counters(), team.resting(), x, y, weight, order, coef, intercept, self._array(),
+            team.counters(), resting(), x, y, weight, order, coef, intercept, self._array(),
             self._rates(), self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
             met, self.batch_size, float(self._clock[0]), first, last,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from .._jit import call, compiled, pointer
 from ..losses import Loss
 from ..rules import RULES, Rule
 from . import team
+from .atomics import resting
 from .blas import multiply, product
 from .layers import activate, gather, head, softmax_head, stay, through, update
 from .threads import for_each_part
@@ -258,7 +259,7 @@ class Network:
             self._steps[rule] = pointer(stay if rule is None else update(rule), *taken)
         given = (
             self._activate, self._head, self._steps[rule], rule is RULES["gd"], members,
-            team.resting(), self._blas, x, y, weight, order, first, stop, rows, BLOCK, float(unit),
+            resting(), self._blas, x, y, weight, order, first, stop, rows, BLOCK, float(unit),
             mean, self._layers, self.theta, self.gradient, memory, self._kept, losses, float(l2),
             float(lr), float(t), hyper, low_hyper,
         )  # fmt: skip

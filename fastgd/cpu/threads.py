@@ -6,6 +6,7 @@ threads, so the sums come out the same, bit for bit.
 """
 
 import collections
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -26,13 +27,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def _executor(workers: int) -> ThreadPoolExecutor:
+def executor(workers: int) -> ThreadPoolExecutor:
+    """The pool, of at least so many threads."""
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size < workers:
             # An outgrown pool is left to the fits that still use it, and ends with them.
             _pool, _pool_size = ThreadPoolExecutor(workers, "fastgd"), workers
         return _pool
+
+
+_processor: Callable[[], int] | None
+try:
+    _processor = ctypes.CDLL(None).sched_getcpu
+except (AttributeError, TypeError, OSError):  # not Linux
+    _processor = None
+
+
+def elsewhere() -> set[int]:
+    """The processors that this thread may use but for the one it runs on; none if that isn't known."""
+    return os.sched_getaffinity(0) - {_processor()} if _processor else set()
+
+
+def keep_to(processors: set[int]) -> None:
+    """Let this thread, one of the pool, run on these processors only.
+
+    A woken thread may stay for milliseconds beside the one that woke it, while another processor stands
+    idle: relu of a million numbers took 290 µs then, and 156 on two processors. It keeps to them until
+    its caller has moved to one of them: to change them takes 100 µs.
+    """
+    if processors and not os.sched_getaffinity(0) <= processors:
+        os.sched_setaffinity(0, processors)
 
 
 def for_each_part(
@@ -66,8 +91,13 @@ def for_each_part(
     if workers < 1:
         share()
         return
-    executor = _executor(workers)
-    futures = [executor.submit(share) for _ in range(workers)]
+    pool, processors = executor(workers), elsewhere()
+
+    def help_out() -> None:
+        keep_to(processors)
+        share()
+
+    futures = [pool.submit(help_out) for _ in range(workers)]
     try:
         share()
         for future in futures:

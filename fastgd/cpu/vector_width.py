@@ -21,6 +21,7 @@ def _set_attributes(typingctx):
         # llvmlite's own `add` takes only the attributes that it knows.
         set.add(attributes, '"prefer-vector-width"="512"')
         # Inlined into another function, a loop would go by that one's preference.
+        set.discard(attributes, "alwaysinline")
         set.add(attributes, "noinline")
         return context.get_dummy_value()
 

@@ -1,0 +1,90 @@
+"""Counters that threads share, for compiled loops, and a way to leave the processor to others."""
+
+import ctypes
+import functools
+import os
+import threading
+import time
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def resting() -> int:
+    """The address of the system's function that leaves the processor to another thread, for `rest`."""
+    if os.name == "nt":
+        function = ctypes.WinDLL("kernel32").SwitchToThread  # type: ignore[attr-defined]
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address
+    return address
+
+
+def add(array, i, n):
+    """array[i] before n is added to it, atomically."""
+    with _lock:
+        array[i] += n
+        return array[i] - n
+
+
+def look(array, i):
+    """array[i]; what was written before it was counted is seen after."""
+    return array[i]
+
+
+def rest(address):
+    """Leave the processor to another thread."""
+    time.sleep(0)
+
+
+def _pointer_to(context, builder, array_type, array, i):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [i])
+
+
+@intrinsic
+def _atomic_add(typingctx, array, i, n):
+    def codegen(context, builder, signature, arguments):
+        pointer = _pointer_to(context, builder, signature.args[0], *arguments[:2])
+        return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _atomic_load(typingctx, array, i):
+    def codegen(context, builder, signature, arguments):
+        pointer = _pointer_to(context, builder, signature.args[0], *arguments)
+        return builder.load_atomic(pointer, "seq_cst", 8)
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def _call(typingctx, address):
+    def codegen(context, builder, signature, arguments):
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@overload(add, inline="always")
+def _compiled_add(array, i, n):
+    return lambda array, i, n: _atomic_add(array, i, n)
+
+
+@overload(look, inline="always")
+def _compiled_look(array, i):
+    return lambda array, i: _atomic_load(array, i)
+
+
+@overload(rest, inline="always")
+def _compiled_rest(address):
+    return lambda address: _call(address)
