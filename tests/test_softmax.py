@@ -438,3 +438,30 @@ def test_class_weights_are_scikit_learns(class_weight, k, weighted):
 def test_bad_class_weights_are_answered_with_a_sentence(class_weight, text, lr):
     with pytest.raises(fastgd.InputError, match=text):
         fastgd.fit_logistic([1, 2, 3, 4], ["a", "b", "c", "a"], lr=lr, class_weight=class_weight)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_cost_at_the_start_of_batches_needs_no_row(weighted):
+    x, y, weight, _, intercept = made(40, 3, 3)
+    weight = weight if weighted else None
+    start = fastgd.cross_entropy_cost(x, y, np.zeros((3, 3)), intercept, sample_weight=weight)
+    with pytest.warns(fastgd.ConvergenceWarning, match=f"the cost rose from {start:.6g} to"):
+        fastgd.fit_logistic(
+            x, y, lr=50.0, epochs=1, batch_size=4, intercept_init=intercept, sample_weight=weight
+        )
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(("l1", "l2"), [(0.02, 0.0), (0.05, 0.01), (0.2, 0.0)])
+def test_l1_to_the_optimum_is_that_of_saga(l1, l2):
+    x, y = load_iris(return_X_y=True)
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    fit = fastgd.fit_logistic(x, y, l1=l1, l2=l2)
+    with warnings.catch_warnings(action="ignore"):  # its parameters' names change with its versions
+        rival = LogisticRegression(
+            penalty="elasticnet", l1_ratio=l1 / (l1 + l2), C=1 / ((l1 + l2) * len(y)), solver="saga",
+            tol=1e-12, max_iter=100_000,
+        ).fit(x, y)  # fmt: skip
+    assert fit.converged
+    np.testing.assert_allclose(fit.coef, rival.coef_, atol=2e-6)
+    np.testing.assert_array_equal(fit.coef == 0, rival.coef_ == 0)

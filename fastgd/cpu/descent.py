@@ -4,6 +4,7 @@ A chunk is about 100 ms of work, counted from shapes, so that callbacks and Ctrl
 state lies in arrays here, and the next chunk goes on from it.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -310,9 +311,16 @@ class StochasticDescent(_Descent):
         return self._first_cost
 
     def _cost_at_start(self) -> float:
-        if self.coef.any() or isinstance(self.loss, Coupled):
-            return self.cost()
         source = self.source
+        if self.coef.any():
+            return self.cost()
+        if isinstance(self.loss, Coupled):  # every row of a class has the same loss
+            z, add, value = self.intercept.tolist(), self.loss.add, self.loss.value
+            top, rest = functools.reduce(lambda sums, one: add(*sums, one), z[1:], (z[0], 0.0))
+            weight = source.weight if len(source.weight) else None
+            masses = np.bincount(source.y[0].astype(np.intp), weight, len(z))
+            losses = [value(one, top, rest) for one in z]
+            return self.settings.scale * float(masses @ losses)
         kernel = stochastic.cost_at_zero(self.loss)
         return self.settings.scale * kernel(source.y, source.weight, self._low(self.intercept))
 
