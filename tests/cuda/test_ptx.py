@@ -17,7 +17,7 @@ import numba
 import pytest
 
 from fastgd.cuda import dense, driver, layout, loop, rows, statistics, stochastic
-from fastgd.losses import LOSSES
+from fastgd.losses import CROSS_ENTROPY, LOSSES
 
 #: An A100 and an H100.
 ARCHITECTURES = [(8, 0), (9, 0)]
@@ -179,6 +179,22 @@ def test_variants_of_the_pass(by_columns, loss, slopes_too, centred, cc, tmp_pat
     check_pass(kernel, lay, "float32", "float32", cc, tmp_path)
 
 
+@pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
+@pytest.mark.parametrize("k", [3, 10, 40])
+@dtypes
+def test_coupled_outputs(k, x, dtype, by_columns, cc, tmp_path):
+    lay = layout.coupled_layout(100, k, by_columns)
+    kernel = dense.accumulate(CROSS_ENTROPY, lay, dtype)
+    check_pass(kernel, lay, x, dtype, cc, tmp_path)
+
+
+@pytest.mark.parametrize(("slopes_too", "centred"), [(False, False), (True, True)])
+def test_variants_of_the_coupled_pass(slopes_too, centred, cc, tmp_path):
+    lay = layout.coupled_layout(8, 10, False)
+    kernel = dense.accumulate(CROSS_ENTROPY, lay, "float32", slopes_too, centred)
+    check_pass(kernel, lay, "float32", "float32", cc, tmp_path)
+
+
 @dtype_of_pass
 def test_sums_of_parts(dtype, cc, tmp_path):
     for columns in (1, 100):
@@ -213,6 +229,16 @@ def test_epochs_on_the_device(cc, tmp_path):
         found.add(count(text, r"\.f64\b"))
     # A pass in float64 would have 16 more for every row in flight.
     assert max(found) - min(found) <= 4
+
+
+def test_epochs_of_coupled_outputs(cc, tmp_path):
+    lay = layout.coupled_layout(100, 10, False)
+    kernel = loop.descend(CROSS_ENTROPY, lay, "float32", layout.WARP)
+    spilled = 2 * SPILLED if cc < (9, 0) else 16
+    text = checked(kernel, descent_arguments("float32"), lay.threads, cc, tmp_path, spilled)
+    plain = loop.descend(LOSSES["bce"], layout.row_layout(32, 4, 4, True), "float32", layout.WARP)
+    wanted = ptx(plain, descent_arguments("float32"), cc)
+    assert abs(count(text, r"\.f64\b") - count(wanted, r"\.f64\b")) <= 4
 
 
 def test_epochs_on_the_device_link(cc):
