@@ -169,6 +169,47 @@ def test_a_fit_in_single_precision():
     assert_same(found, fastgd.fit_logistic(x, y, lr=0.3, epochs=5), 1e-5)
 
 
+@every_layout
+@pytest.mark.parametrize("batch_size", [1, 7, 39], ids="batch{}".format)
+@pytest.mark.parametrize("shape", [(40, 4, 3), (40, 3, 35), (40, 35, 5)], ids=str)
+def test_updates_walk_the_same_order(shape, batch_size, lay, weighted, dtype, close):
+    """39 leaves a batch of one row."""
+    x, y, weight, coef, intercept = made(*shape, dtype)
+    options = {
+        "lr": 0.02, "epochs": 2, "l2": 0.01, "batch_size": batch_size, "keep_path": True,
+        "sample_weight": weight if weighted else None, "coef_init": coef, "intercept_init": intercept,
+    }  # fmt: skip
+    found = fastgd.fit_logistic(lay(x), y, device="cuda", **options)
+    wanted = fastgd.fit_logistic(x, y, **options)
+    for name in ("path", "intercept", "costs", "cost"):
+        close(getattr(found, name), getattr(wanted, name))
+    assert (found.n_epochs, found.method) == (wanted.n_epochs, wanted.method)
+
+
+UPDATES = {
+    "adam": {"optimizer": "adam"},
+    "nesterov": {"optimizer": "nesterov", "schedule": lambda epoch: 1 / (epoch + 1)},
+    "l1": {"l1": 0.05},
+    "rates": {"lr": [0.01, 0.02, 0.04], "reduction": "sum", "optimizer": "adam"},
+    "no intercept": {"fit_intercept": False, "shuffle": False},
+    "block": {"shuffle": "block", "class_weight": "balanced"},
+    "average": {"average": True},
+    "auto": {"lr": "auto"},
+    "tol": {"tol": 0.5, "epochs": 6, "l2": 0.2},
+    "validation": {"validation": 0.3, "patience": 9},
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7], ids="batch{}".format)
+@pytest.mark.parametrize("way", UPDATES)
+@pytest.mark.filterwarnings("ignore::fastgd.ConvergenceWarning")  # few epochs
+def test_stochastic_fits(way, batch_size):
+    x, y, *_ = made(40, 4, 3)
+    options = {"lr": 0.1, "epochs": 3, "batch_size": batch_size} | UPDATES[way]
+    found = fastgd.fit_logistic(x, y, device="cuda", **options)
+    assert_same(found, fastgd.fit_logistic(x, y, **options))
+
+
 @pytest.mark.parametrize("options", [{"l2": 0.1}, {"l1": 0.02}, {"l1": 0.02, "l2": 0.1}], ids=str)
 def test_without_a_learning_rate(options):
     x, y, *_ = made(40, 3, 3)

@@ -16,8 +16,9 @@ import types
 import numba
 import pytest
 
-from fastgd.cuda import dense, driver, layout, loop, rows, statistics, stochastic
+from fastgd.cuda import coupled_updates, dense, driver, layout, loop, rows, statistics, stochastic
 from fastgd.losses import CROSS_ENTROPY, LOSSES
+from fastgd.rules import RULES
 
 #: An A100 and an H100.
 ARCHITECTURES = [(8, 0), (9, 0)]
@@ -290,6 +291,20 @@ def test_updates_by_batch(ordered, dtype, cc, tmp_path):
     text = checked(kernel, arguments, lay.threads, cc, tmp_path, spilled)
     check_updates(text, dtype)
     assert wide_loads(text, dtype) == lay.loads * lay.rows
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@dtype_of_pass
+def test_updates_of_coupled_outputs(ordered, dtype, cc, tmp_path):
+    lay = layout.coupled_layout(100, 10, False)
+    way = ordered, RULES["gd"], False
+    kernel = coupled_updates.coupled_minibatch(CROSS_ENTROPY, lay, dtype, *way)
+    optimizer = [*floats(1), array(dtype, 1), array(dtype, 3), numba.float64, *floats(2)]
+    length = [numba.int64] * 3
+    arguments = [*stochastic_arguments(dtype), *optimizer, *length, *floats(1), array(dtype, 2)]
+    text = checked(kernel, arguments, lay.threads, cc, tmp_path)
+    assert not count(text, r"\b(div|rem)\.[su]64")
+    check_updates(text, dtype)
 
 
 @dtype_of_pass

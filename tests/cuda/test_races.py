@@ -217,6 +217,19 @@ def test_a_cost_that_is_not_finite(monkeypatch):
     assert np.isfinite(descent.coef).all()
 
 
+@pytest.mark.parametrize(("d", "k", "batch_size"), [(3, 3, 1), (3, 3, 70), (40, 40, 70)])
+def test_updates_of_coupled_outputs(d, k, batch_size):
+    n = 10 if batch_size == 1 else 150
+    source, settings = coupled_source_of(n, d, k), settings_of(0.01, 0.1, 1.0)
+    models = Models(
+        source, CROSS_ENTROPY, np.zeros((k, d)), np.zeros(k), settings, batch_size,
+        mean=np.zeros((k, d + 1)),
+    )  # fmt: skip
+    with watched():
+        models.update(np.random.default_rng(0).permutation(n).astype(np.int32))
+        models.update(np.empty(0, np.int32))
+
+
 @pytest.mark.parametrize(("d", "batch_size"), [(1, 1), (3, 1), (600, 1), (1, 7), (3, 7), (600, 7)])
 def test_stochastic_updates(d, batch_size):
     source = source_of(20 if d < 100 else 5, d, 5, dtype=np.float32)
