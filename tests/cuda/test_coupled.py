@@ -61,7 +61,7 @@ def test_totals_are_those_of_the_reference(n, d, k, lay, weighted, dtype, close)
     close(found[:, :-1] / n, slopes / n)
     close(found[:, -1].sum(), cost)
     alone = source.totals(CROSS_ENTROPY, coef, intercept, slopes_too=False)
-    assert alone[:, -1].sum() == found[:, -1].sum()
+    close(alone[:, -1].sum(), cost)
     assert not alone[:, :-1].any()
 
 
