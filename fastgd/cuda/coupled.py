@@ -18,6 +18,10 @@ from ..losses import Coupled
 from .driver import cuda
 from .groups import sum_of_block
 from .layout import WARP, CoupledLayout
+from .loads import fetch
+
+#: Steps of a sum that are written out: their addresses then differ by constants.
+_UNROLLED = 8
 
 
 @functools.cache
@@ -53,16 +57,21 @@ def _staged(layout: CoupledLayout, centred: bool, ordered: bool):
 def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
     """A device function that fills `z` with the predictions of the classes from `base` on.
 
-    A thread writes, and changes later, those of its own row and of every so many classes.
+    A thread writes, and changes later, those of its own row and of every so many classes. Shared memory
+    is read by `load`, for the reason in `row_pass`.
     """
     rows, classes, columns, _, threads = layout
     pitch, across, last_thread = rows + 1, threads // rows, threads - 1
-    units, real = classes // across, getattr(numba, dtype)
-    stage = _staged(layout, centred, ordered)
+    units, real, unrolled = classes // across, getattr(numba, dtype), min(_UNROLLED, columns)
+    stage, load = _staged(layout, centred, ordered), fetch(1)
+    w_size = classes * columns  # sizes of arrays have to be names
 
     @cuda.jit(device=True)
     def predict(x, order, center, coef, intercept, start, last, base, tile, z):
+        factors = cuda.shared.array(w_size, real)
         sums = cuda.local.array(units, real)
+        element = cuda.local.array(1, real)
+        factor = cuda.local.array(1, real)
         k, d = coef.shape
         zero = coef.dtype.type(0)
         thread = cuda.threadIdx.x & last_thread
@@ -70,18 +79,23 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
         for u in range(units):
             sums[u] = zero
         for column in range(0, d, columns):
-            cuda.syncthreads()  # nobody reads the tile before
+            cuda.syncthreads()  # nobody reads the tiles before
             stage(x, order, center, coef, start, last, column, tile)
+            for at in range(thread, w_size, threads):
+                c, j = base + at // columns, column + at % columns
+                factors[at] = coef[c, j] if c < k and j < d else zero
             cuda.syncthreads()
-            for j in range(min(columns, d - column)):
-                element = tile[j * pitch + row]
-                for u in range(units):
-                    # Beyond the last class: another one's, which nobody looks at.
-                    c = min(base + group + across * u, k - 1)
-                    sums[u] += element * coef[c, column + j]
+            for j in range(0, min(columns, d - column), unrolled):
+                for e in range(unrolled):
+                    load(tile, (j + e) * pitch + row, element, 0)
+                    for u in range(units):
+                        load(factors, (group + across * u) * columns + j + e, factor, 0)
+                        sums[u] += element[0] * factor[0]
         for u in range(units):
-            c = min(base + group + across * u, k - 1)
-            z[(group + across * u) * pitch + row] = sums[u] + intercept[c]
+            c = base + group + across * u
+            if c < k:
+                sums[u] += intercept[c]
+            z[(group + across * u) * pitch + row] = sums[u]
 
     return predict
 
@@ -101,10 +115,11 @@ def coupled_pass(
     """
     rows, classes, columns, _, threads = layout
     pitch, across, side = rows + 1, threads // rows, threads // columns
-    units, column_units = classes // across, max(1, classes // side)
+    units, column_units = classes // across, -(-classes // side)
     real, warps, last_thread = getattr(numba, dtype), threads // WARP, threads - 1
-    stage = _staged(layout, centred, ordered)
+    stage, load = _staged(layout, centred, ordered), fetch(1)
     predict = _predicted(layout, dtype, centred, ordered)
+    unrolled = min(_UNROLLED, rows)
     add, value, slope = leaf(loss.add), leaf(loss.value), leaf(loss.slope)
     over_block = sum_of_block(threads)
     # Sizes of arrays have to be names.
@@ -117,6 +132,8 @@ def coupled_pass(
         z = cuda.shared.array(z_size, real)
         told = cuda.shared.array(of_rows, real)  # of every row: label, weight, top, rest
         sums = cuda.local.array(column_units, real)
+        element = cuda.local.array(1, real)
+        factor = cuda.local.array(1, real)
         k, d = coef.shape
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
@@ -182,13 +199,17 @@ def coupled_pass(
                     if lane < classes and column + j < d:
                         for u in range(column_units):
                             sums[u] = zero
-                        for r in range(rows):
-                            element = tile[j * pitch + r]
-                            for u in range(column_units):
-                                sums[u] += element * z[(lane + side * u) * pitch + r]
+                        for r in range(0, min(rows, last - start), unrolled):
+                            for e in range(unrolled):
+                                load(tile, j * pitch + r + e, element, 0)
+                                for u in range(column_units):
+                                    # Beyond the last class: that one again, which nobody keeps.
+                                    at = min(lane + side * u, classes - 1)
+                                    load(z, at * pitch + r + e, factor, 0)
+                                    sums[u] += element[0] * factor[0]
                         for u in range(column_units):
                             c = base + lane + side * u
-                            if c < k:
+                            if c < k and lane + side * u < classes:
                                 before = zero
                                 if start > first:
                                     before = out[c, column + j]

@@ -23,9 +23,9 @@ _IN_FLIGHT = 8
 SUMMED = 256
 #: Parts that keep every multiprocessor busy: 15 for each of the 132 of an H100.
 PARTS = 2048
-#: Classes, and columns, of one tile where a loss couples outputs: a thread a row has the time of as many
-#: exponentials as that, and the tiles fit into 48 KiB in float64.
-_CLASSES, _COLUMNS = 32, 32
+#: Threads in a block where a loss couples outputs, and the classes and columns of its tiles. A thread has
+#: four classes or more of a row, and of a column, so that a load of shared memory serves one product.
+_COUPLED_THREADS, _CLASSES, _COLUMNS = 128, 32, 32
 #: Parts where outputs are coupled, and the entries of all their gradients: 128 MiB of float32.
 _COUPLED_PARTS, _ENTRIES = 1024, 1 << 25
 #: The largest number of columns.
@@ -73,8 +73,8 @@ class ColumnLayout(NamedTuple):
 class CoupledLayout(NamedTuple):
     """Rows whose outputs see each other, in any order: a block takes `rows` rows at a time.
 
-    It has `columns` of their columns, and the raw predictions of `classes` of their classes, in shared
-    memory. Both are powers of two.
+    It has `columns` of their columns, a power of two, and the raw predictions of `classes` of their
+    classes in shared memory.
     """
 
     rows: int
@@ -128,14 +128,13 @@ def column_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THRE
 
 
 def coupled_layout(d: int, k: int, by_columns: bool, threads=THREADS) -> CoupledLayout:
-    """The layout for d columns and k classes: a warp has one class, or every so many, of its 32 rows.
+    """The layout for d columns and k classes: a warp has every fourth class of its 32 rows.
 
     Few rows a block: what all blocks have in hand is read again for the gradient, and should then still
     be in the second-level cache.
     """
-    classes = min(_CLASSES, max(4, _power_of_two(k)))
-    rows = threads // min(threads // WARP, classes)
-    return CoupledLayout(rows, classes, min(_COLUMNS, _power_of_two(d)), by_columns, threads)
+    classes, threads = min(_CLASSES, -(-k // 4) * 4), min(threads, _COUPLED_THREADS)
+    return CoupledLayout(WARP, classes, min(_COLUMNS, _power_of_two(d)), by_columns, threads)
 
 
 def rows_of_coupled_part(n: int, d: int, k: int, layout: CoupledLayout) -> int:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from test_gpu_trajectories import assert_follows, laid
+from beside_torch import assert_follows, laid
 
 import fastgd
 from fastgd.cuda.descent import DeviceDescent

@@ -237,7 +237,8 @@ def test_epochs_of_coupled_outputs(cc, tmp_path):
     kernel = loop.descend(CROSS_ENTROPY, lay, "float32", layout.WARP)
     spilled = 2 * SPILLED if cc < (9, 0) else 16
     text = checked(kernel, descent_arguments("float32"), lay.threads, cc, tmp_path, spilled)
-    plain = loop.descend(LOSSES["bce"], layout.row_layout(32, 4, 4, True), "float32", layout.WARP)
+    other = layout.row_layout(32, 4, 4, True, lay.threads)
+    plain = loop.descend(LOSSES["bce"], other, "float32", layout.WARP)
     wanted = ptx(plain, descent_arguments("float32"), cc)
     assert abs(count(text, r"\.f64\b") - count(wanted, r"\.f64\b")) <= 4
 

@@ -219,7 +219,7 @@ def test_a_cost_that_is_not_finite(monkeypatch):
 
 @pytest.mark.parametrize(("d", "k", "batch_size"), [(3, 3, 1), (3, 3, 70), (40, 40, 70)])
 def test_updates_of_coupled_outputs(d, k, batch_size):
-    n = 10 if batch_size == 1 else 150
+    n = 10 if batch_size == 1 else 80
     source, settings = coupled_source_of(n, d, k), settings_of(0.01, 0.1, 1.0)
     models = Models(
         source, CROSS_ENTROPY, np.zeros((k, d)), np.zeros(k), settings, batch_size,
