@@ -72,11 +72,6 @@ class Run:
         if self.classes is not None:
             weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
         self.coupled = isinstance(self.loss, Coupled)
-        if self.coupled and self.backend is not backend.CPU:
-            raise InputError(
-                f"y has {len(self.classes)} labels, and softmax is not in yet on CUDA; pass x on the "
-                "host, without device."
-            )
         self.k = len(self.classes) if self.coupled else len(self.y)
         self.held_out: Any = None
         if trained is not None:

@@ -7,16 +7,18 @@ bits on every run and every GPU.
 
 Blocks of one part and different outputs run side by side, so that X comes from memory once and to the
 other outputs from the second-level cache. The sweep over coefficients is the same pass with one target.
+Where a loss couples the outputs, one block has them all.
 """
 
 import functools
 
 import numba
 
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from .column_pass import column_pass
+from .coupled import coupled_pass
 from .driver import cuda
-from .layout import INT32, WARP, ColumnLayout, RowLayout
+from .layout import INT32, WARP, ColumnLayout, CoupledLayout, RowLayout
 from .row_pass import row_pass
 
 #: Threads that add up partials: so many columns, side by side, times so many parts.
@@ -42,33 +44,72 @@ def block_pass(
     return column_pass(loss, layout, dtype, slopes_too, centred)
 
 
+def shares_of(loss: Loss | Coupled, k: int) -> int:
+    """How many blocks each part takes."""
+    return 1 if isinstance(loss, Coupled) else k
+
+
+@functools.cache
+def share_of_part(
+    loss: Loss | Coupled, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
+    slopes_too=True, centred=False,
+):  # fmt: skip
+    """A device function: what block number `block` of so many shares does for `partials`.
+
+    ``(x, y, weight, center, coef, intercept, block, part_rows, partials)``, as for `accumulate`.
+    """
+    if isinstance(loss, Coupled):
+        assert isinstance(layout, CoupledLayout)
+        of_all = coupled_pass(loss, layout, dtype, slopes_too, centred)
+
+        @cuda.jit(device=True)
+        def all_outputs(x, y, weight, center, coef, intercept, block, part_rows, partials):
+            first = block * part_rows
+            last = min(first + part_rows, y.shape[1])
+            of_all(
+                x, weight, y, weight, center, coef, intercept, first, last, partials[block]
+            )  # fmt: skip
+
+        return all_outputs
+
+    assert not isinstance(layout, CoupledLayout)
+    one_pass = block_pass(loss, layout, dtype, slopes_too, centred)
+
+    @cuda.jit(device=True)
+    def one_output(x, y, weight, center, coef, intercept, block, part_rows, partials):
+        k = partials.shape[1]
+        part = (block & INT32) // (k & INT32)
+        c = block - part * k
+        first = part * part_rows
+        last = min(first + part_rows, y.shape[1])
+        target = c if y.shape[0] > 1 else 0
+        one_pass(
+            x, weight, y, weight, center, coef, intercept, c, target, first, last, partials[part, c]
+        )  # fmt: skip
+
+    return one_output
+
+
 @functools.cache
 def accumulate(
-    loss: Loss, layout: RowLayout | ColumnLayout, dtype: str, slopes_too=True, centred=False
-):
+    loss: Loss | Coupled, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
+    slopes_too=True, centred=False,
+):  # fmt: skip
     """The kernel that fills `partials`, for a grid of any size.
 
     ``(x, y, weight, center, coef, intercept, part_rows, partials)`` with x (n, d), or (d, n) for a
-    `ColumnLayout`, in C order; y (k, n), or (1, n) for one target of all outputs; weight (n,) or (0,);
-    center (d,) or (0,); coef (k, d), intercept (k,) and partials of `dtype`.
+    layout by columns, in C order; y (k, n), or (1, n) for one target of all outputs; weight (n,) or
+    (0,); center (d,) or (0,); coef (k, d), intercept (k,) and partials of `dtype`.
     """
-    one_pass = block_pass(loss, layout, dtype, slopes_too, centred)
+    share = share_of_part(loss, layout, dtype, slopes_too, centred)
+    coupled = isinstance(loss, Coupled)
 
     @cuda.jit
     def fill_partials(x, y, weight, center, coef, intercept, part_rows, partials):
-        parts, k = partials.shape[0], partials.shape[1]
-        n = y.shape[1]
+        blocks = partials.shape[0] * (1 if coupled else partials.shape[1])
         block = cuda.blockIdx.x
-        while block < parts * k:
-            part = (block & INT32) // (k & INT32)
-            c = block - part * k
-            first = part * part_rows
-            last = min(first + part_rows, n)
-            target = c if y.shape[0] > 1 else 0
-            one_pass(
-                x, weight, y, weight, center, coef, intercept, c, target, first, last,
-                partials[part, c],
-            )  # fmt: skip
+        while block < blocks:
+            share(x, y, weight, center, coef, intercept, block, part_rows, partials)
             cuda.syncthreads()
             block += cuda.gridDim.x
 

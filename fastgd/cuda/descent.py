@@ -7,9 +7,9 @@ import numpy as np
 from ..cpu.descent import CHUNK_NS, BatchDescent, StochasticDescent
 from ..cpu.order import empty_order, visiting_order
 from ..errors import InputError
-from . import loop
+from . import dense, loop
 from .driver import configured, cooperative_blocks, cuda, on
-from .layout import WARP, rows_of_part
+from .layout import WARP
 from .stochastic import Models
 from .streamed import StreamedRows
 
@@ -39,8 +39,7 @@ class DeviceDescent(BatchDescent):
         source: Any = self.source  # DeviceRows
         epochs = stop - self.epoch
         x, (k, d) = source.x, self.coef.shape
-        layout = source.layout(source.dtype)
-        part_rows = rows_of_part(source.n, layout)
+        layout, part_rows = source.cut(self.loss, source.dtype)
         parts, columns = -(-source.n // part_rows), k * (d + 2)
         width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
         kernel = loop.descend(
@@ -67,7 +66,9 @@ class DeviceDescent(BatchDescent):
                 self.epoch, epochs,
             )  # fmt: skip
             kernel = kernel.specialize(*arguments)
-            blocks = min(cooperative_blocks(kernel, layout.threads), parts * k)
+            blocks = min(
+                cooperative_blocks(kernel, layout.threads), parts * dense.shares_of(self.loss, k)
+            )
             configured(kernel, blocks, layout.threads, x.stream)(*arguments)
             status, done = x.to_host(outcome).tolist()
             after = self.epoch + done

@@ -23,6 +23,11 @@ _IN_FLIGHT = 8
 SUMMED = 256
 #: Parts that keep every multiprocessor busy: 15 for each of the 132 of an H100.
 PARTS = 2048
+#: Threads in a block where a loss couples outputs, and the classes and columns of its tiles. A thread has
+#: four classes or more of a row, and of a column, so that a load of shared memory serves one product.
+_COUPLED_THREADS, _CLASSES, _COLUMNS = 128, 32, 32
+#: Parts where outputs are coupled, and the entries of all their gradients: 128 MiB of float32.
+_COUPLED_PARTS, _ENTRIES = 1024, 1 << 25
 #: The largest number of columns.
 MOST_COLUMNS = THREADS * _HELD_BYTES // 8
 
@@ -65,6 +70,25 @@ class ColumnLayout(NamedTuple):
         return self.tile or self.threads * self.vector
 
 
+class CoupledLayout(NamedTuple):
+    """Rows whose outputs see each other, in any order: a block takes `rows` rows at a time.
+
+    It has `columns` of their columns, a power of two, and the raw predictions of `classes` of their
+    classes in shared memory.
+    """
+
+    rows: int
+    classes: int
+    columns: int
+    by_columns: bool
+    threads: int
+
+    @property
+    def at_once(self) -> int:
+        """Rows that a block holds at a time."""
+        return self.rows
+
+
 def row_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THREADS) -> RowLayout:
     """The layout for d columns of `x_bytes` each, computed on in `bytes_`; `aligned` to 16 bytes."""
     vector = 16 // x_bytes
@@ -101,6 +125,22 @@ def column_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THRE
     # cache if it fits: 64 KiB. Eight rows are one sector of float32.
     tile = WARP if d * x_bytes * WARP <= 1 << 16 else 8
     return ColumnLayout(1, tile, max(64, _power_of_two(d)), threads)
+
+
+def coupled_layout(d: int, k: int, by_columns: bool, threads=THREADS) -> CoupledLayout:
+    """The layout for d columns and k classes: a warp has every fourth class of its 32 rows.
+
+    Few rows a block: what all blocks have in hand is read again for the gradient, and should then still
+    be in the second-level cache.
+    """
+    classes, threads = min(_CLASSES, -(-k // 4) * 4), min(threads, _COUPLED_THREADS)
+    return CoupledLayout(WARP, classes, min(_COLUMNS, _power_of_two(d)), by_columns, threads)
+
+
+def rows_of_coupled_part(n: int, d: int, k: int, layout: CoupledLayout) -> int:
+    """How many rows a part has, if each has a gradient (k, d+2) of its own in memory."""
+    parts = max(1, min(_COUPLED_PARTS, _ENTRIES // (k * (d + 2))))
+    return -(-n // (parts * layout.rows)) * layout.rows
 
 
 def rows_of_part(n: int, layout: RowLayout | ColumnLayout) -> int:

@@ -12,10 +12,10 @@ import numba
 
 from .._jit import leaf
 from ..cpu.advance import CONVERGED, NOT_FINITE, RUNNING
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from ..rules import RULES, Rule, l1_slope, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
-from .dense import block_pass, sums_of_columns
+from .dense import share_of_part, sums_of_columns
 from .driver import cuda
 from .layout import INT32
 
@@ -121,7 +121,7 @@ def advance(threads: int, rule: Rule = RULES["gd"]):
 
 
 @functools.cache
-def descend(loss: Loss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
+def descend(loss: Loss | Coupled, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
     """The kernel of a whole chunk of epochs, for a grid whose blocks all run at the same time.
 
     ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
@@ -135,7 +135,7 @@ def descend(loss: Loss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]
     chunk ran to its end. `width` columns are added up side by side.
     """
     threads = layout.threads
-    one_pass = block_pass(loss, layout, dtype)
+    share, coupled = share_of_part(loss, layout, dtype), isinstance(loss, Coupled)
     sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, rule)
 
     @cuda.jit
@@ -145,20 +145,13 @@ def descend(loss: Loss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]
     ):  # fmt: skip
         room = cuda.shared.array(threads, numba.float64)
         grid = cuda.cg.this_grid()
-        parts, k = partials.shape[0], partials.shape[1]
-        n, d, columns = y.shape[1], coef.shape[1], flat.shape[1]
+        k, d, columns = coef.shape[0], coef.shape[1], flat.shape[1]
+        blocks = partials.shape[0] * (1 if coupled else k)
         none = low_intercept[:0]
         for epoch in range(epochs + 1):
             block = cuda.blockIdx.x
-            while block < parts * k:
-                part = (block & INT32) // (k & INT32)
-                c = block - part * k
-                first = part * part_rows
-                last = min(first + part_rows, n)
-                one_pass(
-                    x, none, y, weight, none, low, low_intercept, c, c, first, last,
-                    partials[part, c],
-                )  # fmt: skip
+            while block < blocks:
+                share(x, y, weight, none, low, low_intercept, block, part_rows, partials)
                 cuda.syncthreads()
                 block += cuda.gridDim.x
             grid.sync()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from . import dense, rows, statistics
 from .driver import (
     SIMULATED,
@@ -24,7 +24,15 @@ from .driver import (
     on,
     transposed,
 )
-from .layout import MOST_COLUMNS, THREADS, column_layout, row_layout, rows_of_part
+from .layout import (
+    MOST_COLUMNS,
+    THREADS,
+    column_layout,
+    coupled_layout,
+    row_layout,
+    rows_of_coupled_part,
+    rows_of_part,
+)
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 #: Blocks of a kernel that loops until it is done.
@@ -94,11 +102,14 @@ class DeviceRows:
         float32 or float64 in C or F order is read where it is; anything else is converted, once.
         What lies on the host is moved.
     y : ndarray or array on a GPU (k, n)
+        Or (1, n) class indices where a loss couples the outputs.
     weight : ndarray or array on a GPU (n,), or None
     dtype : numpy dtype
         float32 or float64: what sums inside a part are computed in.
     n_threads : int
         Not used; sources are made alike.
+    k : int, optional
+        The number of outputs, if it is not that of the rows of y.
     """
 
     #: For `BatchDescent`: epochs go through `totals` and not through the kernels of the CPU.
@@ -106,7 +117,7 @@ class DeviceRows:
     #: Threads in a block of the pass.
     threads = THREADS
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1):
+    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
         self.dtype, self.n_threads = np.dtype(dtype), n_threads
         if not isinstance(x, DeviceMatrix):
             x = DeviceMatrix(x if is_device_array(x) else self._moved(x))
@@ -120,11 +131,11 @@ class DeviceRows:
             self._read(x)
             self.device_y = self._contiguous(y)
             self.device_weight = self._contiguous(np.empty(0) if weight is None else weight)
-        self.k, self.n_parts = self.device_y.shape[0], 1
+        self.k, self.n_parts = k or self.device_y.shape[0], 1
         self._host: dict[str, np.ndarray] = {}
         vector = 16 // self.seen.dtype.itemsize
         # A column of x, and a target in y, begin where the one before ends.
-        whole = self.n % vector == 0 or (self.d == 1 and self.k == 1)
+        whole = self.n % vector == 0 or (self.d == 1 and self.device_y.shape[0] == 1)
         aligned = all(map(is_aligned, (self.seen, self.device_y, self.device_weight)))
         self._aligned = aligned and (whole or not self.by_columns)
         #: Whether rows in C order can be read 16 bytes at a time, given the right number of columns.
@@ -179,21 +190,26 @@ class DeviceRows:
                 self._host[name] = self.x.to_host(array)
         return self._host[name]
 
-    def layout(self, dtype) -> Any:
-        """How blocks lie over x when they compute in `dtype`."""
-        make = column_layout if self.by_columns else row_layout
-        return make(
+    def cut(self, loss: Loss | Coupled, dtype) -> tuple[Any, int]:
+        """How blocks lie over x when they compute in `dtype`, and the rows of a part."""
+        if isinstance(loss, Coupled):
+            coupled = coupled_layout(self.d, self.k, self.by_columns, self.threads)
+            return coupled, rows_of_coupled_part(self.n, self.d, self.k, coupled)
+        make: Any = column_layout if self.by_columns else row_layout
+        layout = make(
             self.d, self.seen.dtype.itemsize, dtype.itemsize, self._aligned, self.threads
         )  # fmt: skip
+        return layout, rows_of_part(self.n, layout)
 
-    def totals(self, loss: Loss, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
+    def totals(
+        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+    ) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
         With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
         `slopes_too` it finds the cost alone.
         """
-        layout, x = self.layout(coef.dtype), self.x
-        part_rows = rows_of_part(self.n, layout)
+        (layout, part_rows), x = self.cut(loss, coef.dtype), self.x
         parts, k, columns = -(-self.n // part_rows), len(coef), self.d + 2
         kernel = dense.accumulate(
             loss, layout, coef.dtype.name, slopes_too, center is not None
@@ -201,7 +217,8 @@ class DeviceRows:
         center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
         with on(x.number):
             partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
-            configured(kernel, parts * k, layout.threads, x.stream)(
+            blocks = parts * dense.shares_of(loss, k)
+            configured(kernel, blocks, layout.threads, x.stream)(
                 self.seen, self.device_y, self.device_weight,
                 *map(x.to_device, (center, coef, intercept)), part_rows, partials,
             )  # fmt: skip
@@ -302,7 +319,7 @@ class DeviceRows:
             weight = self.weight[chosen]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
         y = np.ascontiguousarray(self.y[:, chosen])
-        return type(self)(taken, y, weight, self.dtype, self.n_threads), share
+        return type(self)(taken, y, weight, self.dtype, self.n_threads, self.k), share
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""

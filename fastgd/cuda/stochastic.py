@@ -4,6 +4,7 @@ One model alone can't fill a GPU, as an update waits for the one before; thousan
 updates give each model a group of lanes, with the coefficients in registers and the next row on its way
 while this one is worked on; minibatches give it a block, with the pass of `row_pass`. The visiting order
 is an input, and the same for all. Parameters are in the dtype of the computation, as on the CPU.
+Where a loss couples the outputs they are one model, and one block has it.
 """
 
 import functools
@@ -13,14 +14,16 @@ import numba
 import numpy as np
 
 from .._jit import leaf
-from ..losses import Loss
-from ..rules import RULES, Rule, gd, soft
+from ..losses import Coupled, Loss
+from ..rules import RULES, Rule, gd
 from ..settings import L1, L2, LAST, LEARN, SCALE
+from .coupled_updates import coupled_minibatch
 from .driver import configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
-from .layout import MOST_COLUMNS, WARP, RowLayout, row_layout, sample_layout
+from .layout import MOST_COLUMNS, WARP, RowLayout, coupled_layout, row_layout, sample_layout
 from .loads import fetch
 from .row_pass import row_pass
+from .step import parameter_step
 
 #: Losses summed in the working dtype before float64 takes over.
 _MET = 256
@@ -123,8 +126,7 @@ def minibatch(
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = row_pass(loss, layout, dtype, ordered=ordered)
-    scales, step, shrink = leaf(rule.scales), leaf(rule.step), leaf(soft)
-    slots = rule.slots
+    scales, move = leaf(rule.scales), parameter_step(rule, averaging)
 
     @cuda.jit
     def updates(
@@ -152,28 +154,10 @@ def minibatch(
                 u64, v64, w64 = scales(numba.float64(lr), t, hyper)
                 u, v, w = real(u64), real(v64), real(w64)
                 for j in range(thread, d + 1, threads):
-                    before = coef[c, j] if j < d else intercept[c]
-                    g = share * totals[j]
-                    if j < d:
-                        g += l2 * before
-                    if slots > 0:
-                        after, s0, s1, s2 = step(
-                            before, g, u, v, w, low_hyper,
-                            memory[0, c, j], memory[1, c, j], memory[2, c, j],
-                        )  # fmt: skip
-                        memory[0, c, j], memory[1, c, j], memory[2, c, j] = s0, s1, s2
-                    else:
-                        after = step(before, g, u, v, w, low_hyper, zero, zero, zero)[0]
-                    if j < d:
-                        if l1 > zero:
-                            after = shrink(after, lr * l1)
-                        coef[c, j] = after
-                    elif learn:
-                        intercept[c] = after
-                    else:
-                        after = before
-                    if averaging:
-                        mean[c, j] += (after - mean[c, j]) / t
+                    move(
+                        c, j, share * totals[j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
+                        intercept, memory, mean,
+                    )  # fmt: skip
                 if thread == 0:
                     total += totals[d + 1]
                 cuda.syncthreads()
@@ -186,13 +170,13 @@ def minibatch(
 
 
 class Models:
-    """k models on the rows of one source, moved by stochastic updates.
+    """k models on the rows of one source, or one of k coupled outputs, moved by stochastic updates.
 
     Parameters
     ----------
     source : DeviceRows
-        Its y (k, n) holds the targets of each model.
-    loss : Loss
+        Its y (k, n) holds the targets of each model, or (1, n) the index of the right output.
+    loss : Loss or Coupled
     coef, intercept : ndarray (k, d), (k,)
         Where to start, in the dtype of the source.
     settings : Settings
@@ -210,12 +194,13 @@ class Models:
     """
 
     def __init__(
-        self, source: Any, loss: Loss, coef, intercept, settings, batch_size: int, *, divide=True,
-        epoch: int = 0, updates: int = 0, memory=None, mean=None,
+        self, source: Any, loss: Loss | Coupled, coef, intercept, settings, batch_size: int, *,
+        divide=True, epoch: int = 0, updates: int = 0, memory=None, mean=None,
     ):  # fmt: skip
         self.source, self.batch_size, self.updates = source, batch_size, updates
         dtype, x, (k, d) = source.dtype, source.x, coef.shape
-        self._plain = batch_size == 1 and settings.plain and mean is None
+        self._coupled = isinstance(loss, Coupled)
+        self._plain = batch_size == 1 and settings.plain and mean is None and not self._coupled
         self._averages, self._rule = mean is not None, settings.optimizer.rule
         memory = settings.memory(k, d, dtype) if memory is None else memory
         with on(x.number):
@@ -236,14 +221,20 @@ class Models:
                     ),
                 )
             )
-            self._met = cuda.device_array(k, np.float64, stream=x.stream)
-        make = sample_layout if self._plain else row_layout
-        self._layout = make(
-            d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, source.threads
-        )
+            self._met = cuda.device_array(1 if self._coupled else k, np.float64, stream=x.stream)
+            if self._coupled:
+                self._totals = cuda.device_array((k, d + 2), dtype, stream=x.stream)
+        self._layout: Any
+        if self._coupled:
+            self._layout = coupled_layout(d, k, False, source.threads)
+        else:
+            make = sample_layout if self._plain else row_layout
+            self._layout = make(
+                d, self._x.dtype.itemsize, dtype.itemsize, source.rows_aligned, source.threads
+            )
         # Few kernels for all d, and none with more than the 48 KiB that a block may share.
         self._columns = min(1 << (d + 1).bit_length(), MOST_COLUMNS + 2)
-        self._loss = loss
+        self._loss: Any = loss
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
         """Visit order[first:last], or these rows for an empty order; the losses met, (k,) float64."""
@@ -261,14 +252,17 @@ class Models:
                     *arguments, first, last, self._met
                 )
             else:
-                kernel = minibatch(
-                    self._loss, layout, name, self._columns, len(order) > 0, self._rule,
-                    self._averages,
-                )  # fmt: skip
-                configured(kernel, k, layout.threads, x.stream)(
+                arguments = (
                     *arguments, self._memory, float(self.updates), self._mean, self.batch_size, first,
                     last, self._met,
                 )  # fmt: skip
+                way = len(order) > 0, self._rule, self._averages
+                if self._coupled:
+                    kernel = coupled_minibatch(self._loss, layout, name, *way)
+                    configured(kernel, 1, layout.threads, x.stream)(*arguments, self._totals)
+                else:
+                    kernel = minibatch(self._loss, layout, name, self._columns, *way)
+                    configured(kernel, k, layout.threads, x.stream)(*arguments)
             self.updates += -(-(last - first) // self.batch_size)
             return x.to_host(self._met)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cpu.source import DenseRows
-from ..losses import Loss
+from ..losses import Coupled, Loss
 from .driver import SIMULATED, cuda, fits
 from .source import DeviceMatrix, DeviceRows
 
@@ -20,15 +20,15 @@ from .source import DeviceMatrix, DeviceRows
 _CHUNK_BYTES = 64 << 20
 
 
-def device_rows(x, y, weight, dtype, n_threads: int = 1) -> Any:
+def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -> Any:
     """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
 
     Which one depends on the memory that the GPU has, and not on how much of it is free: sums in another
     order have other last bits.
     """
     if isinstance(x, np.ndarray) and not fits(x.size * np.dtype(dtype).itemsize):
-        return StreamedRows(x, y, weight, dtype, n_threads)
-    return DeviceRows(x, y, weight, dtype, n_threads)
+        return StreamedRows(x, y, weight, dtype, n_threads, k)
+    return DeviceRows(x, y, weight, dtype, n_threads, k)
 
 
 class StreamedRows(DenseRows):
@@ -37,8 +37,8 @@ class StreamedRows(DenseRows):
     What looks at few rows, or only once at each column, is done on the host, where the rows are.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1):
-        super().__init__(x, y, weight, dtype, n_threads)
+    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
+        super().__init__(x, y, weight, dtype, n_threads, k)
         self.converts, self.by_rows = True, None  # nothing is for the kernels of the CPU
         rows = min(self.n, max(1, _CHUNK_BYTES // (self.d * self.dtype.itemsize)))
         self._starts = range(0, self.n, rows)
@@ -61,7 +61,7 @@ class StreamedRows(DenseRows):
             first = self._starts[number]
             rows = slice(first, first + len(matrix))
             own = weight[rows] if len(weight) else None
-            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype)
+            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype, 1, self.k)
 
     def _send(self, number: int) -> tuple[DeviceMatrix, Any]:
         """Start the copy of a chunk; the chunk, and an event for its arrival."""
@@ -78,7 +78,9 @@ class StreamedRows(DenseRows):
             event.record(self._copies)
         return matrix, event
 
-    def totals(self, loss: Loss, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
+    def totals(
+        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+    ) -> np.ndarray:
         return _sum(
             rows.totals(loss, coef, intercept, center, slopes_too) for rows in self._chunks()
         )

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from beside_torch import assert_follows, laid
 
 import fastgd
 from fastgd.cpu import descent
@@ -21,8 +22,6 @@ pytestmark = [
 ]
 
 EPOCHS = 100
-#: What a step may add to the difference, in units of the largest coefficient.
-A_STEP = {"float32": 1e-6, "float64": 1e-12}
 
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 both = pytest.mark.parametrize("logistic", [False, True], ids=["linear", "logistic"])
@@ -91,20 +90,6 @@ def torch_path(x, y, logistic, *, lr, epochs, l2=0.0, weight=None, batch_size=No
     return np.array(path), intercept.detach().cpu().numpy(), np.array(costs)
 
 
-def assert_follows(fit, wanted, dtype, steps=1):
-    """Every iterate is torch's, but for what `steps` updates an epoch may have added until then."""
-    path, intercept, costs = wanted
-    assert fit.n_epochs == len(path)
-    found = np.asarray(fit.path, dtype=np.float64).reshape(path.shape)
-    difference = np.abs(found - path).max(axis=(1, 2))
-    allowed = A_STEP[dtype] * steps * np.arange(1, len(path) + 1) * np.abs(path).max()
-    assert (difference <= allowed).all(), f"off by {(difference / allowed).max():.2g} of the bound"
-    np.testing.assert_allclose(
-        np.atleast_1d(fit.intercept), intercept, rtol=0, atol=allowed[-1] + A_STEP[dtype]
-    )
-    np.testing.assert_allclose(fit.costs, costs, rtol=50 * A_STEP[dtype])
-
-
 def check(x, y, logistic, dtype, *, steps=1, **options):
     fit = fastgd.fit_logistic if logistic else fastgd.fit_linear
     epochs = options.pop("epochs", EPOCHS)
@@ -116,10 +101,6 @@ def check(x, y, logistic, dtype, *, steps=1, **options):
     wanted = torch_path(x, y, logistic, epochs=epochs, **options, **weight)
     assert_follows(found, wanted, dtype, steps)
     return found
-
-
-def laid(x, order):
-    return x if order == "C" else x.T.contiguous().T
 
 
 @every_dtype

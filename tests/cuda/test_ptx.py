@@ -16,8 +16,9 @@ import types
 import numba
 import pytest
 
-from fastgd.cuda import dense, driver, layout, loop, rows, statistics, stochastic
-from fastgd.losses import LOSSES
+from fastgd.cuda import coupled_updates, dense, driver, layout, loop, rows, statistics, stochastic
+from fastgd.losses import CROSS_ENTROPY, LOSSES
+from fastgd.rules import RULES
 
 #: An A100 and an H100.
 ARCHITECTURES = [(8, 0), (9, 0)]
@@ -179,6 +180,22 @@ def test_variants_of_the_pass(by_columns, loss, slopes_too, centred, cc, tmp_pat
     check_pass(kernel, lay, "float32", "float32", cc, tmp_path)
 
 
+@pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
+@pytest.mark.parametrize("k", [3, 10, 40])
+@dtypes
+def test_coupled_outputs(k, x, dtype, by_columns, cc, tmp_path):
+    lay = layout.coupled_layout(100, k, by_columns)
+    kernel = dense.accumulate(CROSS_ENTROPY, lay, dtype)
+    check_pass(kernel, lay, x, dtype, cc, tmp_path)
+
+
+@pytest.mark.parametrize(("slopes_too", "centred"), [(False, False), (True, True)])
+def test_variants_of_the_coupled_pass(slopes_too, centred, cc, tmp_path):
+    lay = layout.coupled_layout(8, 10, False)
+    kernel = dense.accumulate(CROSS_ENTROPY, lay, "float32", slopes_too, centred)
+    check_pass(kernel, lay, "float32", "float32", cc, tmp_path)
+
+
 @dtype_of_pass
 def test_sums_of_parts(dtype, cc, tmp_path):
     for columns in (1, 100):
@@ -213,6 +230,17 @@ def test_epochs_on_the_device(cc, tmp_path):
         found.add(count(text, r"\.f64\b"))
     # A pass in float64 would have 16 more for every row in flight.
     assert max(found) - min(found) <= 4
+
+
+def test_epochs_of_coupled_outputs(cc, tmp_path):
+    lay = layout.coupled_layout(100, 10, False)
+    kernel = loop.descend(CROSS_ENTROPY, lay, "float32", layout.WARP)
+    spilled = 2 * SPILLED if cc < (9, 0) else 16
+    text = checked(kernel, descent_arguments("float32"), lay.threads, cc, tmp_path, spilled)
+    other = layout.row_layout(32, 4, 4, True, lay.threads)
+    plain = loop.descend(LOSSES["bce"], other, "float32", layout.WARP)
+    wanted = ptx(plain, descent_arguments("float32"), cc)
+    assert abs(count(text, r"\.f64\b") - count(wanted, r"\.f64\b")) <= 4
 
 
 def test_epochs_on_the_device_link(cc):
@@ -264,6 +292,20 @@ def test_updates_by_batch(ordered, dtype, cc, tmp_path):
     text = checked(kernel, arguments, lay.threads, cc, tmp_path, spilled)
     check_updates(text, dtype)
     assert wide_loads(text, dtype) == lay.loads * lay.rows
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@dtype_of_pass
+def test_updates_of_coupled_outputs(ordered, dtype, cc, tmp_path):
+    lay = layout.coupled_layout(100, 10, False)
+    way = ordered, RULES["gd"], False
+    kernel = coupled_updates.coupled_minibatch(CROSS_ENTROPY, lay, dtype, *way)
+    optimizer = [*floats(1), array(dtype, 1), array(dtype, 3), numba.float64, *floats(2)]
+    length = [numba.int64] * 3
+    arguments = [*stochastic_arguments(dtype), *optimizer, *length, *floats(1), array(dtype, 2)]
+    text = checked(kernel, arguments, lay.threads, cc, tmp_path)
+    assert not count(text, r"\b(div|rem)\.[su]64")
+    check_updates(text, dtype)
 
 
 @dtype_of_pass

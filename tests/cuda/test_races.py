@@ -10,7 +10,7 @@ from fastgd.cuda.descent import DeviceDescent
 from fastgd.cuda.driver import cuda
 from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
-from fastgd.losses import LOSSES
+from fastgd.losses import CROSS_ENTROPY, LOSSES
 from fastgd.settings import Settings
 
 if driver.SIMULATED:
@@ -32,6 +32,12 @@ def source_of(n, d, k=1, by_columns=False, dtype=np.float64):
     x, y, weight, *_ = oracles.problem(n, d, "bce", dtype=dtype)
     y = np.stack([np.roll(y, c) for c in range(k)])
     return DeviceRows(np.asfortranarray(x) if by_columns else x, y, weight, dtype)
+
+
+def coupled_source_of(n, d, k, by_columns=False, dtype=np.float64):
+    x, _, weight, *_ = oracles.problem(n, d, "bce", dtype=dtype)
+    y = np.arange(n)[None] * 7 % k
+    return DeviceRows(np.asfortranarray(x) if by_columns else x, y, weight, dtype, k=k)
 
 
 def one_block(kernel, blocks, threads, stream):
@@ -124,6 +130,23 @@ def test_passes(d, by_columns, slopes_too, monkeypatch):
 
 
 @by_layout
+@pytest.mark.parametrize(("n", "d", "k"), [(150, 3, 3), (70, 40, 10), (70, 40, 40)])
+@pytest.mark.parametrize("slopes_too", [True, False])
+def test_coupled_passes(n, d, k, by_columns, slopes_too, monkeypatch):
+    """One tile of columns and several, a tile of classes and two, all parts by one block."""
+    source, start = coupled_source_of(n, d, k, by_columns), np.full((k, d), 0.1)
+    at = CROSS_ENTROPY, start, np.arange(k) / k, np.full(d, 0.5), slopes_too
+    plain = source.totals(*at)
+    monkeypatch.setattr(
+        "fastgd.cuda.source.rows_of_coupled_part", lambda n, d, k, lay: 2 * lay.rows
+    )
+    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
+    with watched():
+        found = source.totals(*at)
+    np.testing.assert_allclose(found, plain, rtol=1e-11, atol=1e-11)
+
+
+@by_layout
 def test_what_looks_over_columns(by_columns, monkeypatch):
     monkeypatch.setattr("fastgd.cuda.statistics._BLOCKS", 12)  # parts of more than one round
     monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
@@ -164,6 +187,23 @@ def test_many_epochs(blocks, by_columns, tol, monkeypatch):
     np.testing.assert_array_equal(found._state, wanted._state)
 
 
+@by_layout
+def test_many_epochs_of_coupled_outputs(by_columns, monkeypatch):
+    def run(blocks):
+        monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: blocks)
+        source, settings = coupled_source_of(150, 5, 3, by_columns), settings_of(0.5, 0.1, 1 / 150)
+        start = np.zeros((3, 5)), np.zeros(3)
+        descent = DeviceDescent(source, CROSS_ENTROPY, settings, *start, 4, True, False)
+        assert descent.run(4) == RUNNING
+        return descent
+
+    wanted = run(1)
+    with watched():
+        found = run(3)
+    np.testing.assert_array_equal(found.path[:4], wanted.path[:4])
+    np.testing.assert_array_equal(found._state, wanted._state)
+
+
 @pytest.mark.filterwarnings("ignore:.*(invalid value|overflow):RuntimeWarning")
 def test_a_cost_that_is_not_finite(monkeypatch):
     monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: 2)
@@ -175,6 +215,19 @@ def test_a_cost_that_is_not_finite(monkeypatch):
     with watched():
         assert descent.run(9) != RUNNING
     assert np.isfinite(descent.coef).all()
+
+
+@pytest.mark.parametrize(("d", "k", "batch_size"), [(3, 3, 1), (3, 3, 70), (40, 40, 70)])
+def test_updates_of_coupled_outputs(d, k, batch_size):
+    n = 10 if batch_size == 1 else 80
+    source, settings = coupled_source_of(n, d, k), settings_of(0.01, 0.1, 1.0)
+    models = Models(
+        source, CROSS_ENTROPY, np.zeros((k, d)), np.zeros(k), settings, batch_size,
+        mean=np.zeros((k, d + 1)),
+    )  # fmt: skip
+    with watched():
+        models.update(np.random.default_rng(0).permutation(n).astype(np.int32))
+        models.update(np.empty(0, np.int32))
 
 
 @pytest.mark.parametrize(("d", "batch_size"), [(1, 1), (3, 1), (600, 1), (1, 7), (3, 7), (600, 7)])

@@ -1,0 +1,221 @@
+"""One pass of a block of threads where the loss of a row couples its k raw predictions, as softmax does.
+
+A block takes a few rows at a time, and their columns come through shared memory, a tile at a time, so
+that rows may lie in C or F order: first for the predictions, which a thread a row folds into the two
+numbers of `Coupled.add`, then, from the cache, for the gradient. Slopes take the place of predictions in
+shared memory. More classes than fit there are predicted once more, as their slopes need what all classes
+add up to.
+
+The gradient of a block is in memory: its tiles are summed in registers, and added there.
+"""
+
+import functools
+
+import numba
+
+from .._jit import leaf
+from ..losses import Coupled
+from .driver import cuda
+from .groups import sum_of_block
+from .layout import WARP, CoupledLayout
+from .loads import fetch
+
+#: Steps of a sum that are written out: their addresses then differ by constants.
+_UNROLLED = 8
+
+
+@functools.cache
+def _staged(layout: CoupledLayout, centred: bool, ordered: bool):
+    """A device function that puts a tile of x into shared memory, columns first; zero where x ends.
+
+    Neighbouring threads take what is neighbouring in x, and a column has one place to spare, so that
+    they meet different banks in either order.
+    """
+    rows, _, columns, by_columns, threads = layout
+    pitch, last_thread = rows + 1, threads - 1  # a mask: see row_pass
+
+    @cuda.jit(device=True)
+    def stage(x, order, center, coef, start, last, column, tile):
+        d = coef.shape[1]
+        for at in range(cuda.threadIdx.x & last_thread, rows * columns, threads):
+            row = at % rows if by_columns else at // columns
+            j = at // rows if by_columns else at % columns
+            element = coef.dtype.type(0)
+            if start + row < last and column + j < d:
+                i = start + row
+                if ordered:
+                    i = order[i]
+                element = coef.dtype.type(x[column + j, i] if by_columns else x[i, column + j])
+                if centred:
+                    element -= center[column + j]
+            tile[j * pitch + row] = element
+
+    return stage
+
+
+@functools.cache
+def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
+    """A device function that fills `z` with the predictions of the classes from `base` on.
+
+    A thread writes, and changes later, those of its own row and of every so many classes. Shared memory
+    is read by `load`, for the reason in `row_pass`.
+    """
+    rows, classes, columns, _, threads = layout
+    pitch, across, last_thread = rows + 1, threads // rows, threads - 1
+    units, real, unrolled = classes // across, getattr(numba, dtype), min(_UNROLLED, columns)
+    stage, load = _staged(layout, centred, ordered), fetch(1)
+    w_size = classes * columns  # sizes of arrays have to be names
+
+    @cuda.jit(device=True)
+    def predict(x, order, center, coef, intercept, start, last, base, tile, z):
+        factors = cuda.shared.array(w_size, real)
+        sums = cuda.local.array(units, real)
+        element = cuda.local.array(1, real)
+        factor = cuda.local.array(1, real)
+        k, d = coef.shape
+        zero = coef.dtype.type(0)
+        thread = cuda.threadIdx.x & last_thread
+        row, group = thread % rows, thread // rows
+        for u in range(units):
+            sums[u] = zero
+        for column in range(0, d, columns):
+            cuda.syncthreads()  # nobody reads the tiles before
+            stage(x, order, center, coef, start, last, column, tile)
+            for at in range(thread, w_size, threads):
+                c, j = base + at // columns, column + at % columns
+                factors[at] = coef[c, j] if c < k and j < d else zero
+            cuda.syncthreads()
+            for j in range(0, min(columns, d - column), unrolled):
+                for e in range(unrolled):
+                    load(tile, (j + e) * pitch + row, element, 0)
+                    for u in range(units):
+                        load(factors, (group + across * u) * columns + j + e, factor, 0)
+                        sums[u] += element[0] * factor[0]
+        for u in range(units):
+            c = base + group + across * u
+            if c < k:
+                sums[u] += intercept[c]
+            z[(group + across * u) * pitch + row] = sums[u]
+
+    return predict
+
+
+@functools.cache
+def coupled_pass(
+    loss: Coupled, layout: CoupledLayout, dtype: str, slopes_too=True, centred=False, ordered=False
+):
+    """A device function that all threads of a block call; it fills `out` (k, d+2).
+
+    ``(x, order, y, weight, center, coef, intercept, first, last, out)``: the rows `first` to `last`, at
+    least one, of x (n, d), or (d, n) if the layout is by columns, or if `ordered` those of
+    order[first:last], at coef (k, d) and intercept (k,). y is (1, n), the index of the right class as a
+    float; `weight` and `center` are (0,) for none. `out` gets for every class the summed gradient of its
+    coefficients and that of its intercept, and at its end the cost, all of it in the first class; without
+    `slopes_too` only the cost. What the block does next with `out` comes after a barrier.
+    """
+    rows, classes, columns, _, threads = layout
+    pitch, across, side = rows + 1, threads // rows, threads // columns
+    units, column_units = classes // across, -(-classes // side)
+    real, warps, last_thread = getattr(numba, dtype), threads // WARP, threads - 1
+    stage, load = _staged(layout, centred, ordered), fetch(1)
+    predict = _predicted(layout, dtype, centred, ordered)
+    unrolled = min(_UNROLLED, rows)
+    add, value, slope = leaf(loss.add), leaf(loss.value), leaf(loss.slope)
+    over_block = sum_of_block(threads)
+    # Sizes of arrays have to be names.
+    tile_size, z_size, of_rows = columns * pitch, classes * pitch, 4 * rows
+
+    @cuda.jit(device=True)
+    def one_pass(x, order, y, weight, center, coef, intercept, first, last, out):
+        meeting = cuda.shared.array(warps, real)
+        tile = cuda.shared.array(tile_size, real)
+        z = cuda.shared.array(z_size, real)
+        told = cuda.shared.array(of_rows, real)  # of every row: label, weight, top, rest
+        sums = cuda.local.array(column_units, real)
+        element = cuda.local.array(1, real)
+        factor = cuda.local.array(1, real)
+        k, d = coef.shape
+        weighted = weight.shape[0] > 0
+        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        thread = cuda.threadIdx.x & last_thread
+        row, group = thread % rows, thread // rows
+        j, lane = thread % columns, thread // columns
+        cost = zero
+        for start in range(first, last, rows):
+            top = rest = right = label = share = zero
+            mine = thread < rows and start + thread < last
+            if mine:
+                i = start + thread
+                if ordered:
+                    i = order[i]
+                label = y[0, i]
+                share = weight[i] if weighted else one
+            for base in range(0, k, classes):
+                predict(x, order, center, coef, intercept, start, last, base, tile, z)
+                cuda.syncthreads()
+                if mine:
+                    for c in range(min(classes, k - base)):
+                        raw = z[c * pitch + thread]
+                        if base + c == 0:
+                            top = raw
+                        else:
+                            top, rest = add(top, rest, raw)
+                        if coef.dtype.type(base + c) == label:
+                            right = raw
+            if mine:
+                cost += share * value(right, top, rest)
+            if not slopes_too:
+                continue
+            if mine:
+                told[thread], told[rows + thread] = label, share
+                told[2 * rows + thread], told[3 * rows + thread] = top, rest
+            for base in range(0, k, classes):
+                if k > classes:
+                    predict(x, order, center, coef, intercept, start, last, base, tile, z)
+                cuda.syncthreads()
+                for u in range(units):
+                    c = base + group + across * u
+                    at = (group + across * u) * pitch + row
+                    s = zero
+                    if c < k and start + row < last:
+                        hit = one if coef.dtype.type(c) == told[row] else zero
+                        s = told[rows + row] * slope(
+                            z[at], hit, told[2 * rows + row], told[3 * rows + row]
+                        )
+                    z[at] = s
+                cuda.syncthreads()
+                if thread < classes and base + thread < k:
+                    total = zero
+                    for r in range(rows):
+                        total += z[thread * pitch + r]
+                    if start > first:
+                        total += out[base + thread, d]
+                    out[base + thread, d] = total
+                for column in range(0, d, columns):
+                    if d > columns:  # else the tile of the predictions
+                        cuda.syncthreads()
+                        stage(x, order, center, coef, start, last, column, tile)
+                        cuda.syncthreads()
+                    if lane < classes and column + j < d:
+                        for u in range(column_units):
+                            sums[u] = zero
+                        for r in range(0, min(rows, last - start), unrolled):
+                            for e in range(unrolled):
+                                load(tile, j * pitch + r + e, element, 0)
+                                for u in range(column_units):
+                                    # Beyond the last class: that one again, which nobody keeps.
+                                    at = min(lane + side * u, classes - 1)
+                                    load(z, at * pitch + r + e, factor, 0)
+                                    sums[u] += element[0] * factor[0]
+                        for u in range(column_units):
+                            c = base + lane + side * u
+                            if c < k and lane + side * u < classes:
+                                before = zero
+                                if start > first:
+                                    before = out[c, column + j]
+                                out[c, column + j] = before + sums[u]
+        cost = over_block(cost, meeting, 0)
+        for c in range(thread, k, threads):
+            out[c, d + 1] = cost if c == 0 else zero
+
+    return one_pass

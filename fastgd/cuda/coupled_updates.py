@@ -1,0 +1,71 @@
+"""Minibatches where a loss couples the outputs: one block has the model, and all of its outputs.
+
+An update waits for the one before, and all outputs of a row for each other: a second block could only
+wait with them.
+"""
+
+import functools
+
+import numba
+
+from .._jit import leaf
+from ..losses import Coupled
+from ..rules import Rule
+from ..settings import L1, L2, LAST, LEARN, SCALE
+from .coupled import coupled_pass
+from .driver import cuda
+from .layout import INT32, CoupledLayout
+from .step import parameter_step
+
+
+@functools.cache
+def coupled_minibatch(
+    loss: Coupled, layout: CoupledLayout, dtype: str, ordered: bool, rule: Rule, averaging: bool
+):
+    """The kernel of one update a batch, for one block.
+
+    As `stochastic.minibatch`, with y (1, n), met (1,), and totals (k, d+2) after it to work in.
+    """
+    threads, real = layout.threads, getattr(numba, dtype)
+    one_pass = coupled_pass(loss, layout, dtype, ordered=ordered)
+    scales, move = leaf(rule.scales), parameter_step(rule, averaging)
+
+    @cuda.jit
+    def updates(
+        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
+        mean, batch_size, first, last, met, totals,
+    ):  # fmt: skip
+        k, d = coef.shape[0], coef.shape[1]
+        zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
+        l1, l2, scale = settings[L1], settings[L2], settings[SCALE]
+        learn, by_rows = settings[LEARN] != zero, settings[LAST] != zero
+        t, total = updates_before, numba.float64(0)
+        batch = first
+        while batch < last:
+            stop = min(batch + batch_size, last)
+            one_pass(x, order, y, weight, none, coef, intercept, batch, stop, totals)
+            cuda.syncthreads()
+            share = scale / coef.dtype.type(stop - batch) if by_rows else scale
+            t += 1.0
+            lr = rates[0]
+            u64, v64, w64 = scales(numba.float64(lr), t, hyper)
+            u, v, w = real(u64), real(v64), real(w64)
+            for at in range(thread, k * (d + 1), threads):
+                c = (at & INT32) // ((d + 1) & INT32)
+                if rates[c] != lr:
+                    lr = rates[c]
+                    u64, v64, w64 = scales(numba.float64(lr), t, hyper)
+                    u, v, w = real(u64), real(v64), real(w64)
+                j = at - c * (d + 1)
+                move(
+                    c, j, share * totals[c, j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
+                    intercept, memory, mean,
+                )  # fmt: skip
+            if thread == 0:
+                total += totals[0, d + 1]
+            cuda.syncthreads()
+            batch = stop
+        if thread == 0:
+            met[0] = total
+
+    return updates

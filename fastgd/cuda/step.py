@@ -1,0 +1,45 @@
+"""One parameter's step in a stochastic update, for kernels, with all that a fit may ask for beside."""
+
+import functools
+
+from .._jit import leaf
+from ..rules import Rule, soft
+from .driver import cuda
+
+
+@functools.cache
+def parameter_step(rule: Rule, averaging: bool):
+    """A device function that moves parameter j of model c along `slope`; j = d is its intercept.
+
+    ``(c, j, slope, lr, u, v, w, t, l1, l2, learn, hyper, coef, intercept, memory, mean)``: slope is that
+    of the cost, u, v and w what `rule.scales` gives in update number t, and the arrays those of
+    `fastgd.cpu.stochastic.minibatch`. All but t and `mean` are in the dtype of `coef`.
+    """
+    step, shrink, slots = leaf(rule.step), leaf(soft), rule.slots
+
+    @cuda.jit(device=True)
+    def move(c, j, slope, lr, u, v, w, t, l1, l2, learn, hyper, coef, intercept, memory, mean):
+        d, zero = coef.shape[1], coef.dtype.type(0)
+        before = coef[c, j] if j < d else intercept[c]
+        g = slope
+        if j < d:
+            g += l2 * before
+        if slots > 0:
+            after, s0, s1, s2 = step(
+                before, g, u, v, w, hyper, memory[0, c, j], memory[1, c, j], memory[2, c, j]
+            )
+            memory[0, c, j], memory[1, c, j], memory[2, c, j] = s0, s1, s2
+        else:
+            after = step(before, g, u, v, w, hyper, zero, zero, zero)[0]
+        if j < d:
+            if l1 > zero:
+                after = shrink(after, lr * l1)
+            coef[c, j] = after
+        elif learn:
+            intercept[c] = after
+        else:
+            after = before
+        if averaging:
+            mean[c, j] += (after - mean[c, j]) / t
+
+    return move
