@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
@@ -13,13 +14,24 @@ from numba.extending import intrinsic, overload
 _lock = threading.Lock()
 
 
+#: Looks at a counter before a rest, about 0.2 ms: a phase of a network's batch takes half of it, and what
+#: one thread is behind the other is less. None in plain Python, where the others would get no turn.
+LOOKS = 0 if numba.config.DISABLE_JIT else 500_000  # type: ignore[attr-defined]
+#: Microseconds of a rest.
+_REST = 50
+
+
 @functools.cache
 def resting() -> int:
-    """The address of the system's function that leaves the processor to another thread, for `rest`."""
-    if os.name == "nt":
-        function = ctypes.WinDLL("kernel32").SwitchToThread  # type: ignore[attr-defined]
-    else:
-        function = ctypes.CDLL(None).sched_yield
+    """The address of the system's function that `rest` calls.
+
+    It sleeps. To yield, as often as one looks, is worse than to wait: Linux from 6.18 on takes a share of
+    the processor away for each time, and a thread that had yielded for 1 ms on a busy machine did not
+    run again for a second.
+    """
+    windows = os.name == "nt"  # its function looks at no argument
+    library = ctypes.WinDLL("kernel32") if windows else ctypes.CDLL(None)  # type: ignore[attr-defined]
+    function = library.SwitchToThread if windows else library.usleep
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address
     return address
@@ -38,7 +50,7 @@ def look(array, i):
 
 
 def rest(address):
-    """Leave the processor to another thread."""
+    """Leave the processor to other threads for a moment."""
     time.sleep(0)
 
 
@@ -68,8 +80,10 @@ def _atomic_load(typingctx, array, i):
 @intrinsic
 def _call(typingctx, address):
     def codegen(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        number = ir.IntType(32)
+        kind = ir.FunctionType(number, [number])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        builder.call(function, [ir.Constant(number, _REST)])
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen

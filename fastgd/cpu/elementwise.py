@@ -14,8 +14,9 @@ from . import standby
 from .vector_math import vectorised
 from .vector_width import use_widest_vectors
 
-#: Below this many numbers a second thread gains nothing.
-_THREADED = 1 << 16
+#: Below this many numbers a second thread that has to be woken takes longer than it helps: relu of half
+#: as many in float32 takes 46 to 71 µs alone, 141 with one that slept, 22 with one that stood by.
+_THREADED = 1 << 19
 #: Parts are multiples of this: the numbers beside whole vectors are then the same, and so the bits.
 _UNIT = 1024
 

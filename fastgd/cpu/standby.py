@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from .._jit import call, compiled
-from .atomics import add, look, rest, resting
+from .atomics import LOOKS, add, look, rest, resting
 from .threads import elsewhere, executor, keep_to
 
 #: Places in the array, on cache lines of their own: the number of the work, odd while it is written;
@@ -20,8 +20,8 @@ from .threads import elsewhere, executor, keep_to
 _NUMBER, _TAKEN, _DONE, _PRESENT, _INSIDE = range(0, 80, 16)
 #: Then how many may help, the address of the function, how many parts there are, and its arguments.
 _HELPERS, _FUNCTION, PARTS, ARGUMENTS, _SIZE = 80, 81, 82, 83, 96
-#: Looks at the number until a thread goes to sleep, each leaving the processor to others first: 0.4 ms.
-_LOOKS = 1000
+#: Looks at the number until a thread goes to sleep: about 0.4 ms.
+_WATCH = 500_000
 
 _work = np.zeros(_SIZE, np.int64)
 _busy = threading.Lock()
@@ -38,15 +38,13 @@ if hasattr(os, "register_at_fork"):
 
 
 @compiled
-def _serve(work, seen, resting):
+def _serve(work, seen):
     """Take part in every work after number `seen`, until there has been none for a while."""
     looks = 0
-    while looks < _LOOKS:
+    while looks < _WATCH:
         looks += 1
         number = look(work, _NUMBER)
         if number == seen or number % 2 == 1:
-            # The system may have put us where the caller runs: then it is its turn.
-            rest(resting)
             continue
         before = add(work, _INSIDE, 1)
         if look(work, _NUMBER) == number:  # else it is being written again
@@ -62,8 +60,11 @@ def _open(work, resting):
     """Keep everybody out, so that the work may be written; returns how many stand by."""
     if look(work, _NUMBER) % 2 == 0:
         add(work, _NUMBER, 1)
+    looks = 0
     while look(work, _INSIDE) > 0:
-        rest(resting)
+        looks += 1
+        if looks > LOOKS:
+            rest(resting)
     return look(work, _PRESENT)
 
 
@@ -79,13 +80,16 @@ def _run(work, resting):
     """Let the others in, take part, and wait for what they have taken."""
     add(work, _NUMBER, 1)
     call(work[_FUNCTION], (work,))
+    looks = 0
     while look(work, _DONE) < work[PARTS]:
-        rest(resting)
+        looks += 1
+        if looks > LOOKS:
+            rest(resting)
 
 
 def _stand_by(work, seen, processors):
     keep_to(processors)
-    _serve(work, seen, resting())
+    _serve(work, seen)
 
 
 def run(function: int, arguments: tuple[int, ...], parts: int, n_threads: int) -> None:

@@ -9,14 +9,12 @@ a thread from Python takes 70 µs; here the next phase begins less than 1 µs af
 import numpy as np
 
 from .._jit import compiled
-from .atomics import add, look, rest
+from .atomics import LOOKS, add, look, rest
 
 #: Most parts of a phase.
 PARTS = 8
 #: Places of the two counters, on cache lines of their own, and room for both.
 _TAKEN, _DONE, SIZE = 0, 16, 32
-#: Looks at a counter, about 1 ns each, before the processor is left to others.
-_LOOKS = 5000
 
 
 def counters() -> np.ndarray:
@@ -42,5 +40,5 @@ def wait_for(team, n, resting):
     looks = 0
     while look(team, _DONE) < n:
         looks += 1
-        if looks > _LOOKS:
+        if looks > LOOKS:
             rest(resting)
