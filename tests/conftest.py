@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "jit: needs compiled code, so skipped when the JIT is off")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
 
 
 @pytest.fixture(params=SHAPES, ids=_shape_id, scope="session")
