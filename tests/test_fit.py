@@ -383,6 +383,7 @@ def test_nan_is_named_on_every_loop():
 
 
 @pytest.mark.skipif(JIT_OFF, reason="plain Python is interrupted anywhere, and is too slow here")
+@pytest.mark.usefixtures("control_c")
 @pytest.mark.parametrize(
     "options",
     [
