@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload, register_jitable
 
 from ._kernel_cache import KernelCache
@@ -96,6 +97,11 @@ def leaf(function):
         if isinstance(called, types.FunctionType):
             leaf(called)
     return register_jitable(forceinline=True)(function)
+
+
+def compiles() -> bool:
+    """Whether the thread that asks is in the middle of a compilation."""
+    return global_compiler_lock.is_locked()
 
 
 def default_threads() -> int:

@@ -242,7 +242,7 @@ def mlp_cost_and_gradient(
         if targets.shape[1] != sizes[-1]:
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
-    with np.errstate(over="ignore", invalid="ignore"), mlp_run.one_thread():
+    with np.errstate(over="ignore", invalid="ignore"):
         given_order, no_weight = np.empty(0, np.int32), np.empty(0, dtype)
         total = network.train(x, targets, no_weight, given_order, 0, n, n, scale, mean=False)
         cost = scale * total

@@ -89,7 +89,10 @@ class MlpFit(Prediction):
         InputError
             If x has another number of columns than the fit, or holds NaN or infinity.
         """
+        from ._jit import default_threads
+        from .cpu.blas import one_thread
         from .cpu.elementwise import evaluated
+        from .cpu.threads import for_each_part
 
         names = inputs.column_names(x)
         x = inputs.features(x)
@@ -98,14 +101,19 @@ class MlpFit(Prediction):
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
         last = len(self.weights) - 1
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(x), _BLOCK):
-                a = x[start : start + _BLOCK].astype(dtype, copy=False)
-                for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                    z = a @ weight.T
-                    z += bias
-                    a = z if layer == last else evaluated(self.activation, "value", z, 1)
-                raw[start : start + _BLOCK] = a
+
+        def forward(group: int, part: int) -> None:
+            rows = slice(part * _BLOCK, (part + 1) * _BLOCK)
+            a = x[rows].astype(dtype, copy=False)
+            for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                z = a @ weight.T
+                z += bias
+                a = z if layer == last else evaluated(self.activation, "value", z, 1)
+            raw[rows] = a
+
+        blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
+        with np.errstate(over="ignore", invalid="ignore"), one_thread():
+            for_each_part(forward, blocks, default_threads())
         if not np.isfinite(raw).all():
             inputs.require_finite(x, "x", names)
             row = int(np.argwhere(~np.isfinite(raw))[0][0])

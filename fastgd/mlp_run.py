@@ -9,7 +9,6 @@ import numpy as np
 from . import inputs
 from ._jit import default_threads
 from .backend import CPU
-from .cpu.blas import one_thread
 from .cpu.network import Network
 from .cpu.order import visiting_order
 from .errors import DivergenceError, InputError
@@ -160,7 +159,7 @@ class MlpRun:
 
     def result(self) -> MlpFit:
         """Run, and return what the outside sees."""
-        with np.errstate(over="ignore", invalid="ignore"), one_thread(), self._bar() as bar:
+        with np.errstate(over="ignore", invalid="ignore"), self._bar() as bar:
             return self._run(bar)
 
     def _bar(self):

@@ -8,6 +8,7 @@ import numpy as np
 from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
+from .cpu.blas import one_thread
 from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
 from .losses import CROSS_ENTROPY, Coupled, Loss
@@ -255,7 +256,7 @@ class Run:
     def result(self) -> Fit:
         """Run, and return what the outside sees."""
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), one_thread():
             return self._result()
 
     def _result(self) -> Fit:

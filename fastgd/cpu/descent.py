@@ -14,7 +14,6 @@ from . import advance, dense, statistics, stochastic, team
 from .atomics import resting
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
-from .threads import for_each_part
 
 RUNNING, CONVERGED, NOT_FINITE = advance.RUNNING, advance.CONVERGED, advance.NOT_FINITE
 
@@ -416,13 +415,12 @@ class StochasticDescent(_Descent):
         kernel = stochastic.minibatch(
             self.loss, len(order) > 0, self.settings.optimizer.rule, self.average
         )
-        met = np.zeros(1)
+        met, members = np.zeros(1), team.counters()
         given = (
-            team.counters(), resting(), x, y, weight, order, coef, intercept, self._array(),
+            members, resting(), x, y, weight, order, coef, intercept, self._array(),
             self._rates(), self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
             met, self.batch_size, float(self._clock[0]), first, last,
         )  # fmt: skip
-        members = self._members()
-        for_each_part(lambda group, part: kernel(*given), [range(1)] * members, members)
+        team.run(kernel, members, given, self._members())
         self._clock[0] += -(-(last - first) // self.batch_size)
         return float(met[0])

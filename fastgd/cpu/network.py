@@ -18,7 +18,7 @@ from ..losses import Loss
 from ..rules import RULES, Rule
 from . import team
 from .atomics import resting
-from .blas import multiply, product
+from .blas import multiply, one_thread, product
 from .layers import activate, gather, head, softmax_head, stay, through, update
 from .threads import for_each_part
 
@@ -237,6 +237,7 @@ class Network:
         rows = np.empty((0 if straight else m, self.sizes[0]), self.dtype)
         return _Room(rows, zs, deltas, slopes, np.empty((team.PARTS, units), self.dtype))
 
+    @one_thread()
     def train(
         self, x, y, weight, order, first: int, stop: int, batch: int, unit: float, mean: bool,
         rule: Rule | None = None, memory=None, l2=0.0, lr=0.0, t=0.0, hyper=None, low_hyper=None,
@@ -265,10 +266,10 @@ class Network:
         )  # fmt: skip
         operations = 6 * self.theta.size * (stop - first)
         helpful = parts_of(m, 2 * m * self.theta.size) if operations > _THREADED else 1
-        each = [range(1)] * min(helpful, self.n_threads)
-        for_each_part(lambda group, part: updates(*given), each, self.n_threads)
+        team.run(updates, members, given, min(helpful, self.n_threads))
         return float(losses.sum())
 
+    @one_thread()
     def cost(self, x, y, weight) -> float:
         """The sum of the losses of all rows."""
         starts = range(0, len(x), _COST_BLOCK)
