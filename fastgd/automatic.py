@@ -223,22 +223,35 @@ class AutomaticDescent:
         self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
         self.intercept = intercept.copy()
         self.final_cost = math.nan
+        #: Data passes with a step so far.
+        self.epoch = 0
 
     # The state as the caller sees it.
     @property
-    def epoch(self) -> int:
-        """Data passes with a step so far."""
-        return len(self.costs_list)
-
-    @property
     def costs(self) -> np.ndarray:
         """The cost before every step."""
-        return np.array(self.costs_list)
+        return np.array(self.costs_list[: self.epoch])
 
     @property
     def path(self) -> np.ndarray:
         """The coefficients after every step."""
-        return np.array(self.path_list).reshape(-1, *self.coef.shape)
+        return np.array(self.path_list[: self.epoch]).reshape(-1, *self.coef.shape)
+
+    @property
+    def moved(self) -> bool:
+        """Whether a step has changed the parameters."""
+        return self.epoch > 0
+
+    def cost(self) -> float:
+        """The cost at the current parameters, without the penalty."""
+        return self.final_cost
+
+    def _accept_step(self, before: float, coef, intercept, cost: float) -> None:
+        """Take a step, from a cost to parameters and theirs: all at once, as no signal parts a call."""
+        self.costs_list.append(before)
+        if self.keep_path:
+            self.path_list.append(coef.copy())
+        vars(self).update(coef=coef, intercept=intercept, final_cost=cost, epoch=self.epoch + 1)
 
     def run(self, after_step: Callable[[], bool]) -> None:
         """Descend; `after_step` is called after every accepted step and may stop the run."""
@@ -384,12 +397,8 @@ class AutomaticDescent:
             inner = float((change * step).sum())
             if not exact and inner > 1e-14 * float((change * change).sum()):
                 memory = [*memory[1 - MEMORY :], (step, change, inner)]
-            self.costs_list.append(point.cost)
-            self.coef, level, point = coef, new_level, new
-            self.intercept = level - coef @ metric.center
-            self.final_cost = point.cost
-            if self.keep_path:
-                self.path_list.append(coef.copy())
+            self._accept_step(point.cost, coef, new_level - coef @ metric.center, new.cost)
+            level, point = new_level, new
             if after_step():
                 self.stopped = True
                 return False

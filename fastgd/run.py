@@ -292,10 +292,9 @@ class Run:
         descent, tol = self.descent, self.options["tol"]
         epochs, status = self.options["epochs"] or _EPOCHS, None
         penalty, held = self._penalty(), self.validation
-        descent.pauses = held is not None
         while descent.epoch < epochs:
             status = descent.run(min(epochs, descent.epoch + (1 if held else descent.chunk)))
-            if held and status != NOT_FINITE and descent.epoch > len(held.costs):
+            if held and status != NOT_FINITE and descent.epoch > held.epochs:
                 held.look(descent.parameters())
                 if not held.finite:
                     self._not_valid()
@@ -306,15 +305,12 @@ class Run:
                 break
             if held and held.over:
                 break
-        if status != NOT_FINITE:
-            if held and held.costs:
-                descent.put(held.best)
-            elif self.options["average"]:
-                descent.put(descent.parameters())
-        cost = descent.cost() if status != NOT_FINITE else math.nan
+        if status == NOT_FINITE:
+            self._diverged()
+        if held and held.epochs:
+            descent.put(held.best, held.epochs)
+        cost = descent.cost()
         if not math.isfinite(cost):
-            if status != NOT_FINITE:
-                descent.restore()
             self._diverged()
         before = descent.first_cost() + penalty
         after, taken = cost + self._penalty(), held.best_epoch if held else descent.epoch
@@ -337,14 +333,33 @@ class Run:
             self.converged = not self.stopped
         return self.so_far(cost)
 
-    def kept(self) -> Fit:
-        """The fit so far when it is interrupted: with validation, the best of its epochs."""
-        held, descent = self.validation, self.descent
-        if held is None or not held.costs:
-            return self.so_far()
-        descent.epoch = min(descent.epoch, len(held.costs))
-        descent.put(held.best)
-        return self.so_far(descent.cost())
+    def kept(self) -> Fit | None:
+        """The fit so far when it is interrupted: with validation, the best of its epochs.
+
+        None before the first update, and where no cost is finite.
+        """
+        held, descent = self.validation, getattr(self, "descent", None)
+        if descent is None or not descent.moved:
+            return None
+        if held is not None:
+            if descent.epoch and not held.epochs:
+                held.look(descent.parameters())
+            if held.best is not None:
+                descent.put(held.best, held.epochs)
+        try:
+            cost = self._last_finite_cost()
+        except KeyboardInterrupt:  # once more: without a pass, the last cost that is known
+            return self.so_far() if descent.epoch else None
+        return self.so_far(cost) if math.isfinite(cost) else None
+
+    def _last_finite_cost(self) -> float:
+        """Go back to the last parameters whose cost is finite; NaN if not even the first one is."""
+        cost = self.descent.cost()
+        while not math.isfinite(cost):
+            if not self.descent.back():
+                return math.nan
+            cost = self.descent.cost()
+        return cost
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent
@@ -397,11 +412,10 @@ class Run:
 
     def _diverged(self) -> NoReturn:
         self._require_finite()
-        descent = self.descent
-        cost = descent.cost()
+        cost = self._last_finite_cost()
         if not math.isfinite(cost):
             self._overflow()
-        lr = self._usable_lr()
+        lr, descent = self._usable_lr(), self.descent
         raise DivergenceError(
             f"the cost is no longer finite after epoch {descent.epoch} with {self._lr_used()}; "
             f"{self._advice(lr)} The error's attribute `fit` holds the last finite parameters.",
@@ -414,8 +428,8 @@ class Run:
         self._require_finite()
         descent = self.descent
         cost = descent.cost()
-        if not math.isfinite(cost):
-            descent.restore()
+        if not cost <= descent.first_cost():  # on their way out
+            descent.back()
             self._diverged()
         raise DivergenceError(
             f"the validation cost overflows {self.inner} after epoch {descent.epoch}; scale the "
@@ -436,8 +450,7 @@ class Run:
         self._require_finite()
         raise DivergenceError(
             "the cost or its gradient overflows at the start: values of x or y are too large, "
-            f"or so small that their coefficients are, for {self.inner}; scale them.",
-            self.so_far(math.nan) if hasattr(self, "descent") else None,
+            f"or so small that their coefficients are, for {self.inner}; scale them."
         )
 
     def _trouble_sentence(self, trouble: str, descent) -> str:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 FIT = """
     import fastgd
-    fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=10, n_threads=1)
+    fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=10, dtype="float64")
     print(repr(float(fit.coef[0])))
 """
 COUNT = """
