@@ -1,6 +1,7 @@
 """Back-propagation, held to torch: gradients by autograd, trajectories by torch.optim."""
 
 import itertools
+import math
 import threading
 import warnings
 
@@ -220,6 +221,50 @@ def test_whole_weights_are_copies_of_rows(loss, reduction):
     assert_allclose(weighted.cost, copies.cost, rtol=1e-12)
 
 
+def assert_same_parameters(a, b):
+    for ours, theirs in zip((*a.weights, *a.biases), (*b.weights, *b.biases), strict=True):
+        assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [2.0**1023, 2.0**-1070, 1e308, 1e-320])
+def test_the_mean_of_weights_of_any_size_is_that_of_ones(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "lr": 0.02, "validation": 0.3}
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, **options)
+        fit = fastgd.fit_mlp(x, y, sample_weight=np.full(20, size), **options)
+    assert_allclose(fit.weights[0], ones.weights[0], rtol=1e-13)
+    assert_allclose(fit.validation_costs, ones.validation_costs, rtol=1e-13)
+    assert_allclose([*fit.costs, fit.cost], [*ones.costs, ones.cost], rtol=1e-13)
+    if math.frexp(size)[0] == 0.5:  # a power of two changes no bit
+        assert_same_parameters(fit, ones)
+        assert fit.cost == ones.cost
+
+
+@pytest.mark.parametrize("size", [2.0**600, 2.0**-600])
+def test_the_sum_and_its_steps_are_as_large_as_the_weights(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "reduction": "sum"}
+    held = x, y, np.ones(20)
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, lr=0.02, validation=held, **options)
+        held = x, y, np.full(20, size)
+        fit = fastgd.fit_mlp(
+            x, y, sample_weight=np.full(20, size), lr=0.02 / size, validation=held, **options
+        )
+    assert_same_parameters(fit, ones)
+    assert_array_equal(fit.costs, ones.costs * size)
+    assert_array_equal(fit.validation_costs, ones.validation_costs * size)
+
+
+def test_a_sum_that_overflows_by_its_weights():
+    x, y, *_ = problem(n=20)
+    with pytest.raises(
+        fastgd.DivergenceError, match="values of x, y or sample_weight are too large"
+    ):
+        fastgd.fit_mlp(x, y, hidden=6, sample_weight=np.full(20, 1e308), reduction="sum")
+
+
 VALIDATED = {"hidden": 6, "lr": 0.1, "batch_size": 8, "loss": "cross_entropy", "patience": 3}
 
 
@@ -359,6 +404,32 @@ def test_trajectories_are_those_of_torch(name, loss):
         fit = fastgd.fit_mlp(
             x, y, hidden=(6, 5), activation="tanh", loss=loss, lr=lr, epochs=7, batch_size=7, seed=3,
             optimizer=name, weights_init=weights, biases_init=biases,
+        )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    assert_allclose(fit.costs, wanted[2], rtol=1e-10)
+
+
+DECAYING = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "RMSprop"]
+
+
+@pytest.mark.usefixtures("torch_in_float64")
+@pytest.mark.parametrize("name", DECAYING)
+@pytest.mark.parametrize("l2", [0.0, 0.2])
+@pytest.mark.parametrize("block", [512, 5])
+def test_weight_decay_is_that_of_torch(monkeypatch, name, l2, block):
+    """Of weights and biases, in batches of one block and of several; l2 is of weights alone."""
+    monkeypatch.setattr(network, "BLOCK", block)
+    x, y, weights, biases = problem()
+    kind = getattr(torch.optim, name)
+    wanted = walk_of_torch(
+        x, y, weights, biases, "mse", lambda p: kind(p, lr=0.01, weight_decay=0.3), 3, 12, l2
+    )
+    with oracles.quiet():
+        fit = fastgd.fit_mlp(
+            x, y, hidden=6, activation="tanh", lr=0.01, epochs=3, batch_size=12, seed=3, l2=l2,
+            optimizer=getattr(fastgd, name)(weight_decay=0.3), weights_init=weights,
+            biases_init=biases,
         )  # fmt: skip
     for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
         assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -527,7 +598,7 @@ def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
             raise KeyboardInterrupt
         return original(self, *arguments)
 
-    monkeypatch.setattr(mlp_run, "_CHUNK_OPERATIONS", 1)  # one update a span
+    monkeypatch.setattr(mlp_run, "_SPAN", 0)  # one update a span
     monkeypatch.setattr(network.Network, "train", interrupted)
     with pytest.raises(KeyboardInterrupt) as e:
         fastgd.fit_mlp(x, y, epochs=9, **options)
