@@ -284,22 +284,23 @@ class Network:
         each = [range(1)] * min(helpful, self.n_threads)
         for_each_part(lambda group, part: updates(*given), each, self.n_threads)
 
-    def cost(self, x, y, weight) -> float:
-        """The sum of the losses of all rows."""
-        starts = range(0, len(x), _COST_BLOCK)
+    def cost(self, x, y, weight, order=_GIVEN_ORDER) -> float:
+        """The sum of the losses of the rows in `order`, all of them if it is empty."""
+        n = len(order) or len(x)
+        starts = range(0, n, _COST_BLOCK)
         used = min(team.PARTS, len(starts))
         groups = [
             range(g * len(starts) // used, (g + 1) * len(starts) // used) for g in range(used)
         ]
-        straight = x.dtype == self.dtype and x.flags.c_contiguous
-        rooms = [self._room(min(_COST_BLOCK, len(x)), straight, False) for _ in groups]
+        straight = x.dtype == self.dtype and x.flags.c_contiguous and not len(order)
+        rooms = [self._room(min(_COST_BLOCK, n), straight, False) for _ in groups]
         costs = [0.0] * len(starts)
 
         def work(group, part):
             at, room = starts[part], rooms.pop()
             costs[part] = rows_part(
-                self._activate, self._head, self._blas, x, y, weight, _GIVEN_ORDER, at,
-                min(_COST_BLOCK, len(x) - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
+                self._activate, self._head, self._blas, x, y, weight, order, at,
+                min(_COST_BLOCK, n - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
             )  # fmt: skip
             rooms.append(room)
 
