@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
-from .errors import ConvergenceWarning, InputError
+from .errors import ConvergenceWarning, DivergenceError, InputError
 from .mlp_result import MlpFit
 from .options import checked
 from .scalars import ACTIVATIONS
@@ -113,10 +113,11 @@ def fit_mlp(
     InputError
         If the data or an argument can't be used.
     DivergenceError
-        If the cost stops being finite; carries the last finite fit.
+        If the cost stops being finite; carries the last finite fit, or none if the start has none.
     KeyboardInterrupt
-        On Ctrl-C, with the fit at the start of the epoch in its attribute `fit`; with `validation`, the
-        best of its epochs.
+        On Ctrl-C, with a fit in its attribute `fit`: that of a call with as many epochs as have ended.
+        Within the first epoch, the parameters after its last updates, with ``n_epochs=0``; None before
+        the first update. Its `cost` is estimated from a sample where all rows take more than 0.2 s.
 
     Warns
     -----
@@ -135,14 +136,15 @@ def fit_mlp(
     from .mlp_run import MlpRun  # Numba comes with it
 
     run: Any = None
+    fit: Any = None
     try:
         run = MlpRun(x, y, options)
         fit = run.result()
+        if run.warning:
+            warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
     except KeyboardInterrupt as stop:
-        stop.fit = None if run is None else run.kept()  # type: ignore[attr-defined]
+        stop.fit = run.kept() if run and fit is None else fit  # type: ignore[attr-defined]
         raise
-    if run.warning:
-        warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
     return fit
 
 
@@ -210,6 +212,8 @@ def mlp_cost_and_gradient(
     ------
     InputError
         If an argument can't be used.
+    DivergenceError
+        If the cost or the gradient overflows.
 
     Examples
     --------
@@ -222,7 +226,9 @@ def mlp_cost_and_gradient(
     inputs.choice(loss, "loss", _LOSSES)
     inputs.choice(reduction, "reduction", ("mean", "sum"))
     from . import mlp_run
+    from .cpu.network import no_losses
 
+    names = inputs.column_names(x)
     x, dtype = mlp_run.rows_of(x, None)
     n, d = x.shape
     if not isinstance(weights, list | tuple) or not weights:
@@ -242,14 +248,16 @@ def mlp_cost_and_gradient(
         if targets.shape[1] != sizes[-1]:
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        given_order, no_weight = np.empty(0, np.int32), np.empty(0, dtype)
-        total = network.train(x, targets, no_weight, given_order, 0, n, n, scale, mean=False)
-        cost = scale * total
-    if not np.isfinite(cost):
-        inputs.require_finite(x, "x")
+    with np.errstate(all="ignore"):
+        given_order, no_weight, losses = np.empty(0, np.int32), np.empty(0, dtype), no_losses()
+        network.train(x, targets, no_weight, given_order, 0, n, n, scale, False, losses)
+        cost = scale * float(losses.sum())
+    if not (np.isfinite(cost) and np.isfinite(network.gradient).all()):
+        inputs.require_finite(x, "x", names)
+        what = "gradient" if np.isfinite(cost) else "cost"
+        raise DivergenceError(f"the {what} overflows {dtype} at these parameters.")
     by_weights, by_biases = network.views(network.gradient)
-    return float(cost), tuple(np.ascontiguousarray(g.T) for g in by_weights), tuple(by_biases)
+    return cost, tuple(g.T.copy() for g in by_weights), tuple(g.copy() for g in by_biases)
 
 
 def _indices(y: Any, n: int, k: int) -> np.ndarray:

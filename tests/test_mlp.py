@@ -1,6 +1,10 @@
 """Back-propagation, held to torch: gradients by autograd, trajectories by torch.optim."""
 
+import contextlib
 import itertools
+import math
+import signal
+import sys
 import threading
 import warnings
 
@@ -220,6 +224,50 @@ def test_whole_weights_are_copies_of_rows(loss, reduction):
     assert_allclose(weighted.cost, copies.cost, rtol=1e-12)
 
 
+def assert_same_parameters(a, b):
+    for ours, theirs in zip((*a.weights, *a.biases), (*b.weights, *b.biases), strict=True):
+        assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [2.0**1023, 2.0**-1070, 1e308, 1e-320])
+def test_the_mean_of_weights_of_any_size_is_that_of_ones(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "lr": 0.02, "validation": 0.3}
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, **options)
+        fit = fastgd.fit_mlp(x, y, sample_weight=np.full(20, size), **options)
+    assert_allclose(fit.weights[0], ones.weights[0], rtol=1e-13)
+    assert_allclose(fit.validation_costs, ones.validation_costs, rtol=1e-13)
+    assert_allclose([*fit.costs, fit.cost], [*ones.costs, ones.cost], rtol=1e-13)
+    if math.frexp(size)[0] == 0.5:  # a power of two changes no bit
+        assert_same_parameters(fit, ones)
+        assert fit.cost == ones.cost
+
+
+@pytest.mark.parametrize("size", [2.0**600, 2.0**-600])
+def test_the_sum_and_its_steps_are_as_large_as_the_weights(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "reduction": "sum"}
+    held = x, y, np.ones(20)
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, lr=0.02, validation=held, **options)
+        held = x, y, np.full(20, size)
+        fit = fastgd.fit_mlp(
+            x, y, sample_weight=np.full(20, size), lr=0.02 / size, validation=held, **options
+        )
+    assert_same_parameters(fit, ones)
+    assert_array_equal(fit.costs, ones.costs * size)
+    assert_array_equal(fit.validation_costs, ones.validation_costs * size)
+
+
+def test_a_sum_that_overflows_by_its_weights():
+    x, y, *_ = problem(n=20)
+    with pytest.raises(
+        fastgd.DivergenceError, match="values of x, y or sample_weight are too large"
+    ):
+        fastgd.fit_mlp(x, y, hidden=6, sample_weight=np.full(20, 1e308), reduction="sum")
+
+
 VALIDATED = {"hidden": 6, "lr": 0.1, "batch_size": 8, "loss": "cross_entropy", "patience": 3}
 
 
@@ -359,6 +407,32 @@ def test_trajectories_are_those_of_torch(name, loss):
         fit = fastgd.fit_mlp(
             x, y, hidden=(6, 5), activation="tanh", loss=loss, lr=lr, epochs=7, batch_size=7, seed=3,
             optimizer=name, weights_init=weights, biases_init=biases,
+        )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    assert_allclose(fit.costs, wanted[2], rtol=1e-10)
+
+
+DECAYING = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "RMSprop"]
+
+
+@pytest.mark.usefixtures("torch_in_float64")
+@pytest.mark.parametrize("name", DECAYING)
+@pytest.mark.parametrize("l2", [0.0, 0.2])
+@pytest.mark.parametrize("block", [512, 5])
+def test_weight_decay_is_that_of_torch(monkeypatch, name, l2, block):
+    """Of weights and biases, in batches of one block and of several; l2 is of weights alone."""
+    monkeypatch.setattr(network, "BLOCK", block)
+    x, y, weights, biases = problem()
+    kind = getattr(torch.optim, name)
+    wanted = walk_of_torch(
+        x, y, weights, biases, "mse", lambda p: kind(p, lr=0.01, weight_decay=0.3), 3, 12, l2
+    )
+    with oracles.quiet():
+        fit = fastgd.fit_mlp(
+            x, y, hidden=6, activation="tanh", lr=0.01, epochs=3, batch_size=12, seed=3, l2=l2,
+            optimizer=getattr(fastgd, name)(weight_decay=0.3), weights_init=weights,
+            biases_init=biases,
         )  # fmt: skip
     for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
         assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -515,27 +589,225 @@ def test_ctrl_c_keeps_the_fit_so_far():
     assert_array_equal(e.value.fit.weights[0], seen[-1].weights[0])
 
 
-@pytest.mark.parametrize("update", [2, 7])
-def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
+def assert_same_fit(a, b):
+    assert_same_parameters(a, b)
+    assert (a.n_epochs, a.cost, a.best_epoch) == (b.n_epochs, b.cost, b.best_epoch)
+    for name in ("costs", "lrs", "validation_costs"):
+        assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def assert_fit_of_its_epochs(fit, x, y, **options):
+    """That of a call with as many epochs; in the first epoch of parameters that have moved."""
+    with oracles.quiet():
+        if fit.n_epochs:
+            assert_same_fit(fit, fastgd.fit_mlp(x, y, **options, epochs=fit.n_epochs))
+        else:
+            start = fastgd.fit_mlp(x, y, **options | {"lr": 1e-300}, epochs=1)
+            assert (fit.weights[0] != start.weights[0]).any()
+            assert len(fit.costs) == len(fit.lrs) == 0
+            assert math.isfinite(fit.cost)
+
+
+def in_spans_of(rows, patch):
+    def measured(run, *_):
+        run.span = rows
+
+    patch.setattr(mlp_run, "_SPAN", 0)  # the first one is as short as can be
+    patch.setattr(mlp_run.MlpRun, "_measured", measured)
+
+
+@pytest.mark.parametrize("update", range(1, 12))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_between_updates(monkeypatch, update, when):
+    """In the first epoch every finished update counts, and later every finished epoch."""
     x, y, *_ = problem(n=40)
     options = {"hidden": 6, "lr": 0.01, "batch_size": 8}
     met, original = [], network.Network.train
 
     def interrupted(self, *arguments):
         met.append(1)
-        if len(met) > update:
+        if len(met) < update or when == "after":
+            original(self, *arguments)
+        if len(met) == update:
             raise KeyboardInterrupt
-        return original(self, *arguments)
 
-    monkeypatch.setattr(mlp_run, "_CHUNK_OPERATIONS", 1)  # one update a span
-    monkeypatch.setattr(network.Network, "train", interrupted)
+    with monkeypatch.context() as patch:
+        in_spans_of(8, patch)
+        patch.setattr(network.Network, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt) as e:
+            fastgd.fit_mlp(x, y, **options, epochs=9)
+    if update == 1:
+        assert e.value.fit is None
+    else:
+        assert e.value.fit.n_epochs == (update - 1) // 5
+        assert_fit_of_its_epochs(e.value.fit, x, y, **options)
+
+
+@contextlib.contextmanager
+def interrupted_at(instruction, files):
+    """Ctrl-C at this instruction of Python, counted in the functions of these files."""
+    left, before = instruction, sys.gettrace()
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("held_out", [None, 0.4])
+def test_ctrl_c_at_any_instruction(held_out):
+    x, y, *_ = problem(n=20)
+    options = {"hidden": 3, "lr": 0.01, "batch_size": 7, "validation": held_out}
+    fits, instruction = [], 0
+    while True:
+        try:
+            with (
+                oracles.quiet(),
+                interrupted_at(instruction, {mlp_run.__file__, validation.__file__}),
+            ):
+                fastgd.fit_mlp(x, y, **options, epochs=3)
+            break
+        except KeyboardInterrupt as stop:
+            fits.append(stop.fit)
+            instruction += 29
+    first = next(i for i, fit in enumerate(fits) if fit)
+    epochs = [fit.n_epochs for fit in fits[first:]]
+    assert epochs == sorted(epochs)
+    assert set(epochs) == {0, 1, 2, 3}
+    for fit in fits[first:]:
+        assert_fit_of_its_epochs(fit, x, y, **options)
+
+
+def test_ctrl_c_at_any_time():
+    """A signal while compiled code runs."""
+    x, y, *_ = problem(n=200)
+    options = {"hidden": 6, "lr": 1e-3, "batch_size": 8}
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for seconds in (0.02, 0.031, 0.047, 0.085, 0.11):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(KeyboardInterrupt) as e:
+                fastgd.fit_mlp(x, y, **options, epochs=10**6)
+            if e.value.fit is not None:
+                assert_fit_of_its_epochs(e.value.fit, x, y, **options)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def test_ctrl_c_on_many_rows_estimates_the_cost(monkeypatch):
+    x, y, *_ = problem(n=600)
+    in_spans_of(10, monkeypatch)
+
+    def stopped(fit):
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt) as e:
-        fastgd.fit_mlp(x, y, epochs=9, **options)
-    monkeypatch.undo()
-    assert e.value.fit.n_epochs == update // 5
-    if update >= 5:
-        whole = fastgd.fit_mlp(x, y, epochs=update // 5, **options)
-        assert_array_equal(e.value.fit.weights[0], whole.weights[0])
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, batch_size=10, epochs=1, callback=stopped)
+    fit = e.value.fit
+    assert_allclose(fit.cost, ((fit.predict(x) - y)[::8] ** 2).mean())
+
+
+class Clock:
+    """In place of `time`: it goes on where it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, None])
+@pytest.mark.parametrize("row", [1e-8, 2e-6])
+def test_spans_take_less_than_a_tenth_of_a_second(monkeypatch, batch_size, row):
+    """Ctrl-C waits for the end of one, however slow the machine."""
+    x, y, *_ = problem(n=200_000)
+    clock, spans = Clock(), []
+
+    def train(self, x, y, weight, order, first, stop, *more):
+        spans.append(stop - first)
+        clock.now += row * (stop - first)
+
+    monkeypatch.setattr(mlp_run, "time", clock)
+    monkeypatch.setattr(network.Network, "train", train)
+    monkeypatch.setattr(network.Network, "cost", lambda *_: 0.0)
+    fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, batch_size=batch_size, shuffle=False)
+    assert sum(spans) == 400_000
+    assert max(spans) * row < 0.1
+    assert len(spans) < (20 if row == 2e-6 else 6)
+
+
+@pytest.mark.parametrize("batch_size", [7, 40, None])
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_spans_change_no_bit(monkeypatch, batch_size, optimizer):
+    """Not even those that end within a batch."""
+    monkeypatch.setattr(network, "BLOCK", 16)
+    x, y, *_ = problem(n=95)
+    options = {"hidden": 6, "lr": 0.01, "epochs": 3, "batch_size": batch_size}
+    options |= {"optimizer": optimizer, "sample_weight": np.arange(95)}
+    whole = fastgd.fit_mlp(x, y, **options)
+    for rows in (1, 20, 50):
+        in_spans_of(rows, monkeypatch)
+        assert_same_fit(fastgd.fit_mlp(x, y, **options), whole)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.03, 0.2])
+def test_callbacks_come_about_every_tenth_of_a_second(monkeypatch, seconds):
+    x, y, *_ = problem()
+    clock, seen, original = Clock(), [], network.Network.train
+
+    def train(self, *arguments):
+        clock.now += seconds
+        original(self, *arguments)
+
+    monkeypatch.setattr(mlp_run, "time", clock)
+    monkeypatch.setattr(network.Network, "train", train)
+    with oracles.quiet():
+        fastgd.fit_mlp(
+            x, y, hidden=6, lr=1e-3, epochs=500, batch_size=None,
+            callback=lambda fit: seen.append(fit.n_epochs),
+        )  # fmt: skip
+    every = max(1, math.ceil(0.1 / seconds - 1e-9))
+    assert_allclose(np.diff([0, *seen[:-1]]), every, atol=1)
+    assert seen[-1] == 500
+
+
+@pytest.mark.parametrize("held_out", [None, 0.3])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_fit_kept_from_a_callback_is_not_changed_later(monkeypatch, columns, held_out):
+    x, y, *_ = problem(d=columns, k=columns)
+    kept = []
+
+    def keep(fit):
+        kept.append((fit, [p.copy() for p in (*fit.weights, *fit.biases)]))
+
+    def spoil(fit):
+        for p in (*fit.weights, *fit.biases, fit.costs, fit.lrs):
+            p[...] = 7.0
+
+    options = {"hidden": 6, "lr": 0.01, "epochs": 4, "validation": held_out}
+    monkeypatch.setattr(mlp_run, "_CALLBACK", 0)
+    with oracles.quiet():
+        whole = fastgd.fit_mlp(x, y, **options, callback=keep)
+        spoilt = fastgd.fit_mlp(x, y, **options, callback=spoil)
+    assert len(kept) == 4
+    for fit, parameters in kept:
+        for now, then in zip((*fit.weights, *fit.biases), parameters, strict=True):
+            assert_array_equal(now, then)
+            assert now.flags.owndata
+    assert_same_fit(spoilt, whole)
 
 
 def test_a_callback_may_stop():
