@@ -335,7 +335,7 @@ class AutomaticDescent:
                 return True
             # A gradient tells where rows have the curvature that the metric gives them.
             known, far = far, np.abs(margins) > _FAR
-            if done and not (far > known).any():
+            if done and np.array_equal(far, known):
                 return True
             metric = self._curvature_here(margins)
             if self.trouble:
@@ -343,12 +343,15 @@ class AutomaticDescent:
             if self.null is None and metric.null.any():
                 return False
             self.null = metric.null if self.null is None else self.null
-            first, start = None, self.point.seen_in(metric)
+            first, point = (
+                None,
+                self._evaluate(metric, self.coef, self._centred(metric, self.intercept)),
+            )
             if self.settings.tol > 0:
                 coef, intercept = self.start
                 first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
             before = self.coef, self.intercept
-            done = self._descend(metric, start, False, self._refresh(), after_step, first)
+            done = self._descend(metric, point, False, self._refresh(), after_step, first)
             if done and self._stays_near(metric, margins, *before):
                 return True
             margins = self._margins()
@@ -389,15 +392,15 @@ class AutomaticDescent:
         if settings.l2 > 0:
             by_coef += settings.l2 * coef
             objective += settings.l2 / 2 * float((coef * coef).sum())
-        point = _Point(objective, cost, by_coef, settings.scale * totals[:, d], metric)
-        if not np.isfinite(point.gradient).all():
-            point.objective = math.inf  # as good as an overflow of the cost
-        return point
+        gradient = metric.to_gradient(by_coef, settings.scale * totals[:, d])
+        if not np.isfinite(gradient).all():
+            objective = math.inf  # as good as an overflow of the cost
+        return _Point(objective, cost, gradient)
 
     def _descend(self, metric, point, exact, refresh, after_step, first=None, tries=_TRIES) -> bool:
         """Steps in one metric; True when the gradient is at its floor, or within tol of `first`."""
         level = self._centred(metric, self.intercept)
-        self.point, self.final_cost = point, point.cost
+        self.final_cost = point.cost
         first = point.norm if first is None else first
         history: list[float] = []
         memory: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -419,7 +422,7 @@ class AutomaticDescent:
                     found = self._line_search(metric, level, point, -point.gradient, exact, tries)
                 if found is None:
                     # Neither direction descends: rounding is all that is left.
-                    self.converged = norm <= 1e-6 * max(first, metric.size(self.coef, level))
+                    self.converged = norm <= 1e-6 * max(first, self._size(metric, level, exact))
                     return True
             step, coef, new_level, new = found
             change = new.gradient - point.gradient
@@ -428,7 +431,7 @@ class AutomaticDescent:
                 memory = [*memory[1 - MEMORY :], (step, change, inner)]
             self.costs_list.append(point.cost)
             self.coef, level, point = coef, new_level, new
-            self.point, self.intercept = point, level - coef @ metric.center
+            self.intercept = level - coef @ metric.center
             self.final_cost = point.cost
             if self.keep_path:
                 self.path_list.append(coef.copy())
@@ -446,13 +449,21 @@ class AutomaticDescent:
         # the residuals leave more: squared error ends at eps·(size of the predictions), the others where
         # steps no longer halve the gradient.
         eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
-        size = metric.size(self.coef, level)
+        size = self._size(metric, level, exact)
         done = norm <= 2 * eps * root or (exact and norm <= eps * size)
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
         if len(history) > patience and norm < 1e-9 * max(size, root):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
+
+    def _size(self, metric, level, exact) -> float:
+        """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
+        size, weight = metric.size(self.coef, level), self.source.weight
+        if exact or self.loss.name == "mse":
+            return size
+        mass = float(weight.sum()) if len(weight) else self.source.n
+        return min(size, math.sqrt(self.settings.scale * mass))
 
     def _line_search(self, metric, level, point, direction, exact, tries):
         """A step that lowers the objective, or near its floor the gradient; None if there is none."""
@@ -611,18 +622,11 @@ class AutomaticDescent:
 
 
 class _Point:
-    """What is known at one set of parameters; the gradient is that in the coordinates of `metric`."""
+    """What is known at one set of parameters."""
 
-    def __init__(self, objective: float, cost: float, by_coef, by_intercept, metric):
-        self.objective, self.cost = objective, cost
-        self.by_coef, self.by_intercept, self.center = by_coef, by_intercept, metric.center
-        self.gradient = metric.to_gradient(by_coef, by_intercept)
-        self.norm = float(np.linalg.norm(self.gradient))
-
-    def seen_in(self, metric) -> "_Point":
-        """The same parameters in another metric; that takes no pass."""
-        by_coef = self.by_coef + np.outer(self.by_intercept, self.center - metric.center)
-        return _Point(self.objective, self.cost, by_coef, self.by_intercept, metric)
+    def __init__(self, objective: float, cost: float, gradient: np.ndarray):
+        self.objective, self.cost, self.gradient = objective, cost, gradient
+        self.norm = float(np.linalg.norm(gradient))
 
 
 def _lbfgs(gradient, memory) -> Any:
