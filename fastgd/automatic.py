@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .cpu.descent import moments_ns, pass_ns
-from .cpu.statistics import totals_at_zero
+from .cpu.statistics import off_center, totals_at_zero
 from .losses import Coupled, Loss
 
 #: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
@@ -104,8 +104,7 @@ def full_metric(
         raise NotFiniteError
     mass = moments[0, 0]
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
-    if fit_intercept and (mean**2 > 1e4 * (np.diagonal(second) - mean**2)).any():
-        # A centre far outside the column costs digits: once more from the true mean.
+    if fit_intercept and off_center(mean, np.diagonal(second) - mean**2).any():
         center = center + mean / scale
         moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
@@ -155,6 +154,8 @@ def _whitening(hessian, used):
 def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
     """The same from the variances alone, for many columns."""
     mass, mean, variance = source.column_moments(fit_intercept)
+    if fit_intercept and off_center(mean - source.sample().mean(axis=0), variance).any():
+        mass, mean, variance = source.column_moments(fit_intercept, mean)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise NotFiniteError
     hessian = curvature * mass * variance + l2

@@ -134,6 +134,7 @@ def hidden(kind):
     return column
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize(
     "kind",
     ["a sorted group", "tiny in the sample", "huge in the sample", "heavy tails",
@@ -150,6 +151,7 @@ def test_what_the_sample_does_not_show(kind):
     assert fit.n_epochs < 40
 
 
+@pytest.mark.jit
 def test_weights_outside_the_sample():
     x, y = logistic_data()
     x = np.column_stack([x, hidden("a sorted group")])
@@ -159,6 +161,7 @@ def test_weights_outside_the_sample():
     assert gradient_at(fit, x, y, weight=weight) < 1e-13
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("rows", [slice(100, 1900), slice(0, 3), slice(90, 91)])
 def test_a_group_of_one_label_is_reported(rows):
     """Outside of the sample, in it, and one row alone."""
@@ -172,6 +175,7 @@ def test_a_group_of_one_label_is_reported(rows):
     assert fastgd.fit_logistic(x, y, l2=1e-4).converged
 
 
+@pytest.mark.jit
 def test_tol_counts_for_every_column():
     x, y = logistic_data()
     x = np.column_stack([x, hidden("a sorted group")])
@@ -272,3 +276,39 @@ def test_its_share_is_one_of_weight():
     x = np.zeros((256, 1))
     _, share = DenseRows(x, np.zeros((1, 256)), weight, np.float64, 1).subset(4)
     assert share == 0.5
+
+
+def spoiled(size, n=1000):
+    """Rows of which the first, in every sample, is far away and has no weight."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 3))
+    y = x @ [1.0, 2.0, 3.0] + rng.standard_normal(n)
+    x[0, 0] = size
+    weight = np.ones(n)
+    weight[0] = 0.0
+    return x, y, weight
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("size", [1e6, 1e12])
+def test_a_spoiled_sample_costs_statistics_no_digits(size):
+    x, y, weight = spoiled(size)
+    fit = fastgd.fit_linear(x, y, sample_weight=weight, lr=0.1, epochs=500)
+    assert fit.method == "statistics"
+    wanted = fastgd.fit_linear(x[1:], y[1:], lr=0.1, epochs=500)
+    np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-12)
+    coefs = wanted.coef + np.linspace(0, 1, 200)[:, None]
+    costs = fastgd.cost_curve(x, y, coefs, sample_weight=weight)
+    np.testing.assert_allclose(costs, fastgd.cost_curve(x[1:], y[1:], coefs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("logistic", [True, False])
+def test_a_spoiled_sample_costs_a_metric_nothing(full, logistic, monkeypatch):
+    if not full:
+        monkeypatch.setattr(automatic, "FULL_METRIC", 0)
+    x, y, weight = spoiled(1e15)
+    fit_it, y = (fastgd.fit_logistic, y > 0) if logistic else (fastgd.fit_linear, y)
+    fit, wanted = fit_it(x, y, sample_weight=weight), fit_it(x[1:], y[1:])
+    assert fit.converged
+    np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-12)
