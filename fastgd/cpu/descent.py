@@ -199,10 +199,9 @@ class AllRows(_Descent):
     def _build_statistics(self, coef, intercept):
         """The statistics, with their anchor at these parameters."""
         source = self.source
-        self._center = source.sample().mean(axis=0)
         at_zero = not coef.any() and not intercept.any()
         # From zero the first pass is in the moments; from elsewhere one pass anchors them.
-        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
+        moments, self._center = statistics.centred_moments(source, np.zeros(source.k))
         d = source.d
         self._second = np.empty((d + 1, d + 1))
         self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]

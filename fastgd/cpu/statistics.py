@@ -139,6 +139,27 @@ def moments_kernel(by_columns: bool):
     return moments_pass
 
 
+def off_center(mean, variance):
+    """Which columns lie far outside of their centre, `mean` away, so that their moments lose digits."""
+    return mean**2 > 1e4 * variance
+
+
+def centred_moments(source, y_center):
+    """The moments of columns in their own units, and the centre they are taken from.
+
+    That is the mean of a sample, and where rows far away or without weight spoil it, that of all rows.
+    """
+    center, ones, d = source.sample().mean(axis=0), np.ones(source.d), source.d
+    moments = source.moments(center, ones, y_center)
+    mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
+    mean, second = mean / moments[0, 0], second / moments[0, 0]
+    rounding = np.finfo(float).eps * np.abs(center)
+    if (off_center(mean, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
+        center = center + mean
+        moments = source.moments(center, ones, y_center)
+    return moments, center
+
+
 def totals_at_zero(moments: np.ndarray, d: int, scale, shift) -> np.ndarray:
     """The totals of squared error where all parameters are zero, which the moments hold already.
 
