@@ -38,6 +38,7 @@ class Settings:
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
         self.optimizer, self.schedule = optimizer, schedule
+        self._scheduled: list[list[float]] = []  # the rates of the epochs so far
 
     def array(self, dtype=np.float64, last: float | None = None) -> np.ndarray:
         """What kernels read one by one; `last` in place of the tolerance."""
@@ -64,17 +65,16 @@ class Settings:
         base = np.broadcast_to(np.asarray(self.lr, np.float64), (k,))
         if self.schedule is None:
             return base.astype(dtype)[None]
-        table = np.empty((last - first, k), dtype)
-        for epoch in range(first, last):
-            for c in range(k):
-                rate = self.schedule.rate(float(base[c]), epoch)
+        for epoch in range(len(self._scheduled), last):
+            rates = [self.schedule.rate(float(lr), epoch) for lr in base]
+            for rate in rates:
                 if not 0 <= rate < math.inf:
                     raise InputError(
                         f"the schedule gives lr={rate!r} for epoch {epoch}; expected a finite number "
                         "from 0 up."
                     )
-                table[epoch - first, c] = rate
-        return table
+            self._scheduled.append(rates)
+        return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
     def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
         """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""

@@ -262,10 +262,7 @@ def test_same_bits_whoever_looks_on(monkeypatch, n, d, labels, options):
     x, y = made(n, d)
     fit_it = fastgd.fit_linear
     if labels:
-        y, fit_it = (
-            np.digitize(y, np.linspace(-1, 1, labels - 1) if labels > 2 else [0]),
-            fastgd.fit_logistic,
-        )
+        y, fit_it = np.digitize(y, [0.0] if labels == 2 else [-1.0, 1.0]), fastgd.fit_logistic
     alone = fit_it(x, y, n_threads=1, **options)
     ways = [
         dict(n_threads=2), dict(n_threads=3), dict(tol=1e-300), dict(callback=lambda fit: False),

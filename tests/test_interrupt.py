@@ -59,15 +59,7 @@ def run(loop, **more):
     fit, y, options = LOOPS[loop]
     x = np.asfortranarray(X) if loop == "gathered" else X
     with oracles.quiet():
-        return fit(
-            x,
-            y,
-            **(
-                {"epochs": 6, "dtype": "float64", "n_threads": 1, "keep_path": True}
-                | options
-                | more
-            ),
-        )
+        return fit(x, y, **({"epochs": 6, "dtype": "float64", "keep_path": True} | options | more))
 
 
 def assert_of_one_moment(loop, fit):

@@ -10,6 +10,7 @@ change together: by one call of a kernel, or by one call that replaces the array
 import functools
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,14 @@ RUNNING, CONVERGED, NOT_FINITE = advance.RUNNING, advance.CONVERGED, advance.NOT
 #: Nanoseconds of work between two looks at the outside world.
 CHUNK_NS = 100e6
 
+#: What an epoch takes beside its pass. It decides nothing but how long the first chunk is.
+_EPOCH_NS = 1e3
+
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
+
+#: Of the updates that have been asked for: to name the types of their arguments takes 0.2 ms.
+_addresses: dict[tuple, Any] = {}
 
 # The cost model: nanoseconds by one thread, on a 3 GHz Xeon with AVX-512. Only their ratio decides, and
 # a wrong decision costs at most the difference of the two ways near the point where they are even: on a
@@ -229,7 +236,7 @@ class BatchDescent(AllRows):
         if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
             self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
-        self._pace = Pace(one_pass)
+        self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"
 
     def run(self, stop: int) -> int:
@@ -335,7 +342,6 @@ class StochasticDescent(_Descent):
         plain = settings.plain and not average and not isinstance(loss, Coupled)
         self._by_row = batch_size == 1 and plain
         self._in_place = source.by_rows is not None
-        self._update = None
         self._array = settings.array(source.dtype, float(mean))
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
         self._memory = settings.memory(*coef.shape, source.dtype)
@@ -435,15 +441,17 @@ class StochasticDescent(_Descent):
 
     def _address(self, given: tuple):
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
-        if self._update is None:
-            if self._by_row:
-                kernel = stochastic.per_sample(self.loss)
-            else:
-                ordered, average = self._in_place and bool(self.shuffle), len(self._mean) > 0
-                rule = self.settings.optimizer.rule
-                kernel = stochastic.minibatch(self.loss, ordered, rule, average)
-            self._update = pointer(kernel, *given)
-        return self._update
+        if self._by_row:
+            kernel = stochastic.per_sample(self.loss)
+        else:
+            ordered, average = self._in_place and bool(self.shuffle), len(self._mean) > 0
+            rule = self.settings.optimizer.rule
+            kernel = stochastic.minibatch(self.loss, ordered, rule, average)
+        _, _, x, y, _, order, *_ = given
+        key = kernel, x.dtype, y.dtype, order.dtype  # all that the types of the arguments depend on
+        if key not in _addresses:
+            _addresses[key] = pointer(kernel, *given)
+        return _addresses[key]
 
     def _within_tolerance(self) -> bool:
         moving = self._moving.astype(np.float64), self._moving_intercept.astype(np.float64)
