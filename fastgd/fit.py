@@ -135,9 +135,9 @@ def fit_linear(
     DivergenceError
         If the cost stops being finite; names a stable learning rate and carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit so far in its attribute `fit`: that of a call with ``epochs`` equal to
-        its `n_epochs`, with `validation` the best of those. Within the first stochastic epoch these are
-        0, and the parameters are those of the last batches. None before the first update.
+        On Ctrl-C, with the fit so far in its attribute `fit`: that of a call with ``epochs`` equal to its
+        `n_epochs`, with `validation` the best of those. In the first stochastic epoch `n_epochs` is 0,
+        and the parameters are those after the last batches. None before the first update.
 
     Warns
     -----

@@ -38,6 +38,8 @@ LOOPS = {
     "auto": (logistic, Z > 0, {}),
     "auto, l1": (logistic, Z > 0, {"l1": 0.01}),
 }  # fmt: skip
+#: Loops that are no kernel's.
+OF_PYTHON = ("lbfgs", "auto", "auto, l1")
 #: What cuts a loop up into chunks, spans or parts.
 SHORT = {
     "spans": (descent, "CHUNK_NS", 1.0), "gathered": (descent, "CHUNK_NS", 1.0),
@@ -155,7 +157,7 @@ def test_a_signal_at_any_moment(loop):
         signal.signal(signal.SIGALRM, before)
 
 
-@every_loop
+@pytest.mark.parametrize("loop", [loop for loop in LOOPS if loop not in OF_PYTHON])
 def test_a_signal_right_after_a_kernel(monkeypatch, loop):
     """The step that a signal handler follows most often: a kernel returns, and Python goes on."""
     if loop in SHORT:
@@ -179,8 +181,6 @@ def test_a_signal_right_after_a_kernel(monkeypatch, loop):
         monkeypatch.setattr(module, name, lambda *given, make=make: after(make(*given)))
     for name in ("descend", "end_of_epoch"):
         monkeypatch.setattr(stochastic, name, after(getattr(stochastic, name)))
-    if loop in ("lbfgs", "auto", "auto, l1"):  # loops of Python
-        return
     with pytest.raises(KeyboardInterrupt) as caught:
         run(loop)
     assert len(raised) == 1
