@@ -315,7 +315,7 @@ class AutomaticDescent:
         curvature = self.loss.curvature * settings.scale
         options = {"squares": True} if full and self.loss.name == "mse" else {}
         metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
-        self.bound, self.null = metric, metric.null
+        self.null = metric.null
         exact = full and self.loss.name == "mse"
         coupled = isinstance(self.loss, Coupled)
         renewed = full and not exact and not coupled
