@@ -140,14 +140,20 @@ def test_an_interrupt_at_any_moment_leaves_the_state_of_an_epoch(kind):
 
 def test_an_interrupt_ends_plain_python_on_two_threads():
     code = """
-        threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        try:
-            fastgd.fit_mlp(x, y, hidden=64, n_threads=2, lr=1e-5, epochs=10**6)
-        except KeyboardInterrupt as stop:
-            fit = stop.fit
-            print(fit.n_epochs == len(fit.costs))
+        x = rng.standard_normal((600, 200))
+
+        def fit_of(epochs):
+            return fastgd.fit_mlp(x, y, hidden=32, n_threads=2, lr=1e-5, epochs=epochs)
+
+        fit_of(1)
+        for delay in (1.0, 1.13, 1.27, 1.41):
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                fit_of(10**6)
+            except KeyboardInterrupt as stop:
+                print(stop.fit.n_epochs == len(stop.fit.costs))
     """
-    assert output(code, NUMBA_DISABLE_JIT="1") == "True\n"
+    assert output(code, NUMBA_DISABLE_JIT="1") == "True\n" * 4
 
 
 # --- forks ----------------------------------------------------------------------------------------
