@@ -1,7 +1,7 @@
-"""Everything about Numba, once: flags, disk cache, and making leaves callable from kernels.
+"""Everything about Numba, once: flags, and making leaves callable from kernels.
 
-Nothing outside this file and the backends knows Numba. Importing it costs 0.3 s, so the door only
-does so at the first fit.
+Nothing outside this file, its disk cache (`_kernel_cache`, `_fingerprint`) and the backends knows Numba.
+Importing it costs 0.3 s, so the door only does so at the first fit.
 """
 
 import dis

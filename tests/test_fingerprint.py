@@ -241,7 +241,7 @@ def test_a_function_may_call_itself():
         closure(object()),
         closure(np.array([object()])),
         closure(os.environ),
-        closure(numba.typeof(numba.njit(times(1.0)))),
+        closure(numba.types.pyobject),
         delta(module("consts")),
         whole(module("consts", DELTA=1.0)),
         even,
