@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import real, shown
 from .errors import InputError
 from .rules import GD, HYPER, SLOTS, Optimizer
 
@@ -67,11 +68,12 @@ class Settings:
         table = np.empty((last - first, k), dtype)
         for epoch in range(first, last):
             for c in range(k):
-                rate = self.schedule.rate(float(base[c]), epoch)
-                if not 0 <= rate < math.inf:
+                given = self.schedule.rate(float(base[c]), epoch)
+                rate = given if type(given) is float else real(given)
+                if rate is None or not 0 <= rate < math.inf:
                     raise InputError(
-                        f"the schedule gives lr={rate!r} for epoch {epoch}; expected a finite number "
-                        "from 0 up."
+                        f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
+                        f"{epoch}; expected a finite number from 0 up."
                     )
                 table[epoch - first, c] = rate
         return table
