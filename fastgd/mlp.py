@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
+from .arguments import plain
 from .errors import ConvergenceWarning, DivergenceError, InputError
 from .mlp_result import MlpFit
 from .options import checked
@@ -151,11 +152,13 @@ def fit_mlp(
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     o = options | _ABSENT
     o["hidden"] = _hidden(o["hidden"])
-    inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
-    inputs.choice(o["loss"], "loss", _LOSSES)
-    if o["optimizer"] == "lbfgs" or getattr(o["optimizer"], "joint", False):
+    o["activation"] = inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
+    o["loss"] = inputs.choice(o["loss"], "loss", _LOSSES)
+    optimizer = o["optimizer"] = plain(o["optimizer"])
+    lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
+    if lbfgs or getattr(optimizer, "joint", False):
         raise InputError("fit_mlp does not take 'lbfgs'; choose 'adam' or another optimizer.")
-    automatic = isinstance(o["lr"], str)
+    automatic = isinstance(plain(o["lr"]), str)
     if o["optimizer"] is None:
         o["optimizer"] = "adam" if automatic else "gd"
     if o["epochs"] is None:
@@ -222,9 +225,9 @@ def mlp_cost_and_gradient(
     >>> cost, by_weight.tolist(), by_bias.tolist()
     (0.5, [[-2.0]], [-1.0])
     """
-    inputs.choice(activation, "activation", tuple(ACTIVATIONS))
-    inputs.choice(loss, "loss", _LOSSES)
-    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    activation = inputs.choice(activation, "activation", tuple(ACTIVATIONS))
+    loss = inputs.choice(loss, "loss", _LOSSES)
+    reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     from . import mlp_run
     from .cpu.network import no_losses
 

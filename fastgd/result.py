@@ -146,7 +146,7 @@ class Fit(Prediction):
         d = self.coef.shape[-1]
         if x.shape[1] != d:
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d} coefficients.")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if x.dtype in (np.float32, np.float64):
                 raw = x @ self.coef.T
             else:  # block by block, so that a large integer x is not copied whole

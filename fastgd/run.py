@@ -23,6 +23,8 @@ _EPOCHS = 100
 _AUTO_EPOCHS = 1000
 #: With lr="auto" and a batch size, how far below the largest stable step to stay.
 _STOCHASTIC_MARGIN = 20
+#: With reduction="sum", how far weights stay from the ends of the dtype.
+_ROOM = 1e18
 
 
 class Run:
@@ -69,9 +71,12 @@ class Run:
             self.y, self.flat = inputs.targets(y, rows, inner, finite=False)
             self.given_y = y
         weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
-        weight = inputs.weights(weight, rows, np.float64)
+        weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
         if self.classes is not None:
-            weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
+            weight, unit = inputs.class_weights(
+                options["class_weight"], self.y[0], self.classes, weight
+            )
+            self.unit *= unit
         self.coupled = isinstance(self.loss, Coupled)
         self.k = len(self.classes) if self.coupled else len(self.y)
         self.held_out: Any = None
@@ -81,7 +86,8 @@ class Run:
         elif held_out is not None:
             like = {"d": d, "k": len(self.y), "dtype": inner, "classes": self.classes}
             self.held_out = given_rows(held_out, self.backend, options, like)
-        self.weight, self.weight_unit = _in_units(weight)
+        self.weight, unit = inputs.in_units(weight)
+        self.weight_unit = self.unit * unit
         if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
@@ -120,6 +126,12 @@ class Run:
         # The mean of k targets is over all entries, that of k classes over rows.
         entries = mass if self.coupled else mass * self.k
         scale = 1 / entries if mean else self.weight_unit
+        limits = np.finfo(self.inner)
+        if not (mean or limits.tiny * _ROOM < scale < limits.max / _ROOM):
+            raise InputError(
+                f"the weights go up to {scale:.3g}, which leaves a sum in {self.inner} no room; scale "
+                "sample_weight or class_weight, or use reduction='mean'."
+            )
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
@@ -139,7 +151,9 @@ class Run:
         if self.held_out is None:
             return None
         x, y, weight = self.held_out
-        weight, scale = _in_units(weight)
+        weight, scale = inputs.in_units(weight)
+        if isinstance(self.options["validation"], float):
+            scale *= self.unit
         if self.options["reduction"] == "mean":
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass if self.coupled else mass * self.k)
@@ -242,7 +256,7 @@ class Run:
             )
             self.y_center = np.where(np.isfinite(mean), mean, 0.0)
             y = y - self.y_center[:, None]
-        y, self.y_unit = _in_units(y)
+        y, self.y_unit = inputs.in_units(y, leave=1e10)
         return y
 
     def _automatic_start(self) -> np.ndarray:
@@ -256,7 +270,7 @@ class Run:
     def result(self) -> Fit:
         """Run, and return what the outside sees."""
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(over="ignore", invalid="ignore"), one_thread():
+        with np.errstate(all="ignore"), one_thread():
             return self._result()
 
     def _result(self) -> Fit:
@@ -433,7 +447,7 @@ class Run:
             self._diverged()
         raise DivergenceError(
             f"the validation cost overflows {self.inner} after epoch {descent.epoch}; scale the "
-            "values of its rows.",
+            "values or the weights of its rows.",
             self.so_far(cost),
         )
 
@@ -535,17 +549,3 @@ class Run:
             "gradient_norms": norms,
             **validated,
         }
-
-
-def _in_units(array):
-    """The array in units of a power of two near its largest entry, and that unit; exact.
-
-    Squares and sums of it neither overflow nor vanish.
-    """
-    if array is None:
-        return None, 1.0
-    largest = max(float(array.max()), -float(array.min()))
-    if not 0 < largest < math.inf or 1e-10 < largest < 1e10:
-        return array, 1.0
-    unit = 2.0 ** (math.frexp(largest)[1] - 1)
-    return array / unit, unit

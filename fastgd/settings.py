@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import real, shown
 from .errors import InputError
 from .rules import GD, HYPER, SLOTS, Optimizer
 
@@ -66,12 +67,15 @@ class Settings:
         if self.schedule is None:
             return base.astype(dtype)[None]
         for epoch in range(len(self._scheduled), last):
-            rates = [self.schedule.rate(float(lr), epoch) for lr in base]
-            for rate in rates:
-                if not 0 <= rate < math.inf:
+            rates = []
+            for lr in base:
+                given = self.schedule.rate(float(lr), epoch)
+                rate = given if type(given) is float else real(given)
+                rates.append(rate)
+                if rate is None or not 0 <= rate < math.inf:
                     raise InputError(
-                        f"the schedule gives lr={rate!r} for epoch {epoch}; expected a finite number "
-                        "from 0 up."
+                        f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
+                        f"{epoch}; expected a finite number from 0 up."
                     )
             self._scheduled.append(rates)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)

@@ -105,7 +105,7 @@ def _numbers(values: Any) -> np.ndarray | None:
     if type(values) is list:
         try:
             values = np.array(values)
-        except (ValueError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RuntimeError):
             return None
         if values.dtype == np.float64:
             return values
