@@ -84,6 +84,23 @@ class Metric:
         beside = (intercept**2).sum() / self.bias**2 if self.bias else 0.0
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
+    def summed(self, coef) -> float:
+        """The size of what predictions are summed from, which far columns make larger than they are."""
+        squares = np.diagonal(self.hessian) if self.hessian.ndim == 2 else self.hessian
+        return float(np.linalg.norm(coef / self.scale * np.sqrt(squares)))
+
+    def decoupled(self, by_coef, by_level):
+        """The slopes of the coefficients where the levels follow; centred, those don't."""
+        return by_coef
+
+    def rise(self, move, by_level):
+        """How the levels follow a move of the coefficients, to where their own slope is zero."""
+        return -(self.bias**2) * by_level
+
+    def level_slope(self, by_level) -> float:
+        """The slope of the levels, in units of their curvature."""
+        return float(np.linalg.norm(by_level * self.bias))
+
 
 def full_metric(
     source, curvature, l2, fit_intercept, weight=None, squares=False, whitened=True
@@ -456,8 +473,8 @@ class AutomaticDescent:
             self.converged = norm <= self.settings.tol * first
             return self.converged
         # Residuals of size r leave rounding of eps·r in the gradient. Predictions much larger than
-        # the residuals leave more: squared error ends at eps·(size of the predictions), the others where
-        # steps no longer halve the gradient.
+        # the residuals, or summed from what is larger than they are, leave more: squared error ends at
+        # eps·(that size), the others where steps no longer halve the gradient.
         eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
         size = self._size(metric, level, exact)
         done = norm <= 2 * eps * root or (exact and norm <= eps * size)
@@ -469,9 +486,10 @@ class AutomaticDescent:
 
     def _size(self, metric, level, exact) -> float:
         """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
-        size, weight = metric.size(self.coef, level), self.source.weight
+        size = max(metric.size(self.coef, level), metric.summed(self.coef))
         if exact or self.loss.name == "mse":
             return size
+        weight = self.source.weight
         mass = float(weight.sum()) if len(weight) else self.source.n
         return min(size, math.sqrt(self.settings.scale * mass))
 

@@ -446,21 +446,6 @@ def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
     return (array, 1.0) if unit == 1 else (array / unit, unit)
 
 
-def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
-    """The array in units of a power of two near its largest entry, and that unit; exact.
-
-    Squares and sums of it neither overflow nor vanish. An array whose largest entry is between
-    1/`leave` and `leave` stays as it is, and so does None.
-    """
-    if array is None:
-        return None, 1.0
-    largest = max(float(array.max()), -float(array.min()))
-    if not 0 < largest < math.inf or 1 / leave < largest < leave:
-        return array, 1.0
-    unit = 2.0 ** (math.frexp(largest)[1] - 1)
-    return (array, 1.0) if unit == 1 else (array / unit, unit)
-
-
 def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
     """y as (k, n) of labels in [0, 1]."""
     y, flat = targets(y, n, dtype)

@@ -17,11 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from .automatic import FULL_METRIC, AutomaticDescent, NotFiniteError, diagonal_metric, full_metric
-from .cpu.coordinates import sweep
+from .cpu.coordinates import substitute, sweep
+from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
+from .losses import Coupled
 
 _EPS = float(np.finfo(np.float64).eps)
 #: Sweeps of coordinate descent between two attempts to solve for the coefficients that are not zero.
 _SWEEPS, _ATTEMPTS = 20, 200
+#: Steps of an active set between two such attempts.
+_CHANGES = 50
 #: A sample of one row in so many at most that leaves so many rows for every column; its tolerance.
 _SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL = 32, 50, 1e-3
 #: A larger sample is not worth its passes.
@@ -54,7 +58,8 @@ class ProximalDescent(AutomaticDescent):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
-        self._by_newton = loss.name in ("mse", "bce") and source.d <= FULL_METRIC
+        self._coupled, self.bound = isinstance(loss, Coupled), None
+        self._by_newton = is_joint(source) if self._coupled else source.d <= FULL_METRIC
         self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
 
     def run(self, after_step) -> None:
@@ -77,11 +82,12 @@ class ProximalDescent(AutomaticDescent):
         sampled = None if exact else self._start_from_sample()
         if sampled:
             start, point = sampled
-            metric = self._hessian_here(None)
+            metric = self._hessian_here()
             first = self._norm(metric, start.seen_from(metric.center))
             self._newton(metric, point.seen_from(metric.center), False, after_step, first)
             return
         metric, known = full_metric(*how, squares=exact, whitened=False), None
+        self.bound = metric
         level = self._centred(metric, self.intercept)
         if not self.coef.any() and not level.any():
             known = metric.totals_at_zero
@@ -94,7 +100,8 @@ class ProximalDescent(AutomaticDescent):
         A sample of m rows has its optimum within about sqrt(d/m) of that of all rows.
         """
         source, settings = self.source, self.settings
-        every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * (source.d + 1)))
+        outputs = source.k if self._coupled else 1
+        every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * outputs * (source.d + 1)))
         if every < _LEAST_SAMPLED:
             return None
         rows, share = source.subset(every)
@@ -133,11 +140,12 @@ class ProximalDescent(AutomaticDescent):
 
     def _norm(self, metric, point) -> float:
         """The smallest slope of the objective, each in units of its own curvature."""
-        g, t = point.by_coef * metric.scale, self.settings.l1 * metric.scale
+        g = metric.decoupled(point.by_coef, point.by_level) * metric.scale
+        t = self.settings.l1 * metric.scale
         at_zero = np.sign(g) * np.maximum(np.abs(g) - t, 0)
         slope = np.where(point.coef == 0, at_zero, g + np.sign(point.coef) * t)
-        slope = slope * _unit(_diagonal(metric))
-        return math.hypot(np.linalg.norm(slope), np.linalg.norm(point.by_level * metric.bias))
+        slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
+        return math.hypot(np.linalg.norm(slope), metric.level_slope(point.by_level))
 
     def _accept(self, metric, point, after_step) -> None:
         """Take a point as the parameters so far."""
@@ -155,17 +163,17 @@ class ProximalDescent(AutomaticDescent):
         self.final_cost = point.cost
         norm = self._norm(metric, point)
         first = norm if first is None else first
-        history = [norm]
-        rebuild = math.inf if exact else self._moments_in_passes()
+        history, renewed = [norm], 1
+        rebuild = math.inf if exact else steps_for_curvature(self.source, self._coupled)
         wanted = max(self.settings.tol, 1e-13) * first
         while not self._at_floor(norm, first, history, metric, point.level, point, exact):
             if self.epoch >= self.epochs or self.stopped:
                 return
             new = self._step(metric, point, norm, exact)
-            if new is None and len(history) > 1 and not exact:
+            if new is None and renewed < len(history) and not exact:
                 metric, point = self._rebuilt(metric, point)
-                history = [self._norm(metric, point)]
-                new = self._step(metric, point, history[0], exact)
+                norm = history[-1] = self._norm(metric, point)
+                new = self._step(metric, point, norm, exact)
             if new is None:  # rounding is all that is left
                 self.converged = norm <= 1e-6 * max(first, metric.size(point.coef, point.level))
                 return
@@ -175,17 +183,22 @@ class ProximalDescent(AutomaticDescent):
             history.append(norm)
             if _passes_left(history, wanted) > rebuild:
                 metric, point = self._rebuilt(metric, point)
-                norm = self._norm(metric, point)
-                history = [norm]
+                norm = history[-1] = self._norm(metric, point)
+                renewed = len(history)
 
-    def _hessian_here(self, otherwise):
+    def _hessian_here(self, otherwise=None):
         """The metric of the true curvature at the current parameters."""
-        settings, weight = self.settings, self._row_curvatures()
+        settings, source = self.settings, self.source
+        how = (settings.l2, settings.fit_intercept)
+        if self._coupled:
+            if self.bound is None:
+                self.bound = full_metric(source, settings.scale, *how, whitened=False)
+            hessian = joint_hessian(source, settings.scale, settings.l2, self._raw(), self.bound)
+            return PenalisedMetric(self.bound, hessian)
+        weight = self._row_curvatures()
         if otherwise is not None and not weight.sum() > 0:
             return otherwise
-        return full_metric(
-            self.source, settings.scale, settings.l2, settings.fit_intercept, weight, whitened=False
-        )
+        return full_metric(source, settings.scale, *how, weight, whitened=False)
 
     def _rebuilt(self, metric, point):
         """The true curvature here, and the point seen from its centre, which takes no pass."""
@@ -194,13 +207,9 @@ class ProximalDescent(AutomaticDescent):
 
     def _step(self, metric, point, norm, exact) -> _Point | None:
         """A point of lower objective, or near the floor of smaller slope; None if there is none."""
-        target = np.empty_like(point.coef)
-        thresholds = self.settings.l1 * metric.scale
-        for c in range(len(target)):
-            v, slope = point.coef[c] / metric.scale, point.by_coef[c] * metric.scale
-            target[c] = _solve(metric.hessian, v, slope, thresholds) * metric.scale
-        rise = -(metric.bias**2) * point.by_level
+        target = self._target(metric, point)
         move = target - point.coef
+        rise = metric.rise(move, point.by_level)
         slope = float((point.by_coef * move).sum() + (point.by_level * rise).sum())
         slope += self._l1(target) - self._l1(point.coef)
         length = 1.0
@@ -216,6 +225,18 @@ class ProximalDescent(AutomaticDescent):
                 return None
             length *= 0.5 if math.isfinite(new.objective) else 0.1
         return None
+
+    def _target(self, metric, point, share=1.0) -> np.ndarray:
+        """The coefficients at the minimum of the penalised quadratic, of `share` times the curvature."""
+        side, shape = len(metric.hessian), point.coef.shape
+        slopes = metric.decoupled(point.by_coef, point.by_level) * metric.scale
+        starts, slopes = (a.reshape(-1, side) for a in (point.coef / metric.scale, slopes))
+        thresholds = np.resize(self.settings.l1 * metric.scale, side)
+        target = [
+            _solve(share * metric.hessian, start, slope, thresholds)
+            for start, slope in zip(starts, slopes, strict=True)
+        ]
+        return np.reshape(target, shape) * metric.scale
 
     # --- accelerated -----------------------------------------------------------------------------
 
@@ -269,11 +290,7 @@ class ProximalDescent(AutomaticDescent):
             coef = point.coef - unit * point.by_coef
             coef = np.sign(coef) * np.maximum(np.abs(coef) - self.settings.l1 * unit, 0)
             return np.where(unit > 0, coef, 0.0), level
-        coef, thresholds = np.empty_like(point.coef), self.settings.l1 * metric.scale
-        for c in range(len(coef)):
-            v, slope = point.coef[c] / metric.scale, point.by_coef[c] * metric.scale
-            coef[c] = _solve(share * metric.hessian, v, slope, thresholds) * metric.scale
-        return coef, level
+        return self._target(metric, point, share), level
 
 
 def _diagonal(metric):
@@ -298,47 +315,74 @@ def _passes_left(history, wanted) -> float:
 def _solve(hessian, start, slope, thresholds) -> np.ndarray:
     """The minimum of ½·m^T H m + slope^T m + Σ thresholds·|θ|, m = θ − start.
 
-    Coordinate descent finds the signs; with those the rest is one linear system, which correlated columns
-    don't slow down as they do coordinates.
+    Coordinate descent finds the signs where columns are not too much alike; from there an active set is
+    changed by one coordinate at a time, and each time a linear system is solved.
     """
     theta, at_start = start.copy(), slope
     slope, unit = slope.copy(), _unit(np.diagonal(hessian))
     hessian = np.ascontiguousarray(hessian)
-    size = np.linalg.norm(np.maximum(np.abs(slope) - thresholds, 0) * unit) + math.sqrt(
-        max(0.0, float(theta @ hessian @ theta))
-    )
+    downhill = np.maximum(np.abs(slope) - thresholds, 0) * unit
+    size = np.linalg.norm(downhill) + np.abs(theta[unit > 0] / unit[unit > 0]).sum()
     small = 4 * _EPS * size
     for _ in range(_ATTEMPTS):
         if sweep(hessian, theta, slope, thresholds, _SWEEPS, small) < _SWEEPS:
             break
-        whole = _solve_for_signs(hessian, theta, slope, thresholds, unit)
+        before = theta.copy()
+        if _active_set(hessian, theta, start, at_start, thresholds, unit, small):
+            break
         slope = at_start + hessian @ (theta - start)
-        wrong = (np.abs(slope) - thresholds)[theta == 0] * unit[theta == 0]
-        if whole and wrong.max(initial=0.0) <= small:
+        if (np.abs(theta - before) <= _EPS * np.abs(before)).all():
             break
     return theta
 
 
-def _solve_for_signs(hessian, theta, slope, thresholds, unit) -> bool:
-    """Move to the minimum for the signs of θ, or to the first that turns; True if none does."""
-    used = np.flatnonzero(theta)
-    if not len(used):
-        return True
-    with contextlib.suppress(np.linalg.LinAlgError):
-        scale = unit[used]
-        inner = hessian[np.ix_(used, used)] * np.outer(scale, scale)
-        lower = np.linalg.cholesky(inner)
-        if np.diagonal(lower).min() ** 2 < 1e-12:
+def _active_set(hessian, theta, start, at_start, thresholds, unit, small) -> bool:
+    """Move to the minimum, by those for given signs; True if it was reached.
+
+    A coordinate leaves where its sign turns. Where none does, the one whose slope is farthest above its
+    threshold enters.
+    """
+    signs, largest = np.sign(theta), math.inf
+    for _ in range(_CHANGES):
+        slope = at_start + hessian @ (theta - start)
+        used = np.flatnonzero(signs)
+        downhill = -(slope + signs * thresholds)[used]
+        steepest = np.abs(downhill * unit[used]).max(initial=0.0)
+        if not steepest < largest:  # no change since, and no gain
+            steepest = 0.0
+        if steepest <= small:
+            above = np.where(signs == 0, (np.abs(slope) - thresholds) * unit, 0.0)
+            enters = int(above.argmax())
+            if above[enters] <= small:
+                return True
+            signs[enters], largest = -np.sign(slope[enters]), math.inf
+            continue
+        move = _solved(hessian, used, unit[used], downhill)
+        if move is None:
             return False
-        downhill = -(slope[used] + np.sign(theta[used]) * thresholds[used]) * scale
-        move = np.linalg.solve(lower.T, np.linalg.solve(lower, downhill)) * scale
-        turns = (theta[used] + move) * theta[used] <= 0
-        if not turns.any():
-            theta[used] += move
-            return True
-        lengths = -theta[used][turns] / move[turns]
-        length = lengths.min()
-        first = used[turns][lengths == length]
-        theta[used] += length * move
-        theta[first] = 0.0
+        after = theta[used] + move
+        turns = after * signs[used] < 0
+        largest = steepest
+        if turns.any():
+            lengths = np.full(len(used), math.inf)
+            lengths[turns] = -theta[used][turns] / move[turns]
+            first = lengths == lengths.min()
+            after = np.where(first, 0.0, theta[used] + lengths.min() * move)
+            signs[used[first]], largest = 0.0, math.inf
+        theta[used] = after
     return False
+
+
+def _solved(hessian, used, unit, downhill) -> np.ndarray | None:
+    """The solution of the linear system of some coordinates, None if it has no factor.
+
+    What is added to the diagonal is far below what a column brings along that is no copy of others, and
+    leaves the rest to another step.
+    """
+    inner = hessian[np.ix_(used, used)] * np.outer(unit, unit)
+    inner.flat[:: len(used) + 1] += 8 * _EPS * len(used)
+    with contextlib.suppress(np.linalg.LinAlgError):
+        lower, move = np.linalg.cholesky(inner), downhill * unit
+        substitute(lower, move)
+        return move * unit
+    return None

@@ -213,11 +213,15 @@ class Run:
         )
 
     def _automatic_descent(self, l1: bool):
-        if not l1:
-            return AutomaticDescent
-        from .proximal import ProximalDescent
+        if l1:
+            from .proximal import ProximalDescent
 
-        return ProximalDescent
+            return ProximalDescent
+        if self.coupled:
+            from .joint import CoupledDescent
+
+            return CoupledDescent
+        return AutomaticDescent
 
     def _source_of(self, x, y, weight):
         """Rows where the backend reads them."""

@@ -71,12 +71,12 @@ class Settings:
             for lr in base:
                 given = self.schedule.rate(float(lr), epoch)
                 rate = given if type(given) is float else real(given)
-                rates.append(rate)
                 if rate is None or not 0 <= rate < math.inf:
                     raise InputError(
                         f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
                         f"{epoch}; expected a finite number from 0 up."
                     )
+                rates.append(rate)
             self._scheduled.append(rates)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 

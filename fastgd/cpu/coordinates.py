@@ -41,3 +41,17 @@ def sweep(hessian, theta, slope, thresholds, sweeps, tolerance):
         else:
             everything = False
     return sweeps
+
+
+@compiled
+def substitute(lower, x):
+    """x ← (L·L^T)⁻¹·x, in place, for a lower triangular L."""
+    m = x.shape[0]
+    for i in range(m):
+        for j in range(i):
+            x[i] -= lower[i, j] * x[j]
+        x[i] /= lower[i, i]
+    for i in range(m - 1, -1, -1):
+        x[i] /= lower[i, i]
+        for j in range(i):
+            x[j] -= lower[i, j] * x[i]
