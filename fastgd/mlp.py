@@ -268,9 +268,9 @@ def _indices(y: Any, n: int, k: int) -> np.ndarray:
     y = inputs.as_array(y, "y")
     if y.shape not in ((n,), (n, 1)):
         raise InputError(f"y has shape {y.shape}; expected ({n},), the index of each row's class.")
-    indices = y.reshape(n, 1).astype(np.int64)
-    wrong = (indices != y.reshape(n, 1)) | (indices < 0) | (indices >= k)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(f"y is {y.ravel()[row]} at row {row}; classes are 0 to {k - 1}.")
-    return indices
+    y = y.reshape(n, 1)
+    right = (y >= 0) & (y < k) & (y == np.floor(y))
+    if not right.all():
+        row = int(right.argmin())
+        raise InputError(f"y is {y[row, 0]} at row {row}; classes are 0 to {k - 1}.")
+    return y.astype(np.int64)

@@ -34,9 +34,8 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
     """x as the kernels read it, float32 or float64 in any strides, and what to compute in."""
     x = inputs.features(x)
     working = inputs.working_dtype(x, dtype)
-    if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
-        x = x.astype(working)
-    x = x[:]
+    native = x.dtype.newbyteorder("=")
+    x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)[:]
     x.flags.writeable = False  # one compilation, also for arrays that are read-only
     return x, working
 
@@ -334,6 +333,7 @@ class MlpRun:
             if o["sample_weight"] is not None and o["reduction"] == "sum":
                 values.append("sample_weight")
             values += [name for name in ("weights_init", "biases_init") if o[name] is not None]
+            values += ["l2"] * (o["l2"] > 0)
             raise DivergenceError(
                 f"the cost overflows {self.dtype} at the start: values of "
                 f"{', '.join(values[:-1])} or {values[-1]} are too large; scale them."

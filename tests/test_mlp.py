@@ -339,6 +339,7 @@ HELD_OUT = [
     ((np.ones((2, 4)), np.ones((2, 2))), r"in validation, y has 2 column\(s\)"),
     ((np.full((2, 4), np.nan), np.ones((2, 3))), "in validation, x is nan at row 0"),
     ((np.full((2, 4), 1e200), np.full((2, 3), 1e200)), "the validation cost overflows float64"),
+    ((np.full((2, 4), np.inf), np.ones((2, 3))), "in validation, x is inf at row 0"),
     (1.0, "validation is 1.0"),
     (0.99, "leaves none to train on"),
 ]
@@ -350,6 +351,16 @@ def test_rows_that_cannot_validate(held_out, sentence):
     wanted = fastgd.DivergenceError if "overflows" in sentence else fastgd.InputError
     with pytest.raises(wanted, match=sentence):
         fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=3, activation="relu", validation=held_out)
+
+
+@pytest.mark.parametrize("held_out", [0.3, 0.7])
+def test_an_infinity_is_found_among_the_rows_held_out(held_out):
+    """The logistic function would make a finite activation of it."""
+    x, y, *_ = problem()
+    x[validation.split(33, 0.3, 0)[1][2], 1] = np.inf
+    row = int(np.argmax(x[:, 1]))
+    with pytest.raises(fastgd.InputError, match=f"^x is inf at row {row}, column 1;"):
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, validation=held_out)
 
 
 def test_weights_that_leave_a_side_without_rows():
@@ -561,9 +572,52 @@ def test_divergence_carries_the_last_finite_parameters():
     assert not fit.converged
 
 
-def test_a_cost_that_overflows_at_the_start():
-    with pytest.raises(fastgd.DivergenceError, match="at the start"):
-        fastgd.fit_mlp(np.full((4, 2), 1e200), np.full(4, 1e200), hidden=2, activation="identity")
+OVERFLOWS = [
+    ({}, 1e200, "values of x or y are too large"),
+    (
+        {"l2": 1e300, "weights_init": [np.full((2, 2), 1e10), np.ones((1, 2))]},
+        1.0,
+        "weights_init or l2",
+    ),
+    ({"biases_init": [np.ones(2), np.full(1, 1e200)]}, 1.0, "x, y or biases_init are too large"),
+    ({"dtype": "float32"}, 1e50, "the cost overflows float32"),
+]
+
+
+@pytest.mark.parametrize(("options", "size", "sentence"), OVERFLOWS)
+def test_a_cost_that_overflows_at_the_start(options, size, sentence):
+    x, y = np.full((4, 2), size), np.ones(4)
+    with pytest.raises(fastgd.DivergenceError, match=f"at the start.*{sentence}|{sentence}") as e:
+        fastgd.fit_mlp(x, y, hidden=2, activation="identity", **options)
+    assert e.value.fit is None
+
+
+def test_an_overflow_whatever_the_order_of_bytes():
+    x, y = np.full((4, 2), 1e50, ">f8"), np.ones(4)
+    with pytest.raises(fastgd.DivergenceError, match="the cost overflows float32 at the start"):
+        fastgd.fit_mlp(x, y, hidden=2, activation="identity", dtype="float32")
+
+
+@pytest.mark.parametrize("held_out", [None, 0.3])
+@pytest.mark.parametrize("batch_size", [8, None])
+@pytest.mark.parametrize("l2", [0.0, 1.0])
+@pytest.mark.parametrize("lr", [10.0, 1e3, 1e10, 1e150, 1e300])
+def test_a_fit_that_diverges_has_a_finite_one(held_out, batch_size, l2, lr):
+    x, y, *_ = problem()
+    options = {"hidden": 6, "activation": "identity", "batch_size": batch_size, "l2": l2}
+    options["validation"] = held_out
+    with pytest.raises(fastgd.DivergenceError, match="is no longer finite after epoch") as e:
+        fastgd.fit_mlp(x, y, lr=lr, epochs=300, **options)
+    fit = e.value.fit
+    assert f"after epoch {fit.n_epochs} with" in str(e.value)
+    for values in (fit.cost, fit.costs, *fit.weights, *fit.biases):
+        assert np.isfinite(values).all()
+    if held_out:
+        assert np.isfinite(fit.validation_costs).all()
+    assert len(fit.costs) == len(fit.lrs) == fit.n_epochs
+    if fit.n_epochs:
+        with oracles.quiet():
+            assert_same_fit(fit, fastgd.fit_mlp(x, y, lr=lr, epochs=fit.n_epochs, **options))
 
 
 def test_a_cost_that_rose_is_told():
@@ -850,6 +904,10 @@ BAD = [
     ({"biases_init": [[0.0], [0.0]]}, r"biases\[0\] has shape \(1,\); expected \(6,\)"),
     ({"callback": 1}, "callback is 1"),
     ({"dtype": "int32"}, "dtype is 'int32'"),
+    (
+        {"biases_init": [np.full(6, 1e300), np.ones(3)], "dtype": "float32"},
+        r"biases\[0\] goes up to 1e\+300, beyond float32; use dtype='float64'",
+    ),
 ]
 
 
@@ -887,6 +945,9 @@ COST_INPUTS = [
     ({"y": np.ones((33, 2))}, "y has 2 column"),
     ({"loss": "cross_entropy", "y": np.full(33, 3)}, "classes are 0 to 2"),
     ({"loss": "cross_entropy", "y": np.full(33, 0.5)}, "y is 0.5 at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, np.nan)}, "y is nan at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, -np.inf)}, "y is -inf at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, 1e300)}, r"y is 1e\+300 at row 0"),
     ({"loss": "cross_entropy"}, "the index of each row's class"),
     ({"loss": "bce"}, "labels in"),
     ({"x": np.full((33, 4), np.nan)}, "x is nan at row 0"),
@@ -899,6 +960,20 @@ def test_costs_of_what_cannot_be_used(change, sentence):
     given = {"x": x, "y": y, "weights": weights, "biases": biases} | change
     with pytest.raises(fastgd.InputError, match=sentence):
         fastgd.mlp_cost_and_gradient(**given)
+
+
+@pytest.mark.parametrize(("weight", "what"), [(1e120, "gradient"), (1e160, "cost")])
+def test_a_cost_or_a_gradient_that_overflows(weight, what):
+    """A cost of 1e240 is finite, but not its gradient of 2e440."""
+    x, weights, biases = np.full((4, 1), 1e200), [[[1e-200]], [[weight]]], [[0.0], [0.0]]
+    with pytest.raises(fastgd.DivergenceError, match=f"the {what} overflows float64 at these"):
+        fastgd.mlp_cost_and_gradient(x, np.zeros(4), weights, biases, activation="identity")
+
+
+def test_gradients_are_their_own():
+    x, y, weights, biases = problem(d=1, k=1)
+    _, by_weights, by_biases = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    assert all(g.flags.owndata and g.flags.c_contiguous for g in (*by_weights, *by_biases))
 
 
 def test_predictions_of_what_cannot_be_used():
