@@ -9,7 +9,6 @@ import io
 import math
 import os
 import re
-import secrets
 import stat
 import zipfile
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -158,7 +157,7 @@ def _replaced(target: Any) -> Iterator[Any]:
     """
     path = os.path.realpath(_path(target))
     folder = os.path.dirname(path)
-    new = os.path.join(folder, f".fastgd-{secrets.token_hex(8)}.tmp")
+    new = os.path.join(folder, f".fastgd-{os.urandom(8).hex()}.tmp")
     old = None
     if os.path.lexists(path):
         _require_regular(path)

@@ -353,8 +353,8 @@ def test_a_flipped_bit_is_found(fit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic", "network"])
-def test_every_flipped_bit_is_found(name):
-    check_flips(FITS[name], 1)
+def test_a_flipped_bit_is_found_wherever_it_is(name):
+    check_flips(FITS[name], 5)  # every bit of a byte in turn
 
 
 def test_a_flipped_bit_of_a_shape_is_found():
