@@ -99,7 +99,7 @@ class MlpFit(Prediction):
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
         last = len(self.weights) - 1
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             for start in range(0, len(x), _BLOCK):
                 a = x[start : start + _BLOCK].astype(dtype, copy=False)
                 for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
