@@ -95,8 +95,8 @@ def fit_mlp(
         further 64, unless it is done in microseconds. NumPy's OpenBLAS is held to one thread in the
         meantime, so that the result is the same, bit for bit.
     callback : callable, optional
-        Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch); a true
-        return value stops the fit.
+        Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch), its
+        `cost` the last of `costs`; a true return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
     validation : float, (x, y) or (x, y, sample_weight), optional
@@ -138,14 +138,16 @@ def fit_mlp(
 
     run: Any = None
     fit: Any = None
-    try:
-        run = MlpRun(x, y, options)
-        fit = run.result()
-        if run.warning:
-            warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
-    except KeyboardInterrupt as stop:
-        stop.fit = run.kept() if run and fit is None else fit  # type: ignore[attr-defined]
-        raise
+    # What overflows is found in the results and told there; NumPy's own warnings add nothing.
+    with np.errstate(all="ignore"):
+        try:
+            run = MlpRun(x, y, options)
+            fit = run.result()
+            if run.warning:
+                warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
+        except KeyboardInterrupt as stop:
+            stop.fit = run.kept() if run and fit is None else fit  # type: ignore[attr-defined]
+            raise
     return fit
 
 
@@ -242,7 +244,8 @@ def mlp_cost_and_gradient(
             raise InputError(f"weights[{layer}] has shape {shape}; expected (out, in).")
     sizes = [d, *(shape[0] for shape in shapes)]
     network = mlp_run.network_for(sizes, activation, loss, dtype)
-    mlp_run.fill(network, weights, biases)
+    with np.errstate(all="ignore"):
+        mlp_run.fill(network, weights, biases)
     if loss == "cross_entropy":
         targets = _indices(y, n, sizes[-1])
     else:

@@ -112,7 +112,7 @@ class MlpFit(Prediction):
             raw[rows] = a
 
         blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
-        with np.errstate(over="ignore", invalid="ignore"), one_thread():
+        with np.errstate(all="ignore"), one_thread():
             for_each_part(forward, blocks, default_threads())
         if not np.isfinite(raw).all():
             inputs.require_finite(x, "x", names)

@@ -65,8 +65,7 @@ def fill(network: Network, weights, biases) -> None:
                     f"{name}[{layer}] has shape {array.shape}; expected {place.shape}."
                 )
             inputs.require_finite(array, f"{name}[{layer}]")
-            with np.errstate(over="ignore"):
-                place[...] = array
+            place[...] = array
             if not np.isfinite(place).all():
                 raise InputError(
                     f"{name}[{layer}] goes up to {np.abs(array).max():.3g}, beyond {place.dtype}; use "
@@ -190,7 +189,7 @@ class MlpRun:
 
     def result(self) -> MlpFit:
         """Run, and return what the outside sees."""
-        with np.errstate(all="ignore"), self._bar() as bar:
+        with self._bar() as bar:
             return self._run(bar)
 
     def _bar(self):
@@ -294,9 +293,7 @@ class MlpRun:
         if moment is self.moments[2]:
             return None
         try:
-            with np.errstate(all="ignore"):
-                step = math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span))
-                return self._last_finite(step)
+            return self._last_finite(math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span)))
         except KeyboardInterrupt:  # once more: the last cost that is known
             if not moment.epoch:
                 return None
@@ -373,7 +370,7 @@ class MlpRun:
             n_epochs=epoch,
             converged=self.converged,
             method=self.options["optimizer"].rule.name,
-            classes=self.classes,
+            classes=None if self.classes is None else self.classes.copy(),
             loss=self.options["loss"],
             activation=self.options["activation"],
             lrs=np.array(self.lrs[:epoch]),

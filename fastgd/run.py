@@ -530,7 +530,7 @@ class Run:
             method=descent.method,
             path=path,
             start=start,
-            classes=self.classes,
+            classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
             **self._history(epoch),
         )

@@ -876,6 +876,39 @@ def test_progress_shows_a_bar(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fit", [fastgd.fit_mlp, fastgd.fit_logistic])
+def test_labels_of_a_fit_kept_from_a_callback_are_its_own(fit):
+    x, y, *_ = problem(loss="cross_entropy")
+
+    def spoil(fit):
+        fit.classes[...] = 7
+
+    options = {"loss": "cross_entropy", "hidden": 6} if fit is fastgd.fit_mlp else {}
+    last = fit(x, y, lr=0.01, epochs=1, callback=spoil, **options)
+    assert last.classes.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-30])
+def test_numpy_is_not_asked_to_raise(size, dtype):
+    """What underflows is zero, whatever `np.seterr` says."""
+    x, y, weights, biases = problem((6, 3), dtype=dtype)
+    weight = 10.0 ** np.linspace(-300, 300, 33)
+    with np.errstate(all="raise"):
+        fit = fastgd.fit_mlp(
+            x.astype(float) * size,
+            y,
+            sample_weight=weight,
+            hidden=6,
+            lr=1e-3,
+            epochs=2,
+            dtype=dtype,
+        )
+        fit.predict(x.astype(float) * size)
+        fastgd.mlp_cost_and_gradient(
+            x, y, [w.astype(float) * size for w in weights], biases, activation="erf"
+        )
+
+
 @pytest.mark.parametrize("shuffle", [False, "block"])
 def test_other_orders(shuffle):
     x, y, *_ = problem()
