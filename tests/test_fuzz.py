@@ -29,6 +29,7 @@ COSTS = [
     for loss in ("mse", "bce", "cross_entropy")
     for what in ("cost", "gradient", "cost_and_gradient")
 ]
+SIGNS = np.array([-1.0, 1.0])
 #: What is no data, and no value of any option.
 JUNK = [
     None, "junk", b"junk", 3, -1, 0, 2.5, np.nan, np.inf, 10**400, 1j, True, {}, {1, 2}, [], [[]], (),
@@ -291,11 +292,12 @@ def some_fit(draw, d):
     k = draw.of(None, None, 2, 3)
     labelled = draw.often()
     shape = (d,) if k is None or (labelled and k == 2) else (k, d)
-    coef = draw.rng.standard_normal(shape) * draw.scale()
+    dtype = draw.of(np.float64, np.float32)
+    coef = np.clip(draw.rng.standard_normal(shape) * draw.scale(), *np.finfo(dtype).max * SIGNS)
     classes = np.array([["a", "b", "c"], [0, 1, 2]][draw.of(0, 1)])[: k or 2] if labelled else None
     loss = "mse" if not labelled else ("bce" if len(shape) == 1 else "cross_entropy")
     return fastgd.Fit(
-        coef=coef.astype(draw.of(np.float64, np.float32)), intercept=draw.of(0.0, 1.0) if len(shape) == 1
+        coef=coef.astype(dtype), intercept=draw.of(0.0, 1.0) if len(shape) == 1
         else np.zeros(k), costs=np.array([2.0]), cost=1.0, n_epochs=1, converged=True, method="stream",
         classes=classes, loss=loss,
     )  # fmt: skip
