@@ -12,16 +12,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .arguments import choice, flag, integer, nearest, number, plain, real, shown
+from .arguments import choice, flag, integer, nearest, number, plain, real, shown  # noqa: F401
 from .errors import InputError
-
-__all__ = [
-    "choice",
-    "flag",
-    "integer",
-    "nearest",
-    "number",
-]  # of `arguments`, checked beside the data
 
 #: Rows looked at in one go when something has to be searched for.
 _SEARCH_BYTES = 8 << 20

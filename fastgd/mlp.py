@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from . import inputs
-from .arguments import plain
 from .errors import ConvergenceWarning, DivergenceError, InputError
 from .mlp_result import MlpFit
 from .options import checked
@@ -156,11 +155,11 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     o["hidden"] = _hidden(o["hidden"])
     o["activation"] = inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
     o["loss"] = inputs.choice(o["loss"], "loss", _LOSSES)
-    optimizer = o["optimizer"] = plain(o["optimizer"])
+    optimizer = o["optimizer"] = inputs.plain(o["optimizer"])
     lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
     if lbfgs or getattr(optimizer, "joint", False):
         raise InputError("fit_mlp does not take 'lbfgs'; choose 'adam' or another optimizer.")
-    automatic = isinstance(plain(o["lr"]), str)
+    automatic = isinstance(inputs.plain(o["lr"]), str)
     if o["optimizer"] is None:
         o["optimizer"] = "adam" if automatic else "gd"
     if o["epochs"] is None:
