@@ -142,13 +142,13 @@ def test_a_signal_at_any_moment(loop):
     run(loop)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        for delay in np.random.default_rng(1).uniform(0.001, 0.03, 10):
-            signal.setitimer(signal.ITIMER_REAL, delay)
-            with pytest.raises(KeyboardInterrupt) as caught:
-                fit(X, y, **{**options, "epochs": 10**9})
-            found = caught.value.fit
-            if found is None:  # it came before the first update
-                continue
+        for delay in np.random.default_rng(1).uniform(0.01, 0.1, 6):
+            found = None
+            while found is None:  # until it comes after the first update
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                with pytest.raises(KeyboardInterrupt) as caught:
+                    fit(X, y, **{**options, "epochs": 10**9})
+                found, delay = caught.value.fit, 2 * delay
             again = fit(X, y, **{**options, "epochs": found.n_epochs})
             np.testing.assert_array_equal(found.coef, again.coef)
             np.testing.assert_array_equal(found.costs, again.costs)
