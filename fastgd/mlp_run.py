@@ -31,8 +31,7 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
     working = inputs.working_dtype(x, dtype)
     if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
         x = x.astype(working)
-    # BLAS asks for the distance of rows, which NumPy leaves at anything where there is one row only.
-    x = x.ravel().reshape(x.shape) if x.flags.c_contiguous else x[:]
+    x = x[:]
     x.flags.writeable = False  # one compilation, also for arrays that are read-only
     return x, working
 
