@@ -186,7 +186,8 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
     check_shape(x.shape, name)
-    return x
+    # The strides of one row are anything, and BLAS reads them.
+    return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

@@ -843,3 +843,16 @@ def test_scalars_of_numpy_in_a_network():
 def test_what_the_schedule_of_a_user_raises_comes_through():
     with pytest.raises(ZeroDivisionError):
         fastgd.fit_linear(X, Y, lr=0.1, schedule=lambda epoch: 1 / epoch)
+
+
+def test_one_row_of_any_stride_in_a_network():
+    """NumPy calls a matrix of one row contiguous whatever its strides are, and BLAS reads them."""
+    rows = np.lib.stride_tricks.as_strided(np.arange(3.0), (1, 3), (8, 8))
+    options = {"hidden": 2, "epochs": 2, "lr": 0.01}
+    wanted = fastgd.fit_mlp([[0.0, 1.0, 2.0]], [1.0], **options)
+    assert fastgd.fit_mlp(rows, [1.0], **options).cost == wanted.cost
+    weights, biases = [np.ones((2, 3)), np.ones((1, 2))], [np.zeros(2), np.zeros(1)]
+    costs = [
+        fastgd.mlp_cost_and_gradient(x, [1.0], weights, biases)[0] for x in (rows, rows.tolist())
+    ]
+    assert costs[0] == costs[1]
