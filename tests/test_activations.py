@@ -137,14 +137,16 @@ def test_saturation_is_exact(scalar):
 @both
 @every_name
 def test_the_bits_are_the_same_for_every_number_of_threads(name, which, monkeypatch):
-    monkeypatch.setattr(elementwise, "_THREADED", 1000)
     n = 3001 if JIT_OFF else 200_001
     for scalar in (np.float32, np.float64):
         x = (np.random.default_rng(1).standard_normal(n) * 4).astype(scalar)
-        one = called(name, which, x, n_threads=1)
-        for n_threads in (2, 3):
-            many = called(name, which, x, n_threads=n_threads)
-            np.testing.assert_array_equal(many.view(np.uint8), one.view(np.uint8))
+        whole = called(name, which, x, n_threads=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(elementwise, "_THREADED", 1000)
+            patch.setattr(elementwise, "_PART", 1024)
+            for n_threads in (1, 2, 3, 10**9):
+                parts = called(name, which, x, n_threads=n_threads)
+                np.testing.assert_array_equal(parts.view(np.uint8), whole.view(np.uint8))
 
 
 @both

@@ -180,7 +180,7 @@ def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch):
 def test_no_fit_changes_which_processors_a_thread_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
     all_kinds_of_fits()
-    fastgd.activations.relu(np.zeros(1 << 20 if not JIT_OFF else 8), n_threads=2)
+    fastgd.activations.relu(np.zeros(1 << 21 if not JIT_OFF else 8), n_threads=2)
 
 
 @pytest.mark.usefixtures("many_parts")
