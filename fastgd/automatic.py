@@ -113,9 +113,13 @@ def full_metric(
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
     center, scale = _sampled_scale(source, fit_intercept)
+    # In these units l2 must not overflow either.
+    largest = _power_of_two(np.sqrt(l2) / 1e150) if l2 > 0 else math.inf
+    scale = np.minimum(scale, largest)
     moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():  # the sample missed an extreme value
         center, scale = _exact_scale(source, fit_intercept)
+        scale = np.minimum(scale, largest)
         moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():
         raise NotFiniteError

@@ -57,7 +57,7 @@ def joint_hessian(source, curvature, l2, raw, bound) -> np.ndarray:
         hessian[a, :, b] -= moments
         hessian[b, :, a] -= moments
     diagonal = np.einsum("cjcj->cj", hessian)
-    diagonal[:, 1:] += l2 * bound.scale**2
+    diagonal[:, 1:] += l2 * bound.scale * bound.scale
     return hessian
 
 
@@ -72,6 +72,8 @@ def whitening(hessian) -> np.ndarray:
     """W with W^T·hessian·W = 1; rows of coordinates without curvature are zero."""
     diagonal = np.diagonal(hessian)
     used = np.flatnonzero(diagonal > 0)
+    if not len(used):
+        return np.empty((len(hessian), 0))
     unit = 1 / np.sqrt(diagonal[used])
     scaled = hessian[np.ix_(used, used)] * np.outer(unit, unit)
     inner, _ = _whitening(scaled, np.ones(len(used), bool))

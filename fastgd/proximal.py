@@ -1,12 +1,12 @@
 """`lr="auto"` with an l1 penalty: descent whose every step solves a penalised quadratic exactly.
 
 |θ| does not stay what it is in rotated coordinates, so nothing is whitened here. With up to
-`FULL_METRIC` columns the cost is replaced by its quadratic with the Hessian (squared error: exact;
-cross-entropy: the one at hand, or its bound at the start), and coordinate descent finds the penalised
-minimum of that, with exact zeros (Friedman, Hastie and Tibshirani 2010; Lee, Sun and Saunders 2014). A
-pass over the data then says what the step was worth. Where the Hessian couples outputs, or is too large,
-come accelerated proximal steps in the metric of its bound (Beck and Teboulle 2009, with the restarts of
-O'Donoghue and Candès 2015).
+`FULL_METRIC` columns, for softmax of all classes, the cost is replaced by its quadratic with the Hessian
+(squared error: exact; cross-entropy: the one at hand, or its bound at the start). Coordinate descent and
+then an active set find the penalised minimum of that, with exact zeros (Friedman, Hastie and Tibshirani
+2010; Lee, Sun and Saunders 2014). A pass over the data then says what the step was worth. Where the
+Hessian is too large come accelerated proximal steps in the metric of its bound (Beck and Teboulle 2009,
+with the restarts of O'Donoghue and Candès 2015).
 """
 
 import contextlib
@@ -130,7 +130,9 @@ class ProximalDescent(AutomaticDescent):
         cost = settings.scale * float(totals[:, d + 1].sum())
         by_coef = settings.scale * totals[:, :d] + settings.l2 * coef
         by_level = settings.scale * totals[:, d] * settings.fit_intercept
-        objective = cost + settings.l2 / 2 * float((coef * coef).sum()) + self._l1(coef)
+        objective = cost + self._l1(coef)
+        if settings.l2 > 0:
+            objective += settings.l2 / 2 * float((coef * coef).sum())
         if not (np.isfinite(by_coef).all() and np.isfinite(by_level).all()):
             objective = math.inf
         return _Point(center, coef, level, cost, objective, by_coef, by_level)

@@ -357,3 +357,27 @@ def test_stochastic_auto_takes_a_stable_step():
     best = fastgd.fit_linear(x, y)
     assert fit.method == "per-sample"
     assert best.cost <= fit.cost < 1.2 * best.cost
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-3, 1.0, 1e5])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_penalty_near_the_largest_number_leaves_nothing(unit, reduction):
+    x, y = hard_data()["plain"]
+    for target in (y, y > 0, np.digitize(y, [-1, 1])):
+        fit_it = fastgd.fit_linear if target is y else fastgd.fit_logistic
+        for penalty in ({"l2": 1e308}, {"l2": 1e160}, {"l1": 1e308}):
+            fit = fit_it(x * unit, target, reduction=reduction, **penalty)
+            assert fit.converged
+            assert np.abs(fit.coef * unit).max() < 1e-100
+
+
+@pytest.mark.parametrize(("penalty", "unit"), [("l1", 1e-200), ("l1", 1.0), ("l2", 1.0)])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_penalty_near_zero_changes_nothing(penalty, unit, fit_intercept):
+    x, y = hard_data()["plain"]
+    for target in (y, y > 0, np.digitize(y, [-1, 1])):
+        fit_it = fastgd.fit_linear if target is y else fastgd.fit_logistic
+        wanted = fit_it(x, target, fit_intercept=fit_intercept)
+        fit = fit_it(x * unit, target, fit_intercept=fit_intercept, **{penalty: 1e-320})
+        assert fit.converged
+        assert fit.cost == pytest.approx(wanted.cost, rel=1e-12)

@@ -227,6 +227,68 @@ def test_constant_dependent_and_huge_columns(loss_name):
     assert violation(loss_name, fit, odd, y, 0.02) < 1e-9
 
 
+@pytest.mark.parametrize("far", [1e1, 1e3, 1e5])
+@pytest.mark.parametrize("share", [0.1, 1e-3])
+def test_columns_far_from_zero_without_intercept(loss_name, far, share):
+    """The columns all but agree; around their means they don't, and the conditions can be checked."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((100, 8))
+    z = x @ rng.standard_normal(8) + rng.logistic(size=100)
+    y = z + 2 if loss_name == "mse" else (z > 0).astype(float)
+    x = x + far * (1 + rng.random(8))
+    fit = fit_of(loss_name)(x, y, l1=share, fit_intercept=False)
+    assert fit.converged
+    assert fit.n_epochs < 20
+    best = _with_signs(loss_name, x, y, share, fit.coef)
+    gap = _objective(loss_name, x, y, share, fit.coef) - _objective(loss_name, x, y, share, best)
+    assert -1e-9 < gap < 1e-8
+
+
+def _objective(loss, x, y, l1, coef):
+    """In extended precision."""
+    z = x.astype(np.longdouble) @ coef
+    losses = np.logaddexp(0, z) - y * z if loss == "bce" else (z - y) ** 2
+    return float(losses.mean() + l1 * np.abs(coef).sum())
+
+
+def _with_signs(loss, x, y, l1, coef):
+    """The minimum for these signs, by Newton steps in fifty digits."""
+    import mpmath
+
+    used = np.flatnonzero(coef)
+    with mpmath.workdps(50):
+        rows = mpmath.matrix(x[:, used].tolist())
+        theta = mpmath.matrix(coef[used].tolist())
+        for _ in range(12 if loss == "bce" else 1):
+            z = list(rows * theta)
+            p = [1 / (1 + mpmath.exp(-one)) if loss == "bce" else one for one in z]
+            slope = [
+                (a - float(b)) * (1 if loss == "bce" else 2) for a, b in zip(p, y, strict=True)
+            ]
+            curve = [a * (1 - a) if loss == "bce" else 2 for a in p]
+            scaled = mpmath.matrix([[c * v for v in rows[i, :]] for i, c in enumerate(curve)])
+            by_coef = rows.T * mpmath.matrix(slope) / len(y)
+            by_coef += l1 * mpmath.matrix(np.sign(coef[used]).tolist())
+            theta -= mpmath.lu_solve(rows.T * scaled / len(y), by_coef)
+        best = np.zeros(len(coef), np.longdouble)
+        best[used] = [np.longdouble(mpmath.nstr(one, 25)) for one in theta]
+    return best
+
+
+def test_the_quadratic_is_solved_where_columns_are_alike():
+    rng = np.random.default_rng(0)
+    for rank in (3, 8, 12):
+        root = rng.standard_normal((rank, 12))
+        root[:, 6:9] = root[:, :3]
+        hessian, start = root.T @ root, rng.standard_normal(12) * (rng.random(12) < 0.5)
+        slope, thresholds = root.T @ rng.standard_normal(rank), rng.random(12)
+        theta = proximal._solve(hessian, start, slope, thresholds)
+        after = slope + hessian @ (theta - start)
+        at_zero = np.maximum(np.abs(after) - thresholds, 0)
+        wrong = np.where(theta == 0, at_zero, after + np.sign(theta) * thresholds)
+        np.testing.assert_allclose(wrong, 0, atol=1e-11)
+
+
 def test_units_of_y_and_float32():
     x, y = data("mse")
     fit = fastgd.fit_linear(x, y, l1=0.1)
