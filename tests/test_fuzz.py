@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Draw:
 
     def __init__(self, *seed):
         self.rng = np.random.default_rng(seed)
-        self.odd = self.of(0.0, 0.0, 0.03, 0.15)
+        self.odd = self.of(0.0, 0.0, 0.0, 0.03, 0.15)
 
     def of(self, *values):
         return values[int(self.rng.integers(len(values)))]
@@ -144,52 +145,68 @@ CONTAINERS = {
 
 
 def fit_options(draw):
-    schedule = (
-        schedules.ExponentialLR(2.0), schedules.StepLR(2), lambda epoch: 10.0**epoch,
-        schedules.InverseScaling(300.0), schedules.ConstantLR(0.5, 0),
-    )  # fmt: skip
-    return draw.options(
-        lr=("auto", 0.1, 1e-3, 1e-300, 1e300, np.float32(0.01), [0.1], np.array("auto")),
+    """Options of all fits that go together, as a rule; what is odd comes instead of any of them."""
+    lr = (0.1, 1e-3, np.float32(0.01), draw.scale())
+    way = draw.of({}, {"lr": draw.of(*lr)}, {"lr": draw.of(*lr), "batch_size": draw.of(1, 4)})
+    options = way | draw.options(
         epochs=(1, 2, 7, np.int64(3)),
-        batch_size=(1, 4, np.uint8(1)),
-        shuffle=(True, False, "block", np.True_, np.array([True, False])),
+        shuffle=(True, False, "block", np.True_),
         seed=(0, 7, 2**70),
-        optimizer=("gd", "adam", "lbfgs", fastgd.LBFGS(max_iter=3.0), np.str_("adam"), "sgd"),
-        schedule=schedule,
         reduction=("mean", "sum", np.str_("sum")),
-        l2=(0.1, 0, 1e-300, 1e300),
-        dtype=("float32", np.float64, "int8", object),
+        l2=(0.1, 0, 1e-300, 1e300, draw.scale()),
+        dtype=("float32", np.float64, torch.float32),
         n_threads=(1, 2),
-        validation=(0.3, 0.5, np.float32(0.5)),
         patience=(1, 100),
     )
-
-
-def linear_options(draw):
-    return fit_options(draw) | draw.options(
-        fit_intercept=(True, False),
-        tol=(1e-6, 1.0, 1e-300),
-        average=(True, False),
-        l1=(0.1, 1e-300, 1e300),
-        coef_init=(1.0, [1.0, 2.0], 1e300),
-        intercept_init=(1.0, [0.5], 1e300),
-        keep_path=(True, False),
-        device=("cpu", torch.device("cpu"), "cuda", "gpu"),
-        callback=(lambda fit: None, lambda fit: True),
+    if way:
+        options |= draw.options(
+            optimizer=("gd", np.array("adam"), fastgd.Rprop()),
+            schedule=(
+                schedules.ExponentialLR(2.0), schedules.StepLR(2), lambda epoch: 10.0**epoch,
+                schedules.InverseScaling(300.0), schedules.ConstantLR(0.5, 0),
+            ),
+            validation=(0.3, 0.5, np.float32(0.5)),
+        )  # fmt: skip
+    return (
+        options
+        | draw.options(
+            **dict.fromkeys(options, ("sgd", [0.1], "int8", np.array([True, False]), "gpu", -1))
+        )
+        if draw.often(draw.odd)
+        else options
     )
 
 
-def check_fit(fit, d):
-    assert fit.coef.shape[-1] == d
-    assert len(fit.costs) == fit.n_epochs
+def linear_options(draw, d):
+    options = fit_options(draw) | draw.options(
+        fit_intercept=(True, False),
+        tol=(1e-6, 1.0, 1e-300),
+        l1=(0.1, 1e-300, 1e300, draw.scale()),
+        coef_init=(np.ones(d), draw.numbers(d)),
+        intercept_init=(1.0, [0.5], 1e300),
+        keep_path=(True, False),
+        device=("cpu", torch.device("cpu")),
+        callback=(lambda fit: None, lambda fit: True),
+    )
+    if "batch_size" in options:
+        options |= draw.options(average=(True, False))
+    elif "lr" in options and draw.often(0.1):
+        options["optimizer"] = draw.of("lbfgs", fastgd.LBFGS(max_iter=3.0))
+    return options
+
+
+def check_fit(d, fit):
+    assert fit.coef.shape[-1] in (d, 1)  # 1 where a number or junk of one column came as x
     assert np.shape(fit.intercept) == fit.coef.shape[:-1]
+    for history in (fit.costs, fit.lrs, fit.gradient_norms, fit.validation_costs, fit.path):
+        assert history is None or len(history) == fit.n_epochs
 
 
 def fit_linear(draw):
     n, d = draw.shape()
     y, _ = draw.targets(n)
-    options = linear_options(draw) | {"sample_weight": draw.weight(n)}
-    return fastgd.fit_linear, [draw.numbers(n, d), y], options, None
+    options = linear_options(draw, d) | {"sample_weight": draw.weight(n)}
+    return fastgd.fit_linear, [draw.numbers(n, d), y], options, partial(check_fit, d)
 
 
 def fit_logistic(draw):
@@ -197,7 +214,7 @@ def fit_logistic(draw):
     class_weight = draw.options(
         class_weight=("balanced", {0: 2.0}, {0: 1e308, 1: 5e-324}, {"a": 0})
     )
-    options = linear_options(draw) | {"sample_weight": draw.weight(n)} | class_weight
+    options = linear_options(draw, d) | {"sample_weight": draw.weight(n)} | class_weight
     return (
         fastgd.fit_logistic,
         [draw.numbers(n, d), draw.labels(n, draw.of(2, 2, 3))],
@@ -212,7 +229,7 @@ def fit_mlp(draw):
     y = draw.targets(n)[0] if loss == "mse" else draw.labels(n, 3 if loss == "cross_entropy" else 2)
     options = fit_options(draw) | draw.options(
         activation=("tanh", "relu", np.str_("tanh")),
-        hidden=(3, (2,), [2, 2], np.int8(3), 0),
+        hidden=(3, (2,), [2, 2], np.int8(3)),
     )
     options = {"hidden": 2, "epochs": 3, "loss": loss} | options
     return (
@@ -252,7 +269,7 @@ def cost(draw):
 def cost_curve(draw):
     n, d = draw.shape()
     loss = draw.of("mse", "bce")
-    y = draw.targets(n)[0] if loss == "mse" else draw.contained(draw.rng.random(n))
+    y = draw.numbers(n) if loss == "mse" else draw.contained(draw.rng.random(n))
     options = draw.options(
         reduction=("mean", "sum"), intercept=(0.5, [1.0, 2.0, 3.0], 1e300), loss=(loss, np.str_(loss))
     ) | {"sample_weight": draw.weight(n)}  # fmt: skip
@@ -306,9 +323,10 @@ def some_fit(draw, d):
 def prediction(draw):
     n, d = draw.shape()
     fit, name = some_fit(draw, d), draw.of("predict", "predict_proba", "raw_prediction", "score")
-    arguments = [draw.numbers(n, draw.of(d, d, d, d + 1))]
+    arguments = [draw.numbers(n, d + 1 if draw.often(draw.odd) else d)]
     if name == "score":
-        y = draw.targets(n)[0] if fit.classes is None or draw.often(0.1) else draw.labels(n, 3)
+        k = fit.coef.shape[:-1]
+        y = draw.numbers(n, *k) if fit.classes is None else draw.labels(n, len(fit.classes))
         arguments += [y, draw.weight(n)]
     return getattr(fit, name), arguments, {}, None
 
