@@ -49,6 +49,8 @@ _TRIES = 30
 _ONE_SIDED = 1e-10
 #: Columns that are tried one by one as such a direction; up to so many classes every group of them is.
 _CANDIDATES, _GROUPED = 32, 5
+#: Rows whose curvatures are found together: temporary arrays of them stay in the first-level cache.
+_ROWS = 1024
 
 
 class NotFiniteError(ArithmeticError):
@@ -364,15 +366,17 @@ class AutomaticDescent:
         """
         margins, far = self._margins(), np.zeros(self.source.n, bool)
         while True:
-            if self.settings.l2 == 0 and margins.min() > 0:
+            least, most = float(margins.min()), float(margins.max())
+            if self.settings.l2 == 0 and least > 0:
                 self.trouble = "separable"
             if self.trouble or self.stopped or self.epoch >= self.epochs:
                 return True
             # A gradient tells where rows have the curvature that the metric gives them.
-            known, far = far, np.abs(margins) > _FAR
+            known, far = far, (margins > _FAR) | (margins < -_FAR)
             if done and np.array_equal(far, known):
                 return True
             metric = self._curvature_here(margins)
+            del margins  # at most one number a row
             if self.trouble:
                 return True
             if self.null is None and metric.null.any():
@@ -387,16 +391,16 @@ class AutomaticDescent:
                 first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
             before = self.coef, self.intercept
             done = self._descend(metric, point, False, self._refresh(), after_step, first)
-            if done and self._stays_near(metric, margins, *before):
+            if done and self._stays_near(metric, max(most, -least), *before):
                 return True
             margins = self._margins()
 
-    def _stays_near(self, metric, margins, coef, intercept) -> bool:
-        """Whether every row is near still, at a minimum reached from these parameters and margins.
+    def _stays_near(self, metric, largest, coef, intercept) -> bool:
+        """Whether every row is near still, at a minimum reached from where the margins were so large.
 
         The curvature of one row is at most that of all: curvature·(move of its prediction)² ≤ size².
         """
-        largest, weight = max(margins.max(), -margins.min()), self.source.weight
+        weight = self.source.weight
         if self.settings.tol > 0 or not largest < _FAR:
             return False
         moved, rise = self.coef - coef, self.intercept - intercept
@@ -559,26 +563,26 @@ class AutomaticDescent:
         return bool(right[counts].all())
 
     def _row_curvatures(self, margins=None) -> np.ndarray:
-        """The weighted second derivative of every row's cross-entropy by its prediction."""
-        weight = np.abs(self._logits() if margins is None else margins)
-        np.exp(np.negative(weight, out=weight), out=weight)
-        square = weight + 1
-        square *= square
-        weight /= square
+        """The weighted second derivative of every row's cross-entropy, in place of its margin."""
+        rows = self._logits() if margins is None else margins
+        for start in range(0, len(rows), _ROWS):
+            block = rows[start : start + _ROWS]
+            e = np.exp(-np.abs(block))
+            block[:] = e / (1 + e) ** 2
         if len(self.source.weight):
-            weight *= self.source.weight
-        return weight
+            rows *= self.source.weight
+        return rows
 
     def _curvature_here(self, margins) -> Metric:
-        """The metric of the true curvature at the current parameters.
+        """The metric of the true curvature at the current parameters; the margins are lost.
 
         Where labels are separable in part, rows that are far on their side leave a direction without
         curvature; then `trouble` and `null` say so, if the rows confirm it.
         """
-        weight = near = self._row_curvatures(margins)
         apart = self.settings.l2 == 0 and margins.max() > _FAR
-        if apart:
-            near = weight * (margins <= _FAR)
+        beyond = margins > _FAR if apart else slice(0)
+        near = self._row_curvatures(margins)
+        near[beyond] = 0.0
         if not near.sum() > 0:  # all curvature is lost to rounding
             return self._metric(self.loss.curvature)
         metric = self._metric(1.0, near)
@@ -586,7 +590,7 @@ class AutomaticDescent:
             return metric
         direction = self._parting(metric, self._sides(self.source.y[0] == 1), self.coef[0])
         if direction is None:
-            return self._metric(1.0, weight)
+            return self._metric(1.0, self._row_curvatures())
         self.trouble, sizes = "flat", np.abs(direction / metric.scale)
         self.null = sizes * (sizes > 0.1 * sizes.max())
         return metric
@@ -638,7 +642,9 @@ class AutomaticDescent:
             margins *= sides
             if not margins.max() > _FAR:
                 continue
-            near = self._row_curvatures(margins) * (margins <= _FAR)
+            beyond = margins > _FAR
+            near = self._row_curvatures(margins)
+            near[beyond] = 0.0
             coef = self.coef[list(group)].mean(axis=0) - self.coef[others].mean(axis=0)
             if near.sum() > 0:
                 metric = self._metric(1.0, near)

@@ -417,10 +417,9 @@ def test_every_divergence_keeps_finite_parameters_and_their_costs(options):
         assert 0 < stable < 1
         assert np.isfinite([*fit.coef, fit.intercept, fit.cost, *fit.costs]).all()
         assert len(fit.costs) == fit.n_epochs
-        assert (
-            fit.cost == pytest.approx(fastgd.mse_cost(x, y, fit.coef, fit.intercept), rel=1e-5)
-            or "validation" in options
-        )
+        if "validation" not in options:  # the rows held out may overflow
+            cost = fastgd.mse_cost(x, y, fit.coef, fit.intercept)
+            assert fit.cost == pytest.approx(cost, rel=1e-5)
         if fit.n_epochs:
             with oracles.quiet():
                 same = fastgd.fit_linear(x, y, lr=lr, epochs=fit.n_epochs, **options)

@@ -294,7 +294,7 @@ def test_every_kernel_is_cached():
             kernels += [statistics.descend_statistics(rule), layers.update(rule)]
         for loss in LOSSES.values():
             kernels += [dense.cost_and_gradient(loss), dense.many_costs(loss, True)]
-            kernels += [stochastic.descend(loss, True, True), stochastic.per_sample(loss)]
+            kernels += [stochastic.descend, stochastic.per_sample(loss)]
             kernels += [small.descend(loss, True), layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             kernels += [elementwise._kernel(name, which, np.dtype("float32")), layers.activate(name)]
