@@ -425,10 +425,12 @@ class AutomaticDescent:
         # the residuals, or summed from what is larger than they are, leave more: squared error ends at
         # eps·(that size), the others where steps no longer halve the gradient.
         eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
-        size = max(metric.size(self.coef, level), metric.summed(self.coef))
+        size = metric.size(self.coef, level)
         done = norm <= 2 * eps * root or (exact and norm <= eps * size)
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        if len(history) > patience and norm < 1e-9 * max(size, root):
+        summed = metric.summed(self.coef)
+        done = done or (exact and norm <= eps * summed)
+        if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * summed):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
