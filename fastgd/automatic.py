@@ -487,14 +487,16 @@ class AutomaticDescent:
         size = self._size(metric, level, exact)
         done = norm <= 2 * eps * root or (exact and norm <= eps * size)
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        if len(history) > patience and norm < 1e-9 * max(size, root):
+        summed = metric.summed(self.coef)
+        done = done or (exact and norm <= eps * summed)
+        if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * summed):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
 
     def _size(self, metric, level, exact) -> float:
         """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
-        size = max(metric.size(self.coef, level), metric.summed(self.coef))
+        size = metric.size(self.coef, level)
         if exact or self.loss.name == "mse":
             return size
         weight = self.source.weight

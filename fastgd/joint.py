@@ -187,13 +187,13 @@ class CoupledDescent(AutomaticDescent):
     """The loop behind `lr="auto"` where a loss couples its outputs; as `AutomaticDescent`.
 
     The bound of the curvature knows nothing of rare or certain classes. The curvature at hand replaces it
-    once as much work was spent as that costs.
+    once twice the work was spent that it costs.
     """
 
     def _descend(self, metric, point, exact, refresh, after_step, first=None, *others) -> bool:
         if not is_joint(self.source):
             return super()._descend(metric, point, exact, refresh, after_step, first, *others)
-        bound, refresh = metric, max(10, math.ceil(steps_for_curvature(self.source, True)))
+        bound, refresh = metric, max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
         first = float(np.linalg.norm(point.gradient)) if first is None else first
         while True:
             done = super()._descend(metric, point, exact, refresh, after_step, first, *others)
