@@ -512,7 +512,9 @@ class Run:
         if self.options["keep_path"]:
             path = (descent.path[:epoch] * unit).astype(self.dtype)
             start = self.start.astype(self.dtype)
-        if not (np.isfinite(coef).all() and np.isfinite(intercept).all() and cost < math.inf):
+        finite = all(np.isfinite(part).all() for part in (coef, intercept.astype(self.dtype)))
+        # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
+        if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
             raise DivergenceError(
                 f"the result overflows {self.dtype}; scale x and y"
                 + (", or use dtype='float64'." if self.dtype == np.float32 else ".")

@@ -150,3 +150,21 @@ def test_probabilities_of_far_predictions_are_zeros_and_ones():
     fit = line([[1.7e308], [-1.7e308]])
     fit.classes = np.array([0, 1])
     assert fit.predict_proba([1.0, -1.0]).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+# --- results that overflow in the caller's units --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "dtype"),
+    [
+        ([[1.5]], [[7e202]], np.float32),  # an intercept
+        ([[1.0, 0.5]], [1e251], np.float64),  # the costs on the way to none at all
+    ],
+)
+def test_no_part_of_a_result_overflows(x, y, dtype):
+    options = {"fit_intercept": dtype is np.float32, "dtype": dtype}
+    with pytest.raises(
+        fastgd.DivergenceError, match=f"^the result overflows {np.dtype(dtype)}; scale x and y"
+    ):
+        fastgd.fit_linear(x, y, **options)
