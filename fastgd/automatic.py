@@ -325,6 +325,7 @@ class AutomaticDescent:
         if not point.objective <= before.objective:
             return False
         self.coef, self.intercept = sample.coef, sample.intercept
+        del rows, sample  # their memory is needed for the curvatures of all rows
         self._descend(metric, point, False, _SAMPLE_STEPS, after_step, before.norm, _SAMPLE_TRIES)
         self.converged = False
         return self._follow(after_step)
