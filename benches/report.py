@@ -1,15 +1,19 @@
-"""pytest-benchmark's JSON as the README's tables, and as a compact record in `results/`.
+"""pytest-benchmark's JSON as tables in Markdown, and as a compact record in `results/`.
 
     pytest --benchmark-only --benchmark-json=bench.json
     python benches/report.py bench.json --save benches/results/NAME.json
     python benches/report.py benches/results/NAME.json
+    python benches/report.py benches/results/NAME.json --into benches/results/README.md
+    python benches/report.py benches/results/NAME.json --short --into README.md
 
-The last prints the tables again from the record; `plots.py` draws its scaling curves.
+The third prints the tables again from the record, and the last two write them between the markers of a
+file; `plots.py` draws the scaling curves.
 """
 
 import argparse
 import json
 import pathlib
+import re
 
 #: What is kept of a workload, and of each contestant's result, beside the seconds.
 OF_ROW = ("table", "axis", "at", "panel", "shape", "bytes", "read_GBps", "x_bytes")
@@ -137,27 +141,94 @@ def tables(record: dict) -> str:
         rows = {n: r for n, r in record["workloads"].items() if r.get("table") == kind}
         if rows:
             lines += [*([before, ""] if before else []), *show(rows), ""]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines.append(
-        f"{record['cpu']}, {record['threads']} threads, {record['date']}; "
-        f"Python {record['python']}, {versions}. "
-        "Medians of interleaved rounds; a share of the read bandwidth above 100 % is an epoch that did "
-        "not read X."
+        f"{_machine(record)} A share of the read bandwidth above 100 % is an epoch that did not read X."
     )
     return "\n".join(lines)
+
+
+#: The workloads of the README's table, and what they are called there.
+SHORT = {
+    "linear, 1,000,000x32 float64, batch, 30 epochs": "least squares, 1,000,000×32, 30 epochs",
+    "logistic, 1,000,000x32 float64, batch, 30 epochs": "logistic, the same",
+    "linear, 500,000x50, condition 1000, to the solution": "least squares, 500,000×50, to the solution",
+    "logistic, 500,000x50, condition 1000, l2 0.0001, to 1e-6 of the optimum": (
+        "logistic with l2, 500,000×50, to 1e-6 of the optimum"
+    ),
+    "softmax, 100,000x32, 5 classes, float64, optimum, l2=0.01": (
+        "softmax with l2, 100,000×32, 5 classes, to the optimum"
+    ),
+    "linear, 100,000x200, l1, to 1e-6 of the optimum": "lasso, 100,000×200, to 1e-6 of the optimum",
+    "adam, logistic, 50,000x100 float32, batches of 256, 2 epochs": (
+        "Adam, logistic, 50,000×100 float32, batches of 256, 2 epochs"
+    ),
+    "logistic, 100,000x32 float64, shuffled SGD, 1 epoch": (
+        "logistic, 100,000×32, an epoch of shuffled SGD"
+    ),
+    "linear, 100,000x8 float64, SGD in given order, 1 epoch": (
+        "least squares, 100,000×8, an epoch of SGD in the given order"
+    ),
+    "10,000x784 float32, 128 units, 10 classes, batches of 64, 1 epoch": (
+        "network 784-128-10, 10,000 rows float32, an epoch in batches of 64"
+    ),
+    "linear, 3 points, batch, 100 epochs": "least squares, 3 points, 100 epochs",
+    "first fit of a process, linear, 3 points, warm cache": "first fit of a process, 3 points",
+}
+
+
+def short(record: dict) -> str:
+    """A dozen rows: fastgd, the fastest rival, and how many times as long that takes."""
+    lines = []
+    for name, shown in SHORT.items():
+        seconds = record["workloads"][name]["seconds"]
+        ours = seconds["fastgd"]
+        rivals = {who: s for who, s in seconds.items() if not who.startswith("fastgd")}
+        best = min(rivals, key=rivals.__getitem__)
+        cells = [human(ours), f"{human(rivals[best])} ({best})"]
+        cells[rivals[best] < ours] = f"**{cells[rivals[best] < ours]}**"
+        lines.append([shown, *cells, f"{rivals[best] / ours:.2g}x"])
+    return "\n".join(
+        [*_markdown(["workload", "fastgd", "fastest rival", "ratio"], lines), "", _machine(record)]
+    )
+
+
+def _machine(record: dict) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return (
+        f"{record['cpu']}, {record['threads']} threads, {record['date']}; "
+        f"Python {record['python']}, {versions}. Medians of interleaved rounds."
+    )
+
+
+def write_into(path: pathlib.Path, text: str) -> None:
+    """Put the text between the markers ``<!-- table: … -->`` and ``<!-- end of table -->`` of a file."""
+    pattern = re.compile(r"(<!-- table: [^\n]*-->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+    found = path.read_text(encoding="utf-8")
+    written, count = pattern.subn(lambda m: m[1] + text + m[2], found)
+    if count != 1:
+        raise SystemExit(f"{path} has {count} places for a table; expected one.")
+    path.write_text(written, encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("file", type=pathlib.Path)
     parser.add_argument("--save", type=pathlib.Path, help="where to keep the compact record")
+    parser.add_argument("--short", action="store_true", help="the dozen rows of the README")
+    parser.add_argument(
+        "--into", type=pathlib.Path, help="the file that has a place for the tables"
+    )
     arguments = parser.parse_args()
     record = json.loads(arguments.file.read_text())
     if "benchmarks" in record:
         record = compact(record)
     if arguments.save:
         arguments.save.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(tables(record))
+    text = short(record) if arguments.short else tables(record)
+    if arguments.into:
+        write_into(arguments.into, text)
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def _evaluated(name: str, which: str, x: Any, n_threads: int | None) -> Any:
     x = x.astype(inputs.working_dtype(x, None), copy=False)
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         x = x.copy()
-    out = evaluated(name, which, x, n_threads)
+    with np.errstate(all="ignore"):
+        out = evaluated(name, which, x, n_threads)
     return out if out.ndim else out[()]
 
 

@@ -14,6 +14,7 @@ Columns are centred and scaled on the fly; coefficients come back in the caller'
 
 import contextlib
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .cpu.descent import moments_ns, pass_ns
-from .cpu.statistics import totals_at_zero
+from .cpu.statistics import off_center, totals_at_zero
 from .losses import Coupled, Loss
 
 #: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
@@ -30,9 +31,7 @@ FULL_METRIC = 2048
 RANK_CUT = 1e-13
 #: Pivots above this leave no doubt about the rank.
 _SMALL_PIVOT = 1e-8
-#: A direction in which the curvature fell this far below its bound has no optimum within reach.
-FLAT = 1e-7
-#: Raw predictions below this leave every row a curvature of 8e-7, so no direction can be flat.
+#: Rows whose predictions are this far on their side have a curvature of at most 8e-7.
 _FAR = 14.0
 #: Pairs of steps that L-BFGS remembers.
 MEMORY = 10
@@ -42,6 +41,14 @@ _SAMPLED, _ROWS_A_COLUMN = 32, 100
 _SAMPLE_TOL = 1e-5
 #: Passes over a sample, after which it is given up; three passes over all rows.
 _SAMPLE_EPOCHS = 100
+#: Steps over all rows in the curvature of the sample, and trial lengths of such a step.
+_SAMPLE_STEPS, _SAMPLE_TRIES = 3, 2
+#: Trial lengths of any other step.
+_TRIES = 30
+#: How far a direction may take a row to the wrong side, in parts of its largest move to the right one.
+_ONE_SIDED = 1e-10
+#: Columns that are tried one by one as such a direction; up to so many classes every group of them is.
+_CANDIDATES, _GROUPED = 32, 5
 
 
 class NotFiniteError(ArithmeticError):
@@ -118,8 +125,7 @@ def full_metric(
         raise NotFiniteError
     mass = moments[0, 0]
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
-    if fit_intercept and (mean**2 > 1e4 * (np.diagonal(second) - mean**2)).any():
-        # A centre far outside the column costs digits: once more from the true mean.
+    if fit_intercept and off_center(mean, np.diagonal(second) - mean**2).any():
         center = center + mean / scale
         moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
@@ -169,6 +175,8 @@ def _whitening(hessian, used):
 def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
     """The same from the variances alone, for many columns."""
     mass, mean, variance = source.column_moments(fit_intercept)
+    if fit_intercept and off_center(mean - source.sample().mean(axis=0), variance).any():
+        mass, mean, variance = source.column_moments(fit_intercept, mean)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise NotFiniteError
     hessian = curvature * mass * variance + l2
@@ -233,7 +241,7 @@ class AutomaticDescent:
         keep_path: bool,
     ):
         self.source, self.loss, self.settings = source, loss, settings
-        self.coef = coef.copy()
+        self.start, self.coef = (coef, intercept), coef.copy()
         self.epochs, self.keep_path = epochs, keep_path
         self.costs_list: list[float] = []
         self.path_list: list[np.ndarray] = []
@@ -244,37 +252,52 @@ class AutomaticDescent:
         self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
         self.intercept = intercept.copy()
         self.final_cost = math.nan
+        #: Data passes with a step so far.
+        self.epoch = 0
 
     # The state as the caller sees it.
     @property
-    def epoch(self) -> int:
-        """Data passes with a step so far."""
-        return len(self.costs_list)
-
-    @property
     def costs(self) -> np.ndarray:
         """The cost before every step."""
-        return np.array(self.costs_list)
+        return np.array(self.costs_list[: self.epoch])
 
     @property
     def path(self) -> np.ndarray:
         """The coefficients after every step."""
-        return np.array(self.path_list).reshape(-1, *self.coef.shape)
+        return np.array(self.path_list[: self.epoch]).reshape(-1, *self.coef.shape)
+
+    @property
+    def moved(self) -> bool:
+        """Whether a step has changed the parameters."""
+        return self.epoch > 0
+
+    def cost(self) -> float:
+        """The cost at the current parameters, without the penalty."""
+        return self.final_cost
+
+    def _accept_step(self, before: float, coef, intercept, cost: float) -> None:
+        """Take a step, from a cost to parameters and theirs: all at once, as no signal parts a call."""
+        self.costs_list.append(before)
+        if self.keep_path:
+            self.path_list.append(coef.copy())
+        vars(self).update(coef=coef, intercept=intercept, final_cost=cost, epoch=self.epoch + 1)
 
     def run(self, after_step: Callable[[], bool]) -> None:
         """Descend; `after_step` is called after every accepted step and may stop the run."""
-        if not self._run_from_sample(after_step):
-            self._run_from_bound(after_step)
+        try:
+            if not self._run_from_sample(after_step):
+                self._run_from_bound(after_step)
+        except NotFiniteError:
+            self.trouble = "overflow"
         if self.trouble:
             self.converged = False
 
     def _run_from_sample(self, after_step) -> bool:
-        """Descend from the optimum of a sample, in the metric of its curvature; False if there is none.
+        """Descend from the optimum of a sample of rows; False if the bound is the better start.
 
         A sample of m rows has its optimum within about sqrt(d/m) of that of all rows, and a Hessian as
-        near to theirs: every step gains a factor of five or more where the bound gains one or two. What
-        has a finite optimum on the sample, with columns that don't depend on each other, has one on all
-        rows too, so nothing need be checked again.
+        near to theirs: a step gains a factor of five or more where the bound gains one or two. What a
+        sample does not show, such as a column that is constant in it, the curvature of all rows does.
         """
         source, settings = self.source, self.settings
         if self.loss.name != "bce" or source.d > FULL_METRIC:
@@ -292,18 +315,17 @@ class AutomaticDescent:
         sample._run_from_bound(lambda: False)
         if sample.trouble or not sample.converged:
             return False
-        metric = sample._curvature_here(sample.bound)
+        metric = sample._curvature_here(sample._margins())
         if sample.trouble or metric.null.any():
             return False
         before = sample._evaluate(metric, self.coef, self._centred(metric, self.intercept))
-        self.coef, self.intercept = sample.coef, sample.intercept
-        point = self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
-        if not math.isfinite(point.objective):
+        point = self._evaluate(metric, sample.coef, sample._centred(metric, sample.intercept))
+        if not point.objective <= before.objective:
             return False
-        self.null = np.zeros(source.d)
-        first = float(np.linalg.norm(before.gradient))
-        self._descend(metric, point, False, math.inf, after_step, first)
-        return True
+        self.coef, self.intercept = sample.coef, sample.intercept
+        self._descend(metric, point, False, _SAMPLE_STEPS, after_step, before.norm, _SAMPLE_TRIES)
+        self.converged = False
+        return self._follow(after_step)
 
     def _run_from_bound(self, after_step) -> None:
         source, settings = self.source, self.settings
@@ -313,17 +335,11 @@ class AutomaticDescent:
             self.method = "diagonal-lbfgs"
         curvature = self.loss.curvature * settings.scale
         options = {"squares": True} if full and self.loss.name == "mse" else {}
-        try:
-            metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
-        except NotFiniteError:
-            self.trouble = "overflow"
-            return
+        metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
         self.null = metric.null
         exact = full and self.loss.name == "mse"
-        self.bound, refresh = metric, math.inf
         coupled = isinstance(self.loss, Coupled)
-        if full and not exact and not coupled:
-            refresh = max(10, math.ceil(self._moments_in_passes()))
+        renewed = full and not exact and not coupled
         level = self._centred(metric, self.intercept)
         at_zero = not self.coef.any() and not level.any()
         known = metric.totals_at_zero if at_zero else None
@@ -331,24 +347,67 @@ class AutomaticDescent:
         if not math.isfinite(point.objective):
             self.trouble = "overflow"
             return
-        while True:
-            done = self._descend(metric, point, exact, refresh, after_step)
-            if settings.l2 == 0 and self.loss.name != "mse" and self._separated():
-                self.trouble = "separable"
-                break
-            if settings.l2 == 0 and coupled and full and self._parted():
-                self.trouble = "separable"
-                break
-            if exact or not full or coupled or self.stopped or self.epoch >= self.epochs:
-                break
-            if done and (settings.l2 > 0 or np.abs(self._logits()).max() < _FAR):
-                break
-            metric = self._curvature_here(self.bound)
-            if done or self.trouble:
-                break
-            point = self._evaluate(metric, self.coef, self._centred(metric, self.intercept))
+        refresh = self._refresh() if renewed else math.inf
+        done = self._descend(metric, point, exact, refresh, after_step)
+        if renewed:
+            self._follow(after_step, done)
+        elif settings.l2 == 0 and self.loss.name != "mse" and self._apart():
+            self.trouble = "separable"
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
+
+    def _follow(self, after_step, done=False) -> bool:
+        """Descend in the curvature at hand, to the optimum or to a proof that there is none.
+
+        `done`: in the metric of the bound that is so already, if every row is near. False if columns are
+        dependent and the bound has not been asked.
+        """
+        margins, far = self._margins(), np.zeros(self.source.n, bool)
+        while True:
+            if self.settings.l2 == 0 and margins.min() > 0:
+                self.trouble = "separable"
+            if self.trouble or self.stopped or self.epoch >= self.epochs:
+                return True
+            # A gradient tells where rows have the curvature that the metric gives them.
+            known, far = far, np.abs(margins) > _FAR
+            if done and np.array_equal(far, known):
+                return True
+            metric = self._curvature_here(margins)
+            if self.trouble:
+                return True
+            if self.null is None and metric.null.any():
+                return False
+            self.null = metric.null if self.null is None else self.null
+            first, point = (
+                None,
+                self._evaluate(metric, self.coef, self._centred(metric, self.intercept)),
+            )
+            if self.settings.tol > 0:
+                coef, intercept = self.start
+                first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
+            before = self.coef, self.intercept
+            done = self._descend(metric, point, False, self._refresh(), after_step, first)
+            if done and self._stays_near(metric, margins, *before):
+                return True
+            margins = self._margins()
+
+    def _stays_near(self, metric, margins, coef, intercept) -> bool:
+        """Whether every row is near still, at a minimum reached from these parameters and margins.
+
+        The curvature of one row is at most that of all: curvature·(move of its prediction)² ≤ size².
+        """
+        largest, weight = max(margins.max(), -margins.min()), self.source.weight
+        if self.settings.tol > 0 or not largest < _FAR:
+            return False
+        moved, rise = self.coef - coef, self.intercept - intercept
+        size = metric.size(moved, rise + moved @ metric.center)
+        least = weight[weight > 0].min() if len(weight) else 1.0
+        curvature = self.settings.scale * least / (2 + 2 * math.cosh(largest))
+        return largest + size / math.sqrt(curvature) < _FAR
+
+    def _refresh(self) -> int:
+        """Steps after which the curvature at hand is worth its cost."""
+        return max(10, math.ceil(self._moments_in_passes()))
 
     def _moments_in_passes(self) -> float:
         source = self.source
@@ -373,15 +432,15 @@ class AutomaticDescent:
             objective = math.inf  # as good as an overflow of the cost
         return _Point(objective, cost, gradient)
 
-    def _descend(self, metric, point, exact, refresh, after_step, first=None) -> bool:
+    def _descend(self, metric, point, exact, refresh, after_step, first=None, tries=_TRIES) -> bool:
         """Steps in one metric; True when the gradient is at its floor, or within tol of `first`."""
         level = self._centred(metric, self.intercept)
         self.final_cost = point.cost
-        first = float(np.linalg.norm(point.gradient)) if first is None else first
+        first = point.norm if first is None else first
         history: list[float] = []
         memory: list[tuple[np.ndarray, np.ndarray, float]] = []
         for taken in range(10**9):
-            norm = float(np.linalg.norm(point.gradient))
+            norm = point.norm
             history.append(norm)
             if self._at_floor(norm, first, history, metric, level, point, exact):
                 return True
@@ -391,26 +450,22 @@ class AutomaticDescent:
             if taken == 0 and metric.whiten.ndim == 1:
                 # Scaled columns only: the bound may be off by d, start with a short step.
                 direction = direction / min(self.source.d, 64)
-            found = self._line_search(metric, level, point, direction, exact)
+            found = self._line_search(metric, level, point, direction, exact, tries)
             if found is None:
                 if memory:
                     memory.clear()  # stale curvature: once more along the plain gradient
-                    found = self._line_search(metric, level, point, -point.gradient, exact)
+                    found = self._line_search(metric, level, point, -point.gradient, exact, tries)
                 if found is None:
                     # Neither direction descends: rounding is all that is left.
-                    self.converged = norm <= 1e-6 * max(first, metric.size(self.coef, level))
+                    self.converged = norm <= 1e-6 * max(first, self._size(metric, level, exact))
                     return True
             step, coef, new_level, new = found
             change = new.gradient - point.gradient
             inner = float((change * step).sum())
             if not exact and inner > 1e-14 * float((change * change).sum()):
                 memory = [*memory[1 - MEMORY :], (step, change, inner)]
-            self.costs_list.append(point.cost)
-            self.coef, level, point = coef, new_level, new
-            self.intercept = level - coef @ metric.center
-            self.final_cost = point.cost
-            if self.keep_path:
-                self.path_list.append(coef.copy())
+            self._accept_step(point.cost, coef, new_level - coef @ metric.center, new.cost)
+            level, point = new_level, new
             if after_step():
                 self.stopped = True
                 return False
@@ -425,23 +480,30 @@ class AutomaticDescent:
         # the residuals, or summed from what is larger than they are, leave more: squared error ends at
         # eps·(that size), the others where steps no longer halve the gradient.
         eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
-        size = metric.size(self.coef, level)
-        done = norm <= 2 * eps * root or (exact and norm <= eps * size)
+        size, summed = self._size(metric, level, exact), metric.summed(self.coef)
+        done = norm <= 2 * eps * root or (exact and norm <= eps * max(size, summed))
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        summed = metric.summed(self.coef)
-        done = done or (exact and norm <= eps * summed)
         if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * summed):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
         return self.converged
 
-    def _line_search(self, metric, level, point, direction, exact):
+    def _size(self, metric, level, exact) -> float:
+        """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
+        size = metric.size(self.coef, level)
+        if exact or self.loss.name == "mse":
+            return size
+        weight = self.source.weight
+        mass = float(weight.sum()) if len(weight) else self.source.n
+        return min(size, math.sqrt(self.settings.scale * mass))
+
+    def _line_search(self, metric, level, point, direction, exact, tries):
         """A step that lowers the objective, or near its floor the gradient; None if there is none."""
         slope = float((point.gradient * direction).sum())
         if slope >= 0:
             return None
         length = 1.0
-        for _ in range(30):
+        for _ in range(tries):
             step = length * direction
             move, rise = metric.to_parameters(step)
             coef, new_level = self.coef + move, level + rise
@@ -450,7 +512,7 @@ class AutomaticDescent:
                 if new.objective <= point.objective + 1e-4 * length * slope:
                     return step, coef, new_level, new
                 if exact:
-                    smaller = np.linalg.norm(new.gradient) < np.linalg.norm(point.gradient)
+                    smaller = new.norm < point.norm
                     return (step, coef, new_level, new) if smaller else None
                 # Where objectives differ by rounding alone, slopes still tell (Hager and Zhang 2005).
                 level_ground = new.objective <= point.objective + 1e-12 * abs(point.objective)
@@ -472,65 +534,121 @@ class AutomaticDescent:
         outputs = zip(self.coef, self.intercept, strict=True)
         return np.array([self.source.predictions(w[None], b[None]) for w, b in outputs])
 
+    def _apart(self) -> bool:
+        """Whether the labels are separable, in all rows or for softmax in some."""
+        coupled = isinstance(self.loss, Coupled) and self.source.d <= FULL_METRIC
+        return self._separated() or (coupled and self._parted())
+
+    def _margins(self) -> np.ndarray:
+        """Predictions, positive on the side of the label; those of rows without weight are 1."""
+        margins, weight = self._logits(), self.source.weight
+        np.negative(margins, out=margins, where=self.source.y[0] == 0)
+        if len(weight):
+            margins[weight == 0] = 1.0
+        return margins
+
     def _separated(self) -> bool:
         """Whether these parameters put every row on the right side: then no finite optimum exists."""
+        if not isinstance(self.loss, Coupled):
+            return bool(self._margins().min() > 0)
         y, weight = self.source.y, self.source.weight
-        if isinstance(self.loss, Coupled):
-            raw = self._raw()
-            own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
-            right = (raw < own).sum(axis=0) == len(raw) - 1
-        else:
-            right = (2 * y[0] - 1) * self._logits() > 0
+        raw = self._raw()
+        own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
+        right = (raw < own).sum(axis=0) == len(raw) - 1
         counts = weight > 0 if len(weight) else slice(None)
         return bool(right[counts].all())
 
-    def _row_curvatures(self) -> np.ndarray:
+    def _row_curvatures(self, margins=None) -> np.ndarray:
         """The weighted second derivative of every row's cross-entropy by its prediction."""
-        weight = self._logits()
-        np.exp(-np.abs(weight, out=weight), out=weight)
-        weight /= (1 + weight) ** 2
+        weight = np.abs(self._logits() if margins is None else margins)
+        np.exp(np.negative(weight, out=weight), out=weight)
+        square = weight + 1
+        square *= square
+        weight /= square
         if len(self.source.weight):
             weight *= self.source.weight
         return weight
 
-    def _curvature_here(self, bound: Metric) -> Metric:
-        """The metric of the true curvature at the current parameters."""
-        settings, source = self.settings, self.source
-        weight = self._row_curvatures()
-        if not weight.sum() > 0:
-            self.trouble = "separable"
-            return bound
-        metric = full_metric(source, settings.scale, settings.l2, settings.fit_intercept, weight)
-        if settings.l2 == 0:
-            vectors = _flat_directions(metric, bound)
-            if vectors.shape[1]:
-                self.trouble = "flat"
-                along = np.abs(bound.whiten @ vectors).max(axis=1)
-                scaled = along / bound.scale * np.sqrt(np.diagonal(bound.hessian))
-                self.null = scaled * (scaled > 0.1 * scaled.max())
+    def _curvature_here(self, margins) -> Metric:
+        """The metric of the true curvature at the current parameters.
+
+        Where labels are separable in part, rows that are far on their side leave a direction without
+        curvature; then `trouble` and `null` say so, if the rows confirm it.
+        """
+        weight = near = self._row_curvatures(margins)
+        apart = self.settings.l2 == 0 and margins.max() > _FAR
+        if apart:
+            near = weight * (margins <= _FAR)
+        if not near.sum() > 0:  # all curvature is lost to rounding
+            return self._metric(self.loss.curvature)
+        metric = self._metric(1.0, near)
+        if not apart or metric.whiten.shape[1] == self.source.d:
+            return metric
+        direction = self._parting(metric, self._sides(self.source.y[0] == 1), self.coef[0])
+        if direction is None:
+            return self._metric(1.0, weight)
+        self.trouble, sizes = "flat", np.abs(direction / metric.scale)
+        self.null = sizes * (sizes > 0.1 * sizes.max())
         return metric
 
-    def _parted(self) -> bool:
-        """Whether one class's own coefficients have a direction without curvature at these parameters.
+    def _metric(self, curvature, weight=None) -> Metric:
+        settings = self.settings
+        curvature = curvature * settings.scale
+        return full_metric(self.source, curvature, settings.l2, settings.fit_intercept, weight)
 
-        Then a plane parts it from the others, in that direction at least, and there is no finite optimum.
+    def _sides(self, positive) -> np.ndarray:
+        """1 for these rows, −1 for the others, 0 without weight."""
+        sides, weight = np.where(positive, 1.0, -1.0), self.source.weight
+        return sides * (weight > 0) if len(weight) else sides
+
+    def _parting(self, metric, sides, coef) -> np.ndarray | None:
+        """A direction without curvature that takes rows to their side and none away from it.
+
+        Candidates are the coefficients and each column, projected on the directions without curvature.
         """
-        settings, source = self.settings, self.source
-        p = self._raw()
-        p -= p.max(axis=0)
-        if p.min() > -_FAR:
-            return False
-        np.exp(p, out=p)
-        p /= p.sum(axis=0)
-        p *= 1 - p
-        if len(source.weight):
-            p *= source.weight
-        enough = FLAT * source.n * settings.scale
-        for weight in p:
-            if settings.scale * weight.sum() < enough:
-                return True
-            metric = full_metric(source, settings.scale, 0.0, settings.fit_intercept, weight)
-            if _flat_directions(metric, self.bound).shape[1]:
+        d = self.source.d
+        whiten = metric.whiten / metric.scale[:, None]
+        flat = np.eye(d) - whiten @ (whiten.T @ metric.hessian)
+        along = flat @ (coef / metric.scale)
+        columns = np.argsort(-np.abs(along))[:_CANDIDATES]
+        for candidate in [along, *(flat[:, j] for j in columns if flat[j, j] > 0.1)]:
+            direction = candidate * metric.scale
+            level = -(metric.center @ direction) * self.settings.fit_intercept
+            if self._one_sided(sides, direction, level):
+                return direction
+        return None
+
+    def _one_sided(self, sides, coef, intercept) -> bool:
+        """Whether this direction or its opposite takes rows to their side, and none away from it."""
+        moves = sides * self.source.predictions(coef[None], np.array([intercept]))
+        back, ahead = -moves.min(), moves.max()
+        return bool(max(back, ahead) > 0 and min(back, ahead) <= _ONE_SIDED * max(back, ahead))
+
+    def _parted(self) -> bool:
+        """Whether a plane parts rows of one group of classes from the others, and errs in none.
+
+        As in `_curvature_here`: rows far on their side leave a direction without curvature.
+        """
+        raw, y, classes = self._raw(), self.source.y[0], range(self.source.k)
+        sizes = range(1, len(classes) // 2 + 1 if len(classes) <= _GROUPED else 2)
+        for group in (g for size in sizes for g in itertools.combinations(classes, size)):
+            others = [c for c in classes if c not in group]
+            sides = self._sides(np.isin(y, group))
+            margins = np.logaddexp.reduce(raw[list(group)]) - np.logaddexp.reduce(raw[others])
+            margins *= sides
+            if not margins.max() > _FAR:
+                continue
+            near = self._row_curvatures(margins) * (margins <= _FAR)
+            coef = self.coef[list(group)].mean(axis=0) - self.coef[others].mean(axis=0)
+            if near.sum() > 0:
+                metric = self._metric(1.0, near)
+                parted = metric.whiten.shape[1] < self.source.d and (
+                    self._parting(metric, sides, coef) is not None
+                )
+            else:
+                level = self.intercept[list(group)].mean() - self.intercept[others].mean()
+                parted = self._one_sided(sides, coef, level)
+            if parted:
                 return True
         return False
 
@@ -540,17 +658,7 @@ class _Point:
 
     def __init__(self, objective: float, cost: float, gradient: np.ndarray):
         self.objective, self.cost, self.gradient = objective, cost, gradient
-
-
-def _flat_directions(metric, bound):
-    """Directions, as columns, in which the curvature of `metric` fell below FLAT of its bound."""
-    back = bound.whiten / metric.scale[:, None]
-    curvature = back.T @ metric.hessian @ back
-    with contextlib.suppress(np.linalg.LinAlgError):
-        np.linalg.cholesky(curvature - FLAT * np.eye(len(curvature)))
-        return np.empty((len(curvature), 0))
-    values, vectors = np.linalg.eigh(curvature)
-    return vectors[:, values < FLAT]
+        self.norm = float(np.linalg.norm(gradient))
 
 
 def _lbfgs(gradient, memory) -> Any:

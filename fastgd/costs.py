@@ -1,6 +1,5 @@
 """Cost, gradient and both together, the sweep over coefficients, and the linear forward pass."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ _SHARED = """
     InputError
         If shapes don't match, or the data holds anything but finite real numbers.
     DivergenceError
-        If the cost overflows.
+        If the result overflows.
 
     Examples
     --------
@@ -49,12 +48,16 @@ def _documented(returns: str, example: str, y: str = "Targets."):
     return add
 
 
-def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
-    """Cost, gradient of the coefficients (k, d) and of the intercepts (k,), and coef's shape."""
+#: The parts of what `_evaluate` finds that a function returns, and what overflows if one does.
+_COST, _GRADIENT, _BOTH = slice(0, 1), slice(1, 3), slice(0, 3)
+
+
+def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
+    """These parts of the cost, the gradient of coef in its shape, and that of the intercepts."""
     from . import backend
     from ._jit import default_threads
 
-    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
     x, place = backend.features(x, None)
     y = given_y = backend.on_host(y, "y", place)
@@ -76,31 +79,38 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction):
     else:
         y, _ = inputs.targets(y, n, dtype, finite=False)
     k = outputs.get("k", len(y))
-    weight = inputs.weights(sample_weight, n, dtype)
+    weight, unit = inputs.in_units(inputs.weights(sample_weight, n, np.float64))
     coef = inputs.parameters(coef, (k, d), "coef")
     intercept = inputs.as_array(intercept, "intercept")
     if intercept.ndim == 0:
         intercept = np.broadcast_to(intercept, (k,))
     intercept = inputs.parameters(intercept, (k,), "intercept")
     source = place.rows(x, y, weight, dtype, default_threads(), **outputs)
-    totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
-    scale = 1.0
-    if reduction == "mean":
-        mass = n if weight is None else float(weight.sum(dtype=np.float64))
-        scale = 1 / (mass if outputs else k * mass)
-    totals *= scale
-    cost = float(totals[:, d + 1].sum())
-    if not math.isfinite(cost):
+    with np.errstate(all="ignore"):
+        totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
+        in_units, totals = totals, totals * _scale(reduction, weight, unit, n, 1 if outputs else k)
+        single = given != (k, d) or (k == 1 and len(given) < 2)
+        found = (
+            float(totals[:, d + 1].sum()),
+            totals[:, :d].astype(dtype).reshape(given),
+            float(totals[0, d]) if single else totals[:, d].astype(dtype),
+        )[parts]
+    if not all(np.isfinite(one).all() for one in found):
         inputs.require_finite(x, "x", names)
         inputs.targets(given_y, n, dtype)
-        raise DivergenceError(f"the cost overflows {dtype} at these coefficients.")
-    by_intercept = totals[:, d].astype(dtype)
-    single = given != (k, d) or (k == 1 and len(given) < 2)
-    return (
-        cost,
-        totals[:, :d].astype(dtype).reshape(given),
-        (float(totals[0, d]) if single else by_intercept),
-    )
+        what = "gradient" if parts is _GRADIENT or np.isfinite(found[0]) else "cost"
+        where = f"the {what} overflows {dtype} at these coefficients"
+        if np.isfinite(in_units).all() and unit > 1:
+            raise DivergenceError(f"{where}; scale sample_weight, or use reduction='mean'.")
+        raise DivergenceError(f"{where}.")
+    return found
+
+
+def _scale(reduction: str, weight, unit: float, n: int, entries: int) -> float:
+    """What turns the sum of losses weighted in units into the cost; a mean is over n·entries."""
+    if reduction == "sum":
+        return unit
+    return 1 / (entries * (n if weight is None else float(weight.sum())))
 
 
 @_documented("float", "fastgd.mse_cost([1, 2, 3], [2, 4, 6], 1.0)\n    4.666666666666667")
@@ -114,7 +124,7 @@ def mse_cost(
     reduction: str = "mean",
 ) -> float:
     """The mean squared error ``mean((x·coef + intercept − y)²)``."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[0]
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
 
 @_documented(
@@ -131,7 +141,7 @@ def mse_gradient(
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
     """The gradient of `mse_cost`: ``2/n·X^T r`` and ``2/n·Σr`` with r = x·coef + intercept − y."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)[1:]
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
 
 
 @_documented(
@@ -148,7 +158,7 @@ def mse_cost_and_gradient(
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
     """`mse_cost` and `mse_gradient` in one pass over the data."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction)
+    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _BOTH)
 
 
 _LABELS = "Labels in [0, 1]."
@@ -168,7 +178,7 @@ def bce_cost(
 
     It is computed as ``max(z, 0) − z·y + log(1 + exp(−|z|))``, which never overflows.
     """
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)[0]
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
 
 @_documented(
@@ -186,7 +196,7 @@ def bce_gradient(
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
     """The gradient of `bce_cost`: ``1/n·X^T (σ(z) − y)`` and ``1/n·Σ(σ(z) − y)``."""
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)[1:]
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
 
 
 @_documented(
@@ -205,7 +215,7 @@ def bce_cost_and_gradient(
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
     """`bce_cost` and `bce_gradient` in one pass over the data."""
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction)
+    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _BOTH)
 
 
 _CLASSES = "Class indices from 0 to k − 1, shape (n,); coef has a row for each class."
@@ -229,7 +239,7 @@ def cross_entropy_cost(
 
     With the largest z taken out, so that it never overflows. As torch's CrossEntropyLoss.
     """
-    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)[0]
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
 
 @_documented(
@@ -248,7 +258,7 @@ def cross_entropy_gradient(
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
     """The gradient of `cross_entropy_cost`: ``1/n·(softmax(z) − onehot(y))^T X``."""
-    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)[1:]
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
 
 
 @_documented(
@@ -267,7 +277,7 @@ def cross_entropy_cost_and_gradient(
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
     """`cross_entropy_cost` and `cross_entropy_gradient` in one pass over the data."""
-    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction)
+    return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction, _BOTH)
 
 
 def cost_curve(
@@ -314,7 +324,7 @@ def cost_curve(
 
     if not isinstance(loss, Loss):
         loss = LOSSES[inputs.choice(loss, "loss", tuple(LOSSES))]
-    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
     x, place = backend.features(x, None)
     y = backend.on_host(y, "y", place)
@@ -325,7 +335,7 @@ def cost_curve(
     y, flat = check(y, n, dtype)
     if not flat and len(y) > 1:
         raise InputError(f"y has shape {(n, len(y))}; cost_curve takes one target, shape (n,).")
-    weight = inputs.weights(sample_weight, n, dtype)
+    weight, unit = inputs.in_units(inputs.weights(sample_weight, n, np.float64))
     coefs = inputs.as_array(coefs, "coefs")
     if coefs.ndim == 1 and d == 1:
         coefs = coefs[:, None]
@@ -336,24 +346,30 @@ def cost_curve(
     level = inputs.as_array(intercept, "intercept")
     if level.shape not in ((), (m,)):
         raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
+    inputs.require_finite(np.atleast_1d(level), "intercept")
     source = place.rows(x, y, weight, dtype, default_threads())
-    levels = np.broadcast_to(level, (m,))
+    levels = np.broadcast_to(level, (m,)).astype(np.float64)
     costs = np.full(m, np.nan)
-    if curve.pays(source, loss, m):
-        costs = curve.squared_costs(source, loss, coefs.astype(np.float64), levels)
-    if not np.isfinite(costs).all():
-        costs = source.costs(loss, coefs.astype(dtype), levels.astype(dtype))
-    if reduction == "mean":
-        costs /= n if weight is None else float(weight.sum(dtype=np.float64))
+    with np.errstate(all="ignore"):
+        if curve.pays(source, loss, m):
+            costs = curve.squared_costs(source, loss, coefs.astype(np.float64), levels)
+        if not np.isfinite(costs).all():
+            costs = source.costs(loss, coefs.astype(dtype), levels.astype(dtype))
+        in_units, costs = costs, costs * _scale(reduction, weight, unit, n, 1)
     if not np.isfinite(costs).all():
         inputs.require_finite(x, "x", names)
         at = int(np.argmin(np.isfinite(costs)))
-        raise DivergenceError(f"the cost overflows {dtype} at coefs[{at}].")
+        advice = (
+            "; scale sample_weight, or use reduction='mean'" if np.isfinite(in_units[at]) else ""
+        )
+        raise DivergenceError(f"the cost overflows {dtype} at coefs[{at}]{advice}.")
     return costs
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
     """The forward pass ``x·weight^T + bias``, with the shape rule of torch.nn.Linear.
+
+    NaN and infinity go through it, and what overflows is infinite, as in torch and without a warning.
 
     Parameters
     ----------
@@ -385,10 +401,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
         )
     if x.dtype.kind != "f":
         x = x.astype(np.float64)
-    out = x @ weight.T
-    if bias is None:
-        return out
-    bias = inputs.as_array(bias, "bias")
-    if bias.shape != (weight.shape[0],):
-        raise InputError(f"bias has shape {bias.shape}; expected ({weight.shape[0]},).")
-    return out + bias
+    if bias is not None:
+        bias = inputs.as_array(bias, "bias")
+        if bias.shape != (weight.shape[0],):
+            raise InputError(f"bias has shape {bias.shape}; expected ({weight.shape[0]},).")
+    with np.errstate(all="ignore"):
+        out = x @ weight.T
+        return out if bias is None else out + bias

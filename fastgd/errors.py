@@ -12,8 +12,9 @@ class DivergenceError(ArithmeticError):
 
     Attributes
     ----------
-    fit : Fit
-        The last parameters whose cost was finite, with the costs up to there.
+    fit : Fit or None
+        The last parameters whose cost was finite, with the costs up to there; None where not even the
+        cost at the start is.
     stable_lr : float or None
         A learning rate that is stable on this data, where one is known.
     """

@@ -135,8 +135,9 @@ def fit_linear(
     DivergenceError
         If the cost stops being finite; names a stable learning rate and carries the last finite fit.
     KeyboardInterrupt
-        On Ctrl-C, with the fit so far in its attribute `fit` (None before the first step); with
-        `validation`, the best of its epochs.
+        On Ctrl-C, with the fit so far in its attribute `fit`: that of a call with ``epochs`` equal to its
+        `n_epochs`, with `validation` the best of those. In the first stochastic epoch `n_epochs` is 0,
+        and the parameters are those after the last batches. None before the first update.
 
     Warns
     -----
@@ -253,16 +254,17 @@ def _ways():
 def _fit(loss: Loss, x, y, options) -> Fit:
     in_a_hurry, planned = _ways()
     run: Any = None
+    fit: Fit | None = None
     try:
         fit = in_a_hurry(loss, x, y, options, fit_linear.__kwdefaults__)
         if fit is not None:
             return fit
         run = planned(loss, x, y, checked(options))
         fit = run.result()
+        if run.warning:
+            warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
     except KeyboardInterrupt as stop:
-        fit_so_far = run.kept() if hasattr(run, "descent") and run.descent.epoch else None
-        stop.fit = fit_so_far  # type: ignore[attr-defined]
+        kept = run.kept() if run and fit is None else fit
+        stop.fit = kept  # type: ignore[attr-defined]
         raise
-    if run.warning:
-        warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
     return fit

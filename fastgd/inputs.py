@@ -6,10 +6,13 @@ is not finite asks `require_finite` for the culprit, so clean data pays nothing.
 
 import math
 import numbers
-from typing import Any
+import operator
+import sys
+from typing import Any, NoReturn
 
 import numpy as np
 
+from .arguments import choice, flag, integer, nearest, number, plain, real, shown  # noqa: F401
 from .errors import InputError
 
 #: Rows looked at in one go when something has to be searched for.
@@ -30,34 +33,63 @@ def as_array(value: Any, name: str) -> np.ndarray:
         names = column_names(value)
         value = _from_other_library(value, name)
     kind = value.dtype.kind
+    if kind == "f" and value.dtype.itemsize > 8:
+        return _from_longer(value, name, names)
     if kind in "fiub":
-        return value if value.dtype != np.longdouble else value.astype(np.float64)
+        return value
     if kind == "O":
         return _from_objects(value, name, names)
     if kind == "c":
         raise InputError(
             f"{name} is complex; take its real part, or stack real and imaginary parts."
         )
-    what = {"U": "text", "S": "bytes", "M": "dates", "m": "time spans"}.get(kind, str(value.dtype))
-    shown = f" ({value.flat[0].item()!r}{_where(0, value, names)})" if value.size else ""
-    raise InputError(f"{name} holds {what}{shown}; encode it as numbers first.")
+    what = {"U": "text", "T": "text", "S": "bytes", "M": "dates", "m": "time spans"}
+    first = f" ({shown(plain(value.flat[0]))}{_where(0, value, names)})" if value.size else ""
+    raise InputError(
+        f"{name} holds {what.get(kind, str(value.dtype))}{first}; encode it as numbers first."
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is torch's, of whatever subclass, told without importing anything."""
+    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def _from_other_library(value, name):
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
-    module = type(value).__module__.partition(".")[0]
-    if module == "torch":
+    if _is_tensor(value):
         return _from_torch(value, name)
-    if module == "scipy" and hasattr(value, "toarray"):
+    if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
     if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
         raise InputError(f"{name} is {_a(value)}; pass an array or a list of numbers.")
     try:
         return np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        why = "its rows have different lengths" if "inhomogeneous" in str(error) else str(error)
-        raise InputError(f"{name} can't be read as an array: {why}.") from error
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        without = _without_tensors(value, name)
+        if without is not value:
+            return _from_other_library(without, name)
+        raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
+
+
+def _without_tensors(value, name):
+    """A list with an array for every tensor in it; the same list if there is none.
+
+    NumPy reads tensors in lists one by one, and none that requires a gradient.
+    """
+    if _is_tensor(value):
+        return _from_torch(value, name)
+    if not isinstance(value, list | tuple):
+        return value
+    items = [_without_tensors(item, name) for item in value]
+    return value if all(map(operator.is_, items, value)) else items
+
+
+def _why(error: Exception) -> str:
+    """What an error of another library says, as part of a sentence."""
+    text = str(error).strip().partition("\n")[0].rstrip(".")
+    return "its rows have different lengths" if "inhomogeneous" in text else text or repr(error)
 
 
 def _from_torch(value, name):
@@ -68,7 +100,30 @@ def _from_torch(value, name):
             f"{name} is a {value.layout} tensor on {value.device}; pass a dense CPU one."
         )
     value = value.detach()
-    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    if (
+        value.is_floating_point()
+        and value.element_size() < 4
+        and str(value.dtype) != "torch.float16"
+    ):
+        value = value.float()  # bfloat16 and those of 8 bits, which NumPy does not have
+    try:
+        return value.resolve_conj().resolve_neg().numpy()
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
+
+
+def _from_longer(value, name, names):
+    """float64 of longer numbers."""
+    with np.errstate(all="ignore"):
+        converted = value.astype(np.float64)
+    beyond = np.isinf(converted) & np.isfinite(value)
+    if beyond.any():
+        _beyond(name, _where(int(np.argmax(beyond)), value, names))
+    return converted
+
+
+def _beyond(name, where) -> NoReturn:
+    raise InputError(f"{name} holds a number beyond float64{where}; scale it first.") from None
 
 
 def _from_objects(value, name, names):
@@ -79,14 +134,10 @@ def _from_objects(value, name, names):
             raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
         if not isinstance(item, numbers.Real | np.bool_):
             raise InputError(
-                f"{name} holds {_a(item)} ({item!r}){where}; encode it as a number first."
+                f"{name} holds {_a(item)} ({shown(item)}){where}; encode it as a number first."
             )
-        try:
-            float(item)
-        except OverflowError:
-            raise InputError(
-                f"{name} holds a number beyond float64{where}; scale it first."
-            ) from None
+        if math.isinf(real(item)) and abs(item) < math.inf:
+            _beyond(name, where)
     return value.astype(np.float64)
 
 
@@ -94,7 +145,10 @@ def is_missing(item: Any) -> bool:
     """None, NaN, NaT or pandas' NA."""
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(item, float | np.floating | np.datetime64) and bool(item != item)
+    try:
+        return bool(item != item)
+    except (TypeError, ValueError, ArithmeticError):  # an array, a signaling NaN
+        return False
 
 
 def _a(value) -> str:
@@ -118,8 +172,8 @@ def on_gpu(value: Any) -> bool:
     """Whether `value` lies on a GPU, told without importing anything."""
     if type(value) is np.ndarray or isinstance(value, list | tuple):
         return False
-    if type(value).__module__.partition(".")[0] == "torch":
-        return bool(getattr(value, "is_cuda", False))
+    if _is_tensor(value):
+        return value.is_cuda
     if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
         return True
     ask = getattr(value, "__dlpack_device__", None)
@@ -132,7 +186,8 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
     check_shape(x.shape, name)
-    return x
+    # The strides of one row are anything, and BLAS reads them.
+    return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
@@ -178,6 +233,8 @@ def one_label_a_row(y: Any) -> np.ndarray:
         y[:] = items
     elif type(y) is not np.ndarray:
         y = _from_other_library(y, "y")
+    if y.dtype.kind == "T":
+        y = y.astype(object)  # text, and what stands for a missing one
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -196,10 +253,12 @@ def _labels_of_rows(y: Any, n: int) -> np.ndarray:
     if kind == "f":
         if not _sum_is_finite(y):
             require_finite(y, "y")
-    elif kind in "OM":
+    elif kind in "OMm":
         for row, label in enumerate(y):
             if is_missing(label):
-                raise InputError(f"y has no label at row {row} ({label!r}); drop or fill that row.")
+                raise InputError(
+                    f"y has no label at row {row} ({shown(label)}); drop or fill that row."
+                )
         if all(isinstance(label, str) for label in y):
             y = y.astype(str)
     return y
@@ -218,25 +277,40 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
         return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
     classes, codes = _codes_of_objects(y) if y.dtype.kind == "O" else _codes(y)
     if len(classes) < 2:
-        shown = ", ".join(repr(c) for c in classes.tolist())
-        raise InputError(f"y has {len(classes)} label value(s), {shown}; two are needed.")
+        raise InputError(f"y has {len(classes)} label value(s), {listed(classes)}; two are needed.")
     return np.ascontiguousarray(codes[None, :], dtype=dtype), classes
 
 
 def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
     """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
     y = _labels_of_rows(y, n)
-    codes = np.full(n, -1, dtype=dtype)
-    for c, label in enumerate(classes):
-        same = np.array([one == label for one in y]) if y.dtype.kind == "O" else y == label
-        codes[same] = c
+    codes = places_among(y, classes)
     if codes.min() < 0:
         row = int(np.argmin(codes))
-        known = ", ".join(map(repr, classes.tolist()))
-        raise InputError(
-            f"y is {y[row : row + 1].tolist()[0]!r} at row {row}; the labels fitted are {known}."
-        )
-    return codes[None, :]
+        label = shown(y[row : row + 1].tolist()[0])
+        raise InputError(f"y is {label} at row {row}; the labels fitted are {listed(classes)}.")
+    return codes[None, :].astype(dtype)
+
+
+def places_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The place of each label of y (n,) among `classes`, −1 for one that is none of them."""
+    kinds = y.dtype.kind + classes.dtype.kind
+    if kinds in ("UU", "SS", "MM", "mm") or set(kinds) <= set("fiub"):
+        places = np.full(len(y), -1)
+        for c, label in enumerate(classes):
+            places[y == label] = c
+        return places
+    place = {label: c for c, label in enumerate(classes.tolist())}
+    try:
+        return np.array([place.get(label, -1) for label in y.tolist()], dtype=np.intp)
+    except TypeError as error:
+        raise InputError(f"y holds labels that are no labels: {error}.") from error
+
+
+def listed(classes: np.ndarray) -> str:
+    """Labels in a message, the first ones where there are many."""
+    listed = ", ".join(map(shown, classes[:20].tolist()))
+    return listed + (", …" if len(classes) > 20 else "")
 
 
 def _two_numbers(y: np.ndarray) -> np.ndarray | None:
@@ -257,7 +331,8 @@ def _codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             )
     if y.dtype.kind in "iu" and len(y) and int(y.max()) - int(y.min()) < 4 * len(y):
         low = y.min()  # by counting: sorting a million takes 70 ms
-        places = (y - low).astype(np.intp)
+        # Differences of 64 bits: int8 has no room for 127 − (−128), and what wraps around wraps back.
+        places = np.subtract(y, low, dtype=np.intp, casting="unsafe")
         there = np.bincount(places) > 0
         return np.flatnonzero(there).astype(y.dtype) + low, (np.cumsum(there) - 1)[places]
     return np.unique(y, return_inverse=True)
@@ -296,33 +371,72 @@ def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
     return y
 
 
-def class_weights(class_weight: Any, codes, classes, weight) -> np.ndarray | None:
-    """The weight of every row times that of its class; `codes` (n,) are the classes of the rows."""
+def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray | None, float]:
+    """The weight of every row times that of its class, in units, and the unit.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict
+    codes : ndarray (n,)
+        The classes of the rows, as indices of `classes`.
+    weight : ndarray (n,) or None
+        In units, as `in_units` puts them.
+    """
+    class_weight = plain(class_weight)
     if class_weight is None:
-        return weight
+        return weight, 1.0
     places = codes.astype(np.intp)
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(places, weight, len(classes))
-        if not counts.all():
-            empty = classes[int(np.argmin(counts))]
-            raise InputError(f"every row of the label {empty!r} has weight 0; drop these rows.")
-        of_class = counts.sum() / (len(classes) * counts)
+        with np.errstate(all="ignore"):
+            of_class = counts.sum() / (len(classes) * counts)
+        if not np.isfinite(of_class).all():
+            empty = shown(classes.tolist()[int(np.argmin(counts))])
+            if not counts.all():
+                raise InputError(f"every row of the label {empty} has weight 0; drop these rows.")
+            raise InputError(
+                f"the rows of the label {empty} weigh too little beside the others to be balanced; "
+                "scale their weights."
+            )
     elif isinstance(class_weight, dict):
         known = classes.tolist()
         for label in class_weight:
             if label not in known:
                 raise InputError(
-                    f"class_weight has a weight for {label!r}, which is no label of y."
+                    f"class_weight has a weight for {shown(label)}, which is no label of y."
                 )
         of_class = np.array(
-            [number(class_weight.get(c, 1.0), f"class_weight[{c!r}]") for c in known]
+            [number(class_weight.get(c, 1.0), f"class_weight[{shown(c)}]") for c in known]
         )
     else:
-        raise InputError(f"class_weight is {class_weight!r}; expected None, 'balanced' or a dict.")
-    weight = of_class[places] if weight is None else weight * of_class[places]
-    if not weight.any():
+        raise InputError(
+            f"class_weight is {shown(class_weight)}; expected None, 'balanced' or a dict."
+        )
+    # Fractions and powers of two apart, so that no product overflows or vanishes.
+    fraction, power = np.frexp(of_class[places])
+    if weight is not None:
+        of_row, more = np.frexp(weight)
+        fraction, power = fraction * of_row, power + more
+    if not fraction.any():
         raise InputError("class_weight leaves every row a weight of zero; one must count.")
-    return weight
+    top = power[fraction > 0].max()
+    with np.errstate(all="ignore"):
+        return np.ldexp(fraction, power - top), float(np.ldexp(1.0, top))
+
+
+def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
+    """The array in units of a power of two near its largest entry, and that unit; exact.
+
+    Squares and sums of it neither overflow nor vanish. An array whose largest entry is between
+    1/`leave` and `leave` stays as it is, and so does None.
+    """
+    if array is None:
+        return None, 1.0
+    largest = max(float(array.max()), -float(array.min()))
+    if not 0 < largest < math.inf or 1 / leave < largest < leave:
+        return array, 1.0
+    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    return (array, 1.0) if unit == 1 else (array / unit, unit)
 
 
 def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
@@ -398,10 +512,13 @@ def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
     if dtype is None:
         small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
         return np.dtype(np.float32 if small else np.float64)
-    name = str(dtype).removeprefix("torch.") if not isinstance(dtype, type) else dtype.__name__
-    if name not in ("float32", "float64", "float"):
-        raise InputError(f"dtype is {dtype!r}; choose 'float32' or 'float64'.")
-    return np.dtype(name)
+    dtype = plain(dtype)
+    name = dtype.__name__ if isinstance(dtype, type) else shown(dtype).strip("'")
+    if isinstance(dtype, np.dtype):
+        name = dtype.name
+    if name.removeprefix("torch.") not in ("float32", "float64", "float"):
+        raise InputError(f"dtype is {shown(dtype)}; choose 'float32' or 'float64'.")
+    return np.dtype(name.removeprefix("torch."))
 
 
 def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -416,57 +533,5 @@ def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
         expected = short if short else "a number"
         raise InputError(f"{name} has shape {array.shape}; expected {expected}.")
     if not np.isfinite(array).all():
-        raise InputError(f"{name} is not finite: {array.tolist()}.")
+        raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
     return np.array(np.broadcast_to(array, shape), dtype=np.float64)
-
-
-def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
-    """A finite real number, at least (or, when `strict`, above) `low`."""
-    if type(value) is float and low < value < math.inf:
-        return value
-    scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "fiu"
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    if not (real or scalar):
-        raise InputError(f"{name} is {value!r}; expected a number.")
-    converted = float(value)
-    if not math.isfinite(converted) or converted < low or (strict and converted == low):
-        bound = "above" if strict else "at least"
-        raise InputError(f"{name} is {value!r}; expected a finite number {bound} {low:g}.")
-    return converted
-
-
-def integer(value: Any, name: str, *, low: int) -> int:
-    """A whole number, at least `low`."""
-    if type(value) is int and value >= low:
-        return value
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise InputError(f"{name} is {value!r}; expected a whole number.")
-    if value < low:
-        raise InputError(f"{name} is {value}; expected at least {low}.")
-    return int(value)
-
-
-def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
-    """One of `allowed`; the nearest name is suggested for another."""
-    if any(type(value) is type(option) and value == option for option in allowed):
-        return value
-    if isinstance(value, np.bool_) and bool(value) in allowed:
-        return bool(value)
-    options = ", ".join(repr(option) for option in allowed)
-    raise InputError(f"{name} is {value!r}; {nearest(value, allowed)}choose from {options}.")
-
-
-def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
-    """ "did you mean 'gd'? " for a name close to one of `allowed`, else nothing."""
-    names = [option for option in allowed if isinstance(option, str)]
-    import difflib  # 2 ms that only a mistake needs
-
-    near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
-    return f"did you mean {near[0]!r}? " if near else ""
-
-
-def flag(value: Any, name: str) -> bool:
-    """True or False."""
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    raise InputError(f"{name} is {value!r}; expected True or False.")

@@ -125,3 +125,6 @@ LOSSES = {
         Loss("bce", binary_cross_entropy, binary_cross_entropy_slope, 0.25),
     )
 }
+
+#: What the attribute `loss` of a fit may be.
+LOSS_NAMES = (*LOSSES, CROSS_ENTROPY.name)

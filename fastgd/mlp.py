@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
-from .errors import ConvergenceWarning, InputError
+from .errors import ConvergenceWarning, DivergenceError, InputError
 from .mlp_result import MlpFit
 from .options import checked
 from .scalars import ACTIVATIONS
@@ -94,8 +94,8 @@ def fit_mlp(
         further 64, unless it is done in microseconds. NumPy's OpenBLAS is held to one thread in the
         meantime, so that the result is the same, bit for bit.
     callback : callable, optional
-        Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch); a true
-        return value stops the fit.
+        Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch), its
+        `cost` the last of `costs`; a true return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
     validation : float, (x, y) or (x, y, sample_weight), optional
@@ -113,10 +113,11 @@ def fit_mlp(
     InputError
         If the data or an argument can't be used.
     DivergenceError
-        If the cost stops being finite; carries the last finite fit.
+        If the cost stops being finite; carries the last finite fit, or none if the start has none.
     KeyboardInterrupt
-        On Ctrl-C, with the fit at the start of the epoch in its attribute `fit`; with `validation`, the
-        best of its epochs.
+        On Ctrl-C, with a fit in its attribute `fit`: that of a call with as many epochs as have ended.
+        Within the first epoch, the parameters after its last updates, with ``n_epochs=0``; None before
+        the first update. Its `cost` is estimated from a sample where all rows take more than 0.2 s.
 
     Warns
     -----
@@ -135,25 +136,30 @@ def fit_mlp(
     from .mlp_run import MlpRun  # Numba comes with it
 
     run: Any = None
-    try:
-        run = MlpRun(x, y, options)
-        fit = run.result()
-    except KeyboardInterrupt as stop:
-        stop.fit = None if run is None else run.kept()  # type: ignore[attr-defined]
-        raise
-    if run.warning:
-        warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
+    fit: Any = None
+    # What overflows is found in the results and told there; NumPy's own warnings add nothing.
+    with np.errstate(all="ignore"):
+        try:
+            run = MlpRun(x, y, options)
+            fit = run.result()
+            if run.warning:
+                warnings.warn(run.warning, ConvergenceWarning, stacklevel=2)
+        except KeyboardInterrupt as stop:
+            stop.fit = run.kept() if run and fit is None else fit  # type: ignore[attr-defined]
+            raise
     return fit
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     o = options | _ABSENT
     o["hidden"] = _hidden(o["hidden"])
-    inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
-    inputs.choice(o["loss"], "loss", _LOSSES)
-    if o["optimizer"] == "lbfgs" or getattr(o["optimizer"], "joint", False):
+    o["activation"] = inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
+    o["loss"] = inputs.choice(o["loss"], "loss", _LOSSES)
+    optimizer = o["optimizer"] = inputs.plain(o["optimizer"])
+    lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
+    if lbfgs or getattr(optimizer, "joint", False):
         raise InputError("fit_mlp does not take 'lbfgs'; choose 'adam' or another optimizer.")
-    automatic = isinstance(o["lr"], str)
+    automatic = isinstance(inputs.plain(o["lr"]), str)
     if o["optimizer"] is None:
         o["optimizer"] = "adam" if automatic else "gd"
     if o["epochs"] is None:
@@ -210,6 +216,8 @@ def mlp_cost_and_gradient(
     ------
     InputError
         If an argument can't be used.
+    DivergenceError
+        If the cost or the gradient overflows.
 
     Examples
     --------
@@ -218,11 +226,13 @@ def mlp_cost_and_gradient(
     >>> cost, by_weight.tolist(), by_bias.tolist()
     (0.5, [[-2.0]], [-1.0])
     """
-    inputs.choice(activation, "activation", tuple(ACTIVATIONS))
-    inputs.choice(loss, "loss", _LOSSES)
-    inputs.choice(reduction, "reduction", ("mean", "sum"))
+    activation = inputs.choice(activation, "activation", tuple(ACTIVATIONS))
+    loss = inputs.choice(loss, "loss", _LOSSES)
+    reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     from . import mlp_run
+    from .cpu.network import no_losses
 
+    names = inputs.column_names(x)
     x, dtype = mlp_run.rows_of(x, None)
     n, d = x.shape
     if not isinstance(weights, list | tuple) or not weights:
@@ -233,7 +243,8 @@ def mlp_cost_and_gradient(
             raise InputError(f"weights[{layer}] has shape {shape}; expected (out, in).")
     sizes = [d, *(shape[0] for shape in shapes)]
     network = mlp_run.network_for(sizes, activation, loss, dtype)
-    mlp_run.fill(network, weights, biases)
+    with np.errstate(all="ignore"):
+        mlp_run.fill(network, weights, biases)
     if loss == "cross_entropy":
         targets = _indices(y, n, sizes[-1])
     else:
@@ -242,14 +253,16 @@ def mlp_cost_and_gradient(
         if targets.shape[1] != sizes[-1]:
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
-    with np.errstate(over="ignore", invalid="ignore"), mlp_run.one_thread():
-        given_order, no_weight = np.empty(0, np.int32), np.empty(0, dtype)
-        total = network.train(x, targets, no_weight, given_order, 0, n, n, scale, mean=False)
-        cost = scale * total
-    if not np.isfinite(cost):
-        inputs.require_finite(x, "x")
+    with np.errstate(all="ignore"):
+        given_order, no_weight, losses = np.empty(0, np.int32), np.empty(0, dtype), no_losses()
+        network.train(x, targets, no_weight, given_order, 0, n, n, scale, False, losses)
+        cost = scale * float(losses.sum())
+    if not (np.isfinite(cost) and np.isfinite(network.gradient).all()):
+        inputs.require_finite(x, "x", names)
+        what = "gradient" if np.isfinite(cost) else "cost"
+        raise DivergenceError(f"the {what} overflows {dtype} at these parameters.")
     by_weights, by_biases = network.views(network.gradient)
-    return float(cost), tuple(np.ascontiguousarray(g.T) for g in by_weights), tuple(by_biases)
+    return cost, tuple(g.T.copy() for g in by_weights), tuple(g.copy() for g in by_biases)
 
 
 def _indices(y: Any, n: int, k: int) -> np.ndarray:
@@ -257,9 +270,9 @@ def _indices(y: Any, n: int, k: int) -> np.ndarray:
     y = inputs.as_array(y, "y")
     if y.shape not in ((n,), (n, 1)):
         raise InputError(f"y has shape {y.shape}; expected ({n},), the index of each row's class.")
-    indices = y.reshape(n, 1).astype(np.int64)
-    wrong = (indices != y.reshape(n, 1)) | (indices < 0) | (indices >= k)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(f"y is {y.ravel()[row]} at row {row}; classes are 0 to {k - 1}.")
-    return indices
+    y = y.reshape(n, 1)
+    right = (y >= 0) & (y < k) & (y == np.floor(y))
+    if not right.all():
+        row = int(right.argmin())
+        raise InputError(f"y is {y[row, 0]} at row {row}; classes are 0 to {k - 1}.")
+    return y.astype(np.int64)

@@ -1,14 +1,13 @@
 """`MlpFit`: what `fit_mlp` found, what it can predict, and how to keep it."""
 
-import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from . import inputs
+from . import archive, inputs
 from .errors import InputError
 from .prediction import Prediction
+from .scalars import ACTIVATIONS
 
 #: Rows that go through the layers together in a prediction.
 _BLOCK = 1024
@@ -90,7 +89,10 @@ class MlpFit(Prediction):
         InputError
             If x has another number of columns than the fit, or holds NaN or infinity.
         """
+        from ._jit import default_threads
+        from .cpu.blas import one_thread
         from .cpu.elementwise import evaluated
+        from .cpu.threads import for_each_part
 
         names = inputs.column_names(x)
         x = inputs.features(x)
@@ -99,14 +101,19 @@ class MlpFit(Prediction):
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
         last = len(self.weights) - 1
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(x), _BLOCK):
-                a = x[start : start + _BLOCK].astype(dtype, copy=False)
-                for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                    z = a @ weight.T
-                    z += bias
-                    a = z if layer == last else evaluated(self.activation, "value", z, 1)
-                raw[start : start + _BLOCK] = a
+
+        def forward(group: int, part: int) -> None:
+            rows = slice(part * _BLOCK, (part + 1) * _BLOCK)
+            a = x[rows].astype(dtype, copy=False)
+            for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                z = a @ weight.T
+                z += bias
+                a = z if layer == last else evaluated(self.activation, "value", z, 1)
+            raw[rows] = a
+
+        blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
+        with np.errstate(all="ignore"), one_thread():
+            for_each_part(forward, blocks, default_threads())
         if not np.isfinite(raw).all():
             inputs.require_finite(x, "x", names)
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
@@ -114,41 +121,54 @@ class MlpFit(Prediction):
         inputs.require_finite(x, "x", names)  # an infinity may end as a finite activation
         return raw[:, 0] if self.flat else raw
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Any) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.
 
         Parameters
         ----------
-        path : str or path-like
+        path : path, or binary file object
+            As `Fit.save` takes it.
 
         Raises
         ------
         InputError
-            If the labels are Python objects that no file format keeps.
+            If the labels are Python objects that no file format keeps, or an attribute was set to
+            what no fit has.
+        OSError
+            If the file can't be written.
         """
-        if self.classes is not None and self.classes.dtype.hasobject:
-            raise InputError("the labels are Python objects; fit on text or numbers to save.")
-        values: dict[str, Any] = {"n_layers": len(self.weights)}
-        for name in _SAVED:
-            value = getattr(self, name)
-            values[name] = np.empty(0, dtype="V1") if value is None else value
+        values = {name: getattr(self, name) for name in _SAVED}
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            values[f"weight_{layer}"], values[f"bias_{layer}"] = weight, bias
-        with open(path, "wb") as file:
-            np.savez(file, **values)
+            values |= {f"weight_{layer}": weight, f"bias_{layer}": bias}
+        archive.save(path, {"n_layers": len(self.weights), **values}, _table)
 
 
-def from_file(file: Mapping[str, np.ndarray]) -> MlpFit:
-    """The fit in an open file that `MlpFit.save` wrote."""
-    values: dict[str, Any] = {name: file[name] for name in _SAVED}
-    for name, value in values.items():
-        if value.dtype.kind == "V":
-            values[name] = None
-        elif value.ndim == 0:
-            values[name] = value.item()
-    layers = range(int(file["n_layers"]))
-    return MlpFit(
-        weights=[file[f"weight_{layer}"] for layer in layers],
-        biases=[file[f"bias_{layer}"] for layer in layers],
-        **values,
+def _table(arrays: archive.Arrays) -> archive.Table:
+    """What the members are, for weights and biases of these shapes."""
+    layers = range(max(1, sum(name.startswith("weight_") for name in arrays)))
+    first = np.asarray(arrays.get("weight_0"))
+    sizes = [archive.shape(arrays, "weight_0")[-1:]]
+    sizes += [archive.shape(arrays, f"bias_{layer}")[:1] for layer in layers]
+    outputs = sizes[-1] or (1,)
+    parameters = archive.Member(
+        tuple(t for t in archive.REAL if t is first.dtype.type), finite=True
     )
+    every = archive.of_every_fit(arrays, max(2, *outputs))
+    # A single column of outputs is the labels' own, or as y was given.
+    flat = {outputs == (1,)} | (set() if every["classes"].types else {False})
+    return {
+        **every,
+        "n_layers": archive.Member(archive.INTEGER, among=(len(layers),)),
+        "activation": every["loss"]._replace(among=ACTIVATIONS),
+        "flat": archive.Member(archive.FLAG, among=flat),
+        **{f"weight_{n}": parameters._replace(shape=sizes[n + 1] + sizes[n]) for n in layers},
+        **{f"bias_{n}": parameters._replace(shape=sizes[n + 1]) for n in layers},
+    }
+
+
+def fit_of(arrays: archive.Arrays) -> MlpFit:
+    """The fit whose file holds these arrays."""
+    values = archive.attributes(arrays, _table(arrays))
+    layers = range(values.pop("n_layers"))
+    weights, biases = ([values.pop(f"{kind}_{n}") for n in layers] for kind in ("weight", "bias"))
+    return MlpFit(weights=weights, biases=biases, **values)

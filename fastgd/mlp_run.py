@@ -2,15 +2,15 @@
 
 import contextlib
 import math
-from typing import Any, NoReturn
+import time
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from . import inputs
 from ._jit import default_threads
 from .backend import CPU
-from .cpu.blas import one_thread
-from .cpu.network import Network
+from .cpu.network import Network, end_of_block, no_losses
 from .cpu.order import visiting_order
 from .errors import DivergenceError, InputError
 from .losses import LOSSES
@@ -20,18 +20,22 @@ from .validation import Validation, given_rows, split
 
 EPOCHS = 100
 _GIVEN_ORDER = np.empty(0, np.int32)
-#: What a chunk between two calls of the callback takes, at about 100 operations a nanosecond; and how
-#: long Ctrl-C may have to wait.
-_CHUNK_OPERATIONS = 1e10
+#: Seconds between two calls of the callback.
+_CALLBACK = 0.1
+#: Seconds of one compiled call: Ctrl-C waits for its end.
+_SPAN = 0.07
+#: Spans of training that a cost may take after Ctrl-C: about 0.2 s, as it only goes forward.
+_LAST_SPANS = 8
+#: What an update and an operation take at most; the first span goes by it, the others are measured.
+_SLOW_UPDATE, _SLOW_OPERATION = 50e-6, 5e-9
 
 
 def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
     """x as the kernels read it, float32 or float64 in any strides, and what to compute in."""
     x = inputs.features(x)
     working = inputs.working_dtype(x, dtype)
-    if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
-        x = x.astype(working)
-    x = x[:]
+    native = x.dtype.newbyteorder("=")
+    x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)[:]
     x.flags.writeable = False  # one compilation, also for arrays that are read-only
     return x, working
 
@@ -62,6 +66,19 @@ def fill(network: Network, weights, biases) -> None:
                 )
             inputs.require_finite(array, f"{name}[{layer}]")
             place[...] = array
+            if not np.isfinite(place).all():
+                raise InputError(
+                    f"{name}[{layer}] goes up to {np.abs(array).max():.3g}, beyond {place.dtype}; use "
+                    "dtype='float64'."
+                )
+
+
+class _Moment(NamedTuple):
+    """The parameters after so many epochs, and those of the result: with validation the best so far."""
+
+    epoch: int
+    theta: np.ndarray
+    best: np.ndarray
 
 
 class MlpRun:
@@ -105,20 +122,27 @@ class MlpRun:
             lr=o["lr"], l2=o["l2"], scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
             optimizer=o["optimizer"], schedule=o["schedule"],
         )  # fmt: skip
-        self.epoch = 0
+        #: Of every epoch; a moment counts how many of them are known.
         self.costs: list[float] = []
         self.lrs: list[float] = []
         self.converged, self.stopped, self.warning = False, False, ""
-        self.before = self.network.theta.copy()
+        theta = self.network.theta.copy()
+        #: The last moment, the one before, and the start. A signal may come between any two steps: what
+        #: is handed back is of one moment, since one assignment sets them.
+        self.moments = (_Moment(0, theta, theta),) * 3
+        #: Rows of one compiled call.
+        operations = 6 * self.batch * theta.size
+        self.span = self.batch * _SPAN / (_SLOW_UPDATE + _SLOW_OPERATION * operations)
 
     def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
         """The weights as kernels take them, none being ones, and what turns summed losses into a cost."""
         mean = self.options["reduction"] == "mean"
+        weight, unit = inputs.in_units(weight)
         if weight is None:
             weight = np.empty(0)
         elif mean:
             weight = weight * (n / weight.sum())
-        return weight.astype(self.dtype), self.share / n if mean else 1.0
+        return weight.astype(self.dtype), self.share / n if mean else unit
 
     def _hold_out(self, weight):
         """Take the rows to validate on out of x, y and the weights, or those that are given."""
@@ -141,10 +165,15 @@ class MlpRun:
             x, y, held = given_rows(o["validation"], CPU, {"device": None}, like)
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
+        if not np.isfinite(self.held_x).all():  # an infinity may end as a finite activation
+            self._require_finite()
         held, scale = self._weight_and_scale(held, len(x))
-        self.held = Validation(
-            lambda parameters: scale * self.network.cost(self.held_x, y, held), o["patience"]
-        )
+
+        def cost_of(theta):
+            self.network.theta[:] = theta
+            return scale * self.network.cost(self.held_x, y, held)
+
+        self.held = Validation(cost_of, o["patience"])
         return weight
 
     def _initialise(self) -> None:
@@ -160,7 +189,7 @@ class MlpRun:
 
     def result(self) -> MlpFit:
         """Run, and return what the outside sees."""
-        with np.errstate(over="ignore", invalid="ignore"), one_thread(), self._bar() as bar:
+        with self._bar() as bar:
             return self._run(bar)
 
     def _bar(self):
@@ -175,84 +204,117 @@ class MlpRun:
         return tqdm(total=self.options["epochs"], unit="epoch")
 
     def _run(self, bar) -> MlpFit:
-        o, penalty, held = self.options, self._penalty(), self.held
+        o, held = self.options, self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
-        size = self.network.theta.size
-        self.memory = self.settings.memory(1, size - 1, self.dtype)[:, 0]
-        self.t = 0
-        earlier, start = self.before, self.before
-        callback = o["callback"]
-        chunk = max(1, int(_CHUNK_OPERATIONS / (6.0 * len(self.x) * size))) if not held else 1
-        while self.epoch < o["epochs"]:
-            earlier, self.before = self.before, self.network.theta.copy()
-            cost = self._one_epoch() * self.scale
-            if not (math.isfinite(cost) and np.isfinite(self.network.theta).all()):
-                self._diverged(self.before, earlier, start)
-            self.costs.append(cost)
-            self.epoch += 1
+        self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]
+        before, asked = self._penalty(), time.perf_counter()
+        for epoch in range(o["epochs"]):
+            self.costs.append(self._one_epoch(epoch))
+            theta = self.network.theta.copy()
             if held:
-                held.look(self.network.theta.copy())
+                held.look(theta)
                 if not held.finite:
-                    self._not_valid(self.before, earlier, start)
+                    self._not_valid(held)
+            self._now(epoch + 1, theta, held.best if held else theta)
             if bar is not None:
                 bar.update()
-            if callback is not None and (self.epoch % chunk == 0 or self.epoch == o["epochs"]):
-                self.before = self.network.theta.copy()
-                self.stopped = bool(callback(self.so_far()))
-                if self.stopped:
-                    break
-            if held and held.over:
+            if o["callback"] is not None and (
+                held or epoch + 1 == o["epochs"] or time.perf_counter() - asked >= _CALLBACK
+            ):
+                self.stopped = bool(o["callback"](self.so_far(epoch + 1, theta, self.costs[-1])))
+                asked = time.perf_counter()
+            if self.stopped or (held and held.over):
                 break
-        if held:
-            self.network.theta[:] = held.best
-        cost = self.network.cost(self.x, self.y, self.weight) * self.scale
+        best = self.moments[0].best
+        cost = self._cost(best)
         if not math.isfinite(cost):
-            self._diverged(self.before, earlier, start)
-        before, after = self.costs[0] + penalty, cost + self._penalty()
+            self._diverged()
+        before, after = self.costs[0] + before, cost + self._penalty()
         if after > before + 8 * float(np.finfo(self.dtype).eps) * abs(before):
             what = "the cost plus penalty" if o["l2"] else "the cost"
             self.warning = (
                 f"{what} rose from {before:.6g} to {after:.6g} in "
-                f"{held.best_epoch if held else self.epoch} epochs with lr={o['lr']:g}; try a smaller lr."
+                f"{held.best_epoch if held else epoch + 1} epochs with lr={o['lr']:g}; try a smaller lr."
             )
         elif held and not (held.over or self.stopped):
             self.warning = (
-                f"the validation cost was lowest after epoch {held.best_epoch} of {self.epoch}, so "
+                f"the validation cost was lowest after epoch {held.best_epoch} of {epoch + 1}, so "
                 f"that patience={held.patience} did not end the fit; allow more epochs."
             )
         self.converged = not (self.warning or self.stopped)
-        return self.so_far(cost)
+        return self.so_far(epoch + 1, best, cost)
 
-    def _one_epoch(self) -> float:
-        """All updates of an epoch; returns the sum of the losses they met."""
-        o, network, n = self.options, self.network, len(self.x)
-        lr = float(self.settings.rates(1, self.epoch, self.epoch + 1)[0, 0])
-        self.lrs[self.epoch :] = [lr]
+    def _one_epoch(self, epoch: int) -> float:
+        """All updates of an epoch; returns the cost that they met."""
+        o, network, n, batch = self.options, self.network, len(self.x), self.batch
+        lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
+        self.lrs.append(lr)
         order = _GIVEN_ORDER
-        if o["shuffle"] and self.batch < n:
-            order = visiting_order(n, o["shuffle"], o["seed"], self.epoch)
+        if o["shuffle"] and batch < n:
+            order = visiting_order(n, o["shuffle"], o["seed"], epoch)
         # Under "mean" a batch divides by its own rows.
         mean = o["reduction"] == "mean"
-        unit = self.scale * n if mean else 1.0
-        span = self.batch * max(1, int(_CHUNK_OPERATIONS / (6.0 * self.batch * network.theta.size)))
-        total = 0.0
-        for first in range(0, n, span):
-            stop = min(first + span, n)
-            total += network.train(
-                self.x, self.y, self.weight, order, first, stop, self.batch, unit, mean,
-                o["optimizer"].rule, self.memory, o["l2"], lr, self.t, self.hyper, self.low_hyper,
+        unit = self.scale * n if mean else self.scale
+        losses, first, batches = no_losses(), 0, -(-n // batch)
+        while first < n:
+            stop, begun = (
+                end_of_block(first + max(1, int(self.span)), batch, n),
+                time.perf_counter(),
+            )
+            network.train(
+                self.x, self.y, self.weight, order, first, stop, batch, unit, mean, losses,
+                o["optimizer"].rule, self.memory, o["l2"], lr, epoch * batches - (-first // batch),
+                self.hyper, self.low_hyper,
             )  # fmt: skip
-            self.t += -(-(stop - first) // self.batch)
-        return total
+            self._measured(stop - first, stop < n, time.perf_counter() - begun)
+            cost = float(losses.sum()) * self.scale
+            if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
+                self._diverged()
+            if epoch == 0 and min(batch, n) <= stop:
+                theta = network.theta.copy()
+                self._now(0, theta, theta)
+            first = stop
+        return cost
 
-    def kept(self) -> MlpFit:
-        """The fit when it is interrupted: at the start of the epoch, or the best one validated."""
-        self.network.theta[:] = self.before
-        if self.held is None or not self.held.costs:
-            return self.so_far()
-        self.epoch = len(self.held.costs)
-        self.network.theta[:] = self.held.best
-        return self.so_far(self.network.cost(self.x, self.y, self.weight) * self.scale)
+    def _measured(self, rows: int, full: bool, seconds: float) -> None:
+        """Let the next span take `_SPAN`; the last one of an epoch may be too short to tell."""
+        if full or seconds > _SPAN:
+            self.span = min(10 * self.span, rows * _SPAN / max(seconds, 1e-9))
+
+    def _now(self, epoch: int, theta: np.ndarray, best: np.ndarray) -> None:
+        self.moments = (_Moment(epoch, theta, best), *self.moments[::2])
+
+    def kept(self) -> MlpFit | None:
+        """The fit when it is interrupted: that of a call with as many epochs as have ended.
+
+        Within the first epoch, the parameters after its last updates; None if there were none.
+        """
+        moment = self.moments[0]
+        if moment is self.moments[2]:
+            return None
+        try:
+            return self._last_finite(math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span)))
+        except KeyboardInterrupt:  # once more: the last cost that is known
+            if not moment.epoch:
+                return None
+            return self.so_far(moment.epoch, moment.best, self.costs[moment.epoch - 1])
+
+    def _last_finite(self, step: int = 1) -> MlpFit | None:
+        """The fit at the last moment at which cost and penalty are finite; the cost as `_cost` has it."""
+        for moment in self.moments:
+            cost = self._cost(moment.best, step)
+            if math.isfinite(cost):
+                return self.so_far(moment.epoch, moment.best, cost)
+        return None
+
+    def _cost(self, theta: np.ndarray, step: int = 1) -> float:
+        """The cost at these parameters, from every `step`-th row; infinite if the penalty is."""
+        self.network.theta[:] = theta
+        n = len(self.x)
+        order = visiting_order(n, False, 0, 0)[::step].copy() if step > 1 else _GIVEN_ORDER
+        losses = self.network.cost(self.x, self.y, self.weight, order)
+        cost = losses * self.scale * (n / len(order) if step > 1 else 1)
+        return cost if math.isfinite(self._penalty()) else math.inf
 
     def _penalty(self) -> float:
         if not self.options["l2"]:
@@ -260,32 +322,33 @@ class MlpRun:
         squares = self.network.theta[: self.network.penalised].astype(np.float64) ** 2
         return self.options["l2"] / 2 * float(squares.sum())
 
-    def _diverged(self, *parameters) -> NoReturn:
+    def _diverged(self, what: str = "cost") -> NoReturn:
         self._require_finite()
-        lr = self.options["lr"]
-        for theta in parameters:
-            self.network.theta[:] = theta
-            cost = self.network.cost(self.x, self.y, self.weight) * self.scale
-            if math.isfinite(cost):
-                raise DivergenceError(
-                    f"the cost is no longer finite after epoch {self.epoch} with lr={lr:g}; try a "
-                    "smaller lr. The error's attribute `fit` holds the last finite parameters.",
-                    self.so_far(cost),
-                )
+        fit = self._last_finite()
+        if fit is None:
+            o, values = self.options, ["x", "y"]
+            if o["sample_weight"] is not None and o["reduction"] == "sum":
+                values.append("sample_weight")
+            values += [name for name in ("weights_init", "biases_init") if o[name] is not None]
+            values += ["l2"] * (o["l2"] > 0)
+            raise DivergenceError(
+                f"the cost overflows {self.dtype} at the start: values of "
+                f"{', '.join(values[:-1])} or {values[-1]} are too large; scale them."
+            )
         raise DivergenceError(
-            f"the cost overflows {self.dtype} at the start: values of x or y are too large; scale them."
+            f"the {what} is no longer finite after epoch {fit.n_epochs} with "
+            f"lr={self.options['lr']:g}; try a smaller lr. The error's attribute `fit` holds the last "
+            "finite parameters.",
+            fit,
         )
 
-    def _not_valid(self, *parameters) -> NoReturn:
-        """The validation cost is not finite: so are its rows, or the parameters are on their way out."""
-        self._require_finite()
-        cost = self.network.cost(self.x, self.y, self.weight) * self.scale
-        if not math.isfinite(cost):
-            self._diverged(*parameters)
+    def _not_valid(self, held: Validation) -> NoReturn:
+        """The validation cost is not finite: because of its rows, or of where the updates lead."""
+        if math.isfinite(held.cost_of(self.moments[2].theta)):
+            self._diverged("validation cost")
         raise DivergenceError(
-            f"the validation cost overflows {self.dtype} after epoch {self.epoch}; scale the values of "
-            "its rows.",
-            self.so_far(cost),
+            f"the validation cost overflows {self.dtype} at the start; scale the values of its rows.",
+            self._last_finite(),
         )
 
     def _require_finite(self) -> None:
@@ -294,24 +357,23 @@ class MlpRun:
         if isinstance(self.options["validation"], tuple):
             inputs.require_finite(self.held_x, "in validation, x", self.names)
 
-    def so_far(self, cost: float | None = None) -> MlpFit:
-        """The fit at the network's current parameters."""
-        if cost is None:
-            cost = self.costs[-1] if self.costs else math.nan
-        network, held = self.network, self.held
-        validated = np.array(held.costs[: self.epoch]) if held else None
+    def so_far(self, epoch: int, theta: np.ndarray, cost: float) -> MlpFit:
+        """The fit after so many epochs, with these parameters."""
+        held = self.held
+        validated = np.array(held.costs[:epoch]) if held else None
+        weights, biases = self.network.views(theta)
         return MlpFit(
-            weights=[np.ascontiguousarray(w.T) for w in network.weights],
-            biases=[b.copy() for b in network.biases],
-            costs=np.array(self.costs),
+            weights=[w.T.copy() for w in weights],
+            biases=[b.copy() for b in biases],
+            costs=np.array(self.costs[:epoch]),
             cost=float(cost),
-            n_epochs=self.epoch,
+            n_epochs=epoch,
             converged=self.converged,
             method=self.options["optimizer"].rule.name,
-            classes=self.classes,
+            classes=None if self.classes is None else self.classes.copy(),
             loss=self.options["loss"],
             activation=self.options["activation"],
-            lrs=np.array(self.lrs[: self.epoch]),
+            lrs=np.array(self.lrs[:epoch]),
             flat=self.flat,
             validation_costs=validated,
             best_epoch=None

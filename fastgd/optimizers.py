@@ -7,38 +7,30 @@ does; the fits' `l2` leaves the intercept alone.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+from .arguments import keep_flags, keep_numbers, plain, real, shown
 from .errors import InputError
 from .rules import RULES, Optimizer
 
 
-def _at_least(optimizer: Optimizer, low: float, *names: str, below: float = math.inf) -> None:
-    kind = type(optimizer).__name__
-    for name in names:
-        value = getattr(optimizer, name)
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (fine and low <= value < below):
-            bound = f"from {low:g} up" if below == math.inf else f"from {low:g} to below {below:g}"
-            raise InputError(f"{name} of {kind} is {value!r}; expected a number {bound}.")
-
-
-def _pair(optimizer: Optimizer, name: str) -> tuple[float, float]:
+def _keep_pair(optimizer: Optimizer, name: str) -> None:
+    """Check a field of two numbers; it is a tuple of floats then."""
     kind, pair = type(optimizer).__name__, getattr(optimizer, name)
-    if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise InputError(f"{name} of {kind} is {pair!r}; expected two numbers.")
-    for value in pair:
-        if not (isinstance(value, int | float) and 0 <= value < math.inf):
-            raise InputError(f"{name} of {kind} is {pair!r}; both are 0 or more.")
-    return float(pair[0]), float(pair[1])
+    if not (isinstance(pair, tuple | list) or getattr(pair, "ndim", 0) == 1) or len(pair) != 2:
+        raise InputError(f"{name} of {kind} is {shown(pair)}; expected two numbers.")
+    values = tuple(map(real, pair))
+    if not all(value is not None and 0 <= value < math.inf for value in values):
+        raise InputError(f"{name} of {kind} is {shown(pair)}; both are 0 or more.")
+    object.__setattr__(optimizer, name, values)
 
 
-def _betas(optimizer: Optimizer) -> tuple[float, float]:
-    first, second = _pair(optimizer, "betas")
-    if not (first < 1 and second < 1):
+def _keep_betas(optimizer: Any) -> None:
+    _keep_pair(optimizer, "betas")
+    if not max(optimizer.betas) < 1:
         raise InputError(
-            f"betas of {type(optimizer).__name__} are {(first, second)}; both are below 1."
+            f"betas of {type(optimizer).__name__} are {optimizer.betas}; both are below 1."
         )
-    return first, second
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,8 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "momentum", "dampening")
+        keep_numbers(self, "weight_decay", "momentum", "dampening")
+        keep_flags(self, "nesterov")
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise InputError("nesterov needs a momentum above 0 and no dampening.")
 
@@ -96,7 +89,7 @@ class Adagrad(Optimizer):
     lr = 1e-2
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
+        keep_numbers(self, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
 
     @property
     def rule(self):
@@ -136,15 +129,16 @@ class Adam(Optimizer):
     amsgrad: bool = False
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "eps")
-        _betas(self)
+        keep_numbers(self, "weight_decay", "eps")
+        _keep_betas(self)
+        keep_flags(self, "amsgrad")
 
     @property
     def rule(self):
         return RULES["adam"]
 
     def hyper(self):
-        first, second = _betas(self)
+        first, second = self.betas
         return (
             self.weight_decay, 1 - first, second, 1 - second, self.eps, float(self.amsgrad), first,
         )  # fmt: skip
@@ -190,15 +184,15 @@ class Adamax(Optimizer):
     lr = 2e-3
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "eps")
-        _betas(self)
+        keep_numbers(self, "weight_decay", "eps")
+        _keep_betas(self)
 
     @property
     def rule(self):
         return RULES["adamax"]
 
     def hyper(self):
-        first, second = _betas(self)
+        first, second = self.betas
         return (self.weight_decay, 1 - first, second, 1 - second, self.eps, 0.0, first)
 
 
@@ -224,7 +218,7 @@ class ASGD(Optimizer):
     lr = 1e-2
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "lambd", "alpha", "t0")
+        keep_numbers(self, "weight_decay", "lambd", "alpha", "t0")
 
     @property
     def rule(self):
@@ -259,8 +253,9 @@ class RMSprop(Optimizer):
     lr = 1e-2
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay", "eps", "momentum")
-        _at_least(self, 0, "alpha", below=1)
+        keep_numbers(self, "weight_decay", "eps", "momentum")
+        keep_numbers(self, "alpha", below=1)
+        keep_flags(self, "centered")
 
     @property
     def rule(self):
@@ -293,9 +288,10 @@ class Rprop(Optimizer):
     lr = 1e-2
 
     def __post_init__(self):
-        _at_least(self, 0, "weight_decay")
-        small, large = _pair(self, "etas")
-        _pair(self, "step_sizes")
+        keep_numbers(self, "weight_decay")
+        _keep_pair(self, "etas")
+        _keep_pair(self, "step_sizes")
+        small, large = self.etas
         if not 0 < small < 1 < large:
             raise InputError(
                 f"etas of Rprop are {(small, large)}; expected 0 < first < 1 < second."
@@ -306,7 +302,7 @@ class Rprop(Optimizer):
         return RULES["rprop"]
 
     def hyper(self):
-        return (self.weight_decay, *_pair(self, "etas"), *_pair(self, "step_sizes"))
+        return (self.weight_decay, *self.etas, *self.step_sizes)
 
     def start(self, lr):
         return (0.0, lr, 0.0)
@@ -342,21 +338,16 @@ class LBFGS(Optimizer):
     joint = True
 
     def __post_init__(self):
-        _at_least(self, 1, "max_iter", "history_size")
-        _at_least(self, 0, "tolerance_grad", "tolerance_change")
+        keep_numbers(self, "max_iter", "history_size", low=1, whole=True)
+        keep_numbers(self, "weight_decay", "tolerance_grad", "tolerance_change")
         if self.max_eval is not None:
-            _at_least(self, 1, "max_eval")
-        for name in ("max_iter", "max_eval", "history_size"):
-            if int(getattr(self, name) or 1) != (getattr(self, name) or 1):
-                raise InputError(
-                    f"{name} of LBFGS is {getattr(self, name)!r}; expected an integer."
-                )
+            keep_numbers(self, "max_eval", low=1, whole=True)
         if self.weight_decay:
             raise InputError("LBFGS has no weight_decay, as in torch; use l2.")
-        if self.line_search_fn not in (None, "strong_wolfe"):
-            raise InputError(
-                f"line_search_fn is {self.line_search_fn!r}; choose None or 'strong_wolfe'."
-            )
+        search = plain(self.line_search_fn)
+        if not (search is None or (isinstance(search, str) and search == "strong_wolfe")):
+            raise InputError(f"line_search_fn is {shown(search)}; choose None or 'strong_wolfe'.")
+        object.__setattr__(self, "line_search_fn", search)
 
     @property
     def rule(self):

@@ -1,5 +1,6 @@
 """The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
 
+import math
 import numbers
 import re
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
+from .arguments import plain, real, shown
 from .errors import InputError
 from .rules import Optimizer
 
@@ -26,11 +28,9 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
             o[name] = inputs.integer(o[name], name, low=1)
     if o["tol"] is not None:
         o["tol"] = inputs.number(o["tol"], "tol", strict=True)
-    o["seed"] = inputs.integer(o["seed"], "seed", low=0)
-    if o["shuffle"] != "block":
-        inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
-        o["shuffle"] = bool(o["shuffle"])
-    inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
+    o["seed"] = inputs.integer(o["seed"], "seed", low=0, high=math.inf)
+    o["shuffle"] = inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
+    o["reduction"] = inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
     for name in ("fit_intercept", "keep_path", "progress", "average"):
         o[name] = inputs.flag(o[name], name)
     o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
@@ -39,17 +39,20 @@ def checked(o: dict[str, Any]) -> dict[str, Any]:
     o["optimizer"] = _optimizer(o["optimizer"])
     o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
     _check_together(o)
-    _check_device(o["device"])
+    o["device"] = _device(o["device"])
     if o["callback"] is not None and not callable(o["callback"]):
-        raise InputError(f"callback is {o['callback']!r}; expected a function of one argument.")
+        raise InputError(
+            f"callback is {shown(o['callback'])}; expected a function of one argument."
+        )
     return o
 
 
 def _learning_rate(lr: Any) -> Any:
     """ "auto", one number, or an array with one for each output."""
+    lr = plain(lr)
     if isinstance(lr, str):
         if lr != "auto":
-            raise InputError(f"lr is {lr!r}; pass a number or 'auto'.")
+            raise InputError(f"lr is {shown(lr)}; pass a number or 'auto'.")
         return lr
     if not (isinstance(lr, list | tuple) or getattr(lr, "ndim", 0) == 1):
         return inputs.number(lr, "lr", strict=True)
@@ -70,17 +73,18 @@ def _validation(given: Any) -> Any:
     )
     if isinstance(given, tuple):
         raise InputError(f"validation has {len(given)} part(s); pass {wanted}.")
-    real = isinstance(given, numbers.Real) and not isinstance(given, bool | np.bool_)
-    if not (real and 0 < given < 1):
-        shown = (
-            f" {given!r}" if real or isinstance(given, bool | str) else f" a {type(given).__name__}"
-        )
-        raise InputError(f"validation is{shown}; pass {wanted}.")
-    return float(given)
+    given = plain(given)
+    fraction = None if isinstance(given, bool) else real(given)
+    if fraction is None or not 0 < fraction < 1:
+        simple = isinstance(given, bool | str | numbers.Real)
+        what = shown(given) if simple else f"a {type(given).__name__}"
+        raise InputError(f"validation is {what}; pass {wanted}.")
+    return fraction
 
 
 def _optimizer(given: Any) -> Optimizer | None:
     """The optimizer that a name stands for; None is left to the fit."""
+    given = plain(given)
     if given is None or isinstance(given, Optimizer):
         return given
     from .optimizers import OPTIMIZERS
@@ -91,11 +95,11 @@ def _optimizer(given: Any) -> Optimizer | None:
         raise InputError(f"optimizer is the class {given.__name__}; pass {given.__name__}().")
     if isinstance(given, str) and given.lower() == "sgd":
         raise InputError(
-            f"optimizer is {given!r}; choose 'gd', with batch_size for stochastic steps."
+            f"optimizer is {shown(given)}; choose 'gd', with batch_size for stochastic steps."
         )
     near = inputs.nearest(given, tuple(OPTIMIZERS))
     raise InputError(
-        f"optimizer is {given!r}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
+        f"optimizer is {shown(given)}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
         "object such as fastgd.Adam()."
     )
 
@@ -113,7 +117,7 @@ def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
 
         return LambdaLR(given)
     raise InputError(
-        f"schedule is {given!r}; pass a function of the epoch, or one of fastgd.schedules, such as "
+        f"schedule is {shown(given)}; pass a function of the epoch, or one of fastgd.schedules, such as "
         "StepLR(30)."
     )
 
@@ -137,7 +141,12 @@ def _check_together(o: dict[str, Any]) -> None:
         raise InputError("average is for stochastic updates; pass batch_size.")
 
 
-def _check_device(device: Any) -> None:
-    named = "cpu" if device is None else str(device)
+def _device(device: Any) -> str | None:
+    """None, "cpu", "cuda" or "cuda:1", of a name or of torch.device."""
+    device = plain(device)
+    if device is None:
+        return None
+    named = shown(device).strip("'") if isinstance(device, numbers.Number) else str(device)
     if named not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", named):
-        raise InputError(f"device is {device!r}; choose from 'cpu', 'cuda'.")
+        raise InputError(f"device is {shown(device)}; choose from 'cpu', 'cuda'.")
+    return named

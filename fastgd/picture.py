@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 
 from . import inputs
+from .arguments import shown
 from .costs import cost_curve
 from .errors import InputError
 
 #: Coefficients at which the surface is drawn: along a curve, and along each side of contours.
 _ALONG, _ASIDE = 201, 61
-_COST = {"mse": "mean squared error", "bce": "cross-entropy"}
+_COST = {"mse": "mean squared error", "bce": "cross-entropy", "cross_entropy": "cross-entropy"}
 _PATH = {"color": "#D55E00", "marker": "o", "markersize": 3, "linewidth": 1.2, "zorder": 3}
 
 
@@ -20,6 +21,8 @@ def axes(ax: Any) -> Any:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError('plot needs matplotlib: pip install "fastgd[plot]".') from error
+    if ax is not None and not hasattr(ax, "plot"):
+        raise InputError(f"ax is {shown(ax)}; expected matplotlib's axes.")
     return plt.subplots()[1] if ax is None else ax
 
 
@@ -50,7 +53,7 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
     if d > 2:
         raise InputError(f"this fit has {d} coefficients; plot_path draws the path of one or two.")
     if fit.classes is not None:
-        y = inputs.known_labels(y, len(y), fit.classes, np.float64)[0]
+        y = inputs.known_labels(y, len(inputs.one_label_a_row(y)), fit.classes, np.float64)[0]
     ax = axes(ax)
     coef, intercept = fit.coef.reshape(d), float(np.ravel(fit.intercept)[0])
     walked = np.concatenate([fit.start.reshape(1, d), fit.path.reshape(-1, d)])

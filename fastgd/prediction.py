@@ -1,11 +1,12 @@
 """What a fit predicts, and how well: the same for linear models and networks."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import inputs
-from .errors import InputError
+from .errors import DivergenceError, InputError
 
 
 class Prediction:
@@ -31,9 +32,7 @@ class Prediction:
         ndarray (n,) or (n, k)
         """
         raw = self.raw_prediction(x)
-        if self.classes is None:
-            return raw
-        return self.classes[(raw > 0).astype(np.intp) if raw.ndim == 1 else raw.argmax(axis=1)]
+        return raw if self.classes is None else self.classes[_places(raw)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """The probability of each label; for fits on labels only.
@@ -53,11 +52,13 @@ class Prediction:
             )
         raw = self.raw_prediction(x)
         if raw.ndim == 2:
-            raw -= raw.max(axis=1, keepdims=True)
-            np.exp(raw, out=raw)
-            raw /= raw.sum(axis=1, keepdims=True)
+            with np.errstate(all="ignore"):  # a difference may overflow, and its exponential is 0
+                raw -= raw.max(axis=1, keepdims=True)
+                np.exp(raw, out=raw)
+                raw /= raw.sum(axis=1, keepdims=True)
             return raw
-        e = np.exp(-np.abs(raw))
+        with np.errstate(all="ignore"):
+            e = np.exp(-np.abs(raw))
         small, large = e / (1 + e), 1 / (1 + e)
         right = raw >= 0
         return np.column_stack([np.where(right, small, large), np.where(right, large, small)])
@@ -76,28 +77,65 @@ class Prediction:
         -------
         float
             The mean over targets where there are several.
+
+        Raises
+        ------
+        InputError
+            If x or y can't be used.
+        DivergenceError
+            If R² is below the numbers of float64.
         """
-        predicted = self.predict(x)
-        weight = inputs.weights(sample_weight, len(predicted), np.float64)
+        raw = self.raw_prediction(x)
+        weight, _ = inputs.in_units(inputs.weights(sample_weight, len(raw), np.float64))
         if self.classes is not None:
             labels = inputs.one_label_a_row(y)
-            if labels.shape != predicted.shape:
-                raise InputError(f"y has shape {labels.shape}; expected {predicted.shape}.")
-            if not set(self.classes.tolist()).intersection(labels.tolist()):
-                known = ", ".join(map(repr, self.classes.tolist()))
+            if labels.shape != raw.shape[:1]:
+                raise InputError(f"y has shape {labels.shape}; expected {raw.shape[:1]}.")
+            places = inputs.places_among(labels, self.classes)
+            if places.max() < 0:
+                known = inputs.listed(self.classes)
                 raise InputError(f"y holds none of the labels {known} that were fitted.")
-            return float(np.average(labels == predicted, weights=weight))
-        wanted, _ = inputs.targets(y, len(predicted), np.float64)
-        got = predicted[None, :] if predicted.ndim == 1 else predicted.T
+            return float(np.average(places == _places(raw), weights=weight))
+        wanted, _ = inputs.targets(y, len(raw), np.float64)
+        got = raw[None, :] if raw.ndim == 1 else raw.T
         if wanted.shape != got.shape:
-            raise InputError(f"y has shape {wanted.T.shape}; expected {predicted.shape}.")
-        # Squares of very large numbers would overflow: in units of a power of two, which is exact.
-        unit = np.ldexp(1.0, np.frexp(max(np.abs(wanted).max(), np.abs(got).max()))[1])
-        wanted, got = wanted / unit, got / unit
-        mean = np.average(wanted, axis=1, weights=weight, keepdims=True)
-        left = np.average((wanted - got) ** 2, axis=1, weights=weight)
-        spread = np.average((wanted - mean) ** 2, axis=1, weights=weight)
-        varies = wanted.min(axis=1) < wanted.max(axis=1)
+            raise InputError(f"y has shape {wanted.T.shape}; expected {raw.shape}.")
+        counted = slice(None) if weight is None else weight > 0
+        weight = np.ones(len(raw)) if weight is None else weight[counted]
+        with np.errstate(all="ignore"):
+            scores = [
+                _determination(of_y[counted], of_x[counted], weight)
+                for of_y, of_x in zip(wanted, got.astype(np.float64), strict=True)
+            ]
+            score = float(np.mean(scores))
+        if not math.isfinite(score):
+            raise DivergenceError(
+                "R² is below the numbers of float64: the predictions are far from y; look at the "
+                "units of x and y."
+            )
+        return score
+
+
+def _places(raw: np.ndarray) -> np.ndarray:
+    """The place of each row's label among the classes."""
+    return (raw > 0).astype(np.intp) if raw.ndim == 1 else raw.argmax(axis=1)
+
+
+def _determination(wanted: np.ndarray, got: np.ndarray, weight: np.ndarray) -> float:
+    """R² of one target, −inf where it overflows; the weights are in units."""
+    if wanted.min() == wanted.max():
         # A constant target is predicted fully or not at all, as scikit-learn has it.
-        ratio = np.divide(left, spread, out=(left > 0).astype(float), where=varies)
-        return float((1 - ratio).mean())
+        return 1.0 - float((got != wanted).any())
+    _, unit = inputs.in_units(np.array([wanted, got]))
+    left, of_left = _sum_of_squares(wanted / unit - got / unit, weight)
+    wanted, own = inputs.in_units(wanted)
+    spread, of_spread = _sum_of_squares(wanted - np.average(wanted, weights=weight), weight)
+    # Powers of two, whose quotients are exact: only the last product can overflow.
+    relative = (unit / own) * (of_left / of_spread)
+    return 1.0 - left / spread * relative * relative
+
+
+def _sum_of_squares(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Σ weight·values² in units of a power of two squared, and that power."""
+    values, unit = inputs.in_units(values * np.sqrt(weight))
+    return float(values @ values), unit

@@ -151,11 +151,8 @@ class ProximalDescent(AutomaticDescent):
 
     def _accept(self, metric, point, after_step) -> None:
         """Take a point as the parameters so far."""
-        self.costs_list.append(self.final_cost)
-        self.coef, self.final_cost = point.coef, point.cost
-        self.intercept = point.level - point.coef @ metric.center
-        if self.keep_path:
-            self.path_list.append(point.coef.copy())
+        intercept = point.level - point.coef @ metric.center
+        self._accept_step(self.final_cost, point.coef, intercept, point.cost)
         self.stopped = bool(after_step())
 
     # --- Newton ----------------------------------------------------------------------------------

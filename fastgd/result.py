@@ -1,34 +1,15 @@
 """`Fit`: what a fit found, what it can predict, and how to keep it."""
 
-import os
 from typing import Any
 
 import numpy as np
 
-from . import inputs
+from . import archive, inputs
 from .errors import InputError
 from .prediction import Prediction
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
 _BLOCK_BYTES = 4 << 20
-
-_SAVED = (
-    "coef",
-    "intercept",
-    "costs",
-    "cost",
-    "n_epochs",
-    "converged",
-    "method",
-    "path",
-    "classes",
-    "loss",
-    "lrs",
-    "gradient_norms",
-    "start",
-    "validation_costs",
-    "best_epoch",
-)
 
 
 class Fit(Prediction):
@@ -165,7 +146,7 @@ class Fit(Prediction):
         d = self.coef.shape[-1]
         if x.shape[1] != d:
             raise InputError(f"x has {x.shape[1]} columns; this fit has {d} coefficients.")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if x.dtype in (np.float32, np.float64):
                 raw = x @ self.coef.T
             else:  # block by block, so that a large integer x is not copied whole
@@ -235,36 +216,52 @@ class Fit(Prediction):
 
         return picture.draw_path(self, x, y, ax, sample_weight)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Any) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.
 
         Parameters
         ----------
-        path : str or path-like
-            Where to write; .npz is NumPy's ending for such files.
+        path : path, or binary file object
+            Where to write; .npz is NumPy's ending for such files. The file at a path is replaced when
+            the new one is complete on the disk, so that a failure leaves the old one as it was.
 
         Raises
         ------
         InputError
-            If the labels are Python objects that no file format keeps; text, numbers and booleans
-            are kept.
+            If the labels are Python objects that no file format keeps (text, numbers and booleans
+            are kept), or an attribute was set to what no fit has.
+        OSError
+            If the file can't be written.
         """
-        if self.classes is not None and self.classes.dtype.hasobject:
-            raise InputError("the labels are Python objects; fit on text or numbers to save.")
-        values: dict[str, Any] = {}
-        for name in _SAVED:
-            value = getattr(self, name)
-            values[name] = np.empty(0, dtype="V1") if value is None else value
-        with open(path, "wb") as file:
-            np.savez(file, **values)
+        archive.save(path, {name: getattr(self, name) for name in self.__slots__}, _table)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def _table(arrays: archive.Arrays) -> archive.Table:
+    """What the attributes are, for coefficients of this shape."""
+    *outputs, d = archive.shape(arrays, "coef")[-2:] or (1,)
+    k = outputs[0] if outputs else 1
+    every = archive.of_every_fit(arrays, k if outputs else 2)
+    epochs = every["costs"].shape
+    coef = archive.Member(archive.REAL, (*outputs, d), finite=True)
+    history = every["costs"]._replace(optional=True)
+    return {
+        **every,
+        "coef": coef,
+        "intercept": coef._replace(shape=tuple(outputs)),
+        "start": coef._replace(optional=True),
+        "path": history._replace(shape=(*epochs, *outputs, d)),
+        "lrs": history._replace(or_shape=(*epochs, k)),
+        "gradient_norms": history,
+    }
+
+
+def load(path: Any) -> Any:
     """The fit that `Fit.save` or `MlpFit.save` wrote.
 
     Parameters
     ----------
-    path : str or path-like
+    path : path, or binary file object
+        A file object is read from where it stands to its end.
 
     Returns
     -------
@@ -273,7 +270,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     InputError
-        If the file is not one that they wrote. Nothing is ever unpickled.
+        If the file is not one that they wrote, was damaged since, or is of a later version of fastgd.
+        Nothing is ever unpickled or decompressed.
     OSError
         If there is no such file, or it can't be read.
 
@@ -285,23 +283,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> fastgd.load(path).converged
     True
     """
-    try:
-        # A file of our own: np.load leaves its own open when it finds no archive in it.
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "n_layers" in file:
-                from . import mlp_result
+    return archive.load(path, _fit_of)
 
-                return mlp_result.from_file(file)
-            values = {name: file[name] for name in _SAVED}
-    except (FileNotFoundError, PermissionError):
-        raise
-    except Exception as error:  # zipfile, numpy and key errors all mean the same here
-        raise InputError(f"{os.fspath(path)} is not a saved fit ({error}).") from error
-    for name, value in values.items():
-        if value.dtype.kind == "V":
-            values[name] = None
-        elif value.ndim == 0 and name != "intercept":
-            values[name] = value.item()
-    if values["intercept"].ndim == 0:
-        values["intercept"] = values["intercept"].item()
-    return Fit(**values)
+
+def _fit_of(arrays: archive.Arrays) -> Any:
+    if "n_layers" in arrays:
+        from . import mlp_result
+
+        return mlp_result.fit_of(arrays)
+    return Fit(**archive.attributes(arrays, _table(arrays)))

@@ -8,6 +8,7 @@ import numpy as np
 from . import backend, inputs
 from ._jit import default_threads
 from .automatic import AutomaticDescent
+from .cpu.blas import one_thread
 from .cpu.descent import CONVERGED, NOT_FINITE
 from .errors import DivergenceError, InputError
 from .losses import CROSS_ENTROPY, Coupled, Loss
@@ -22,6 +23,8 @@ _EPOCHS = 100
 _AUTO_EPOCHS = 1000
 #: With lr="auto" and a batch size, how far below the largest stable step to stay.
 _STOCHASTIC_MARGIN = 20
+#: With reduction="sum", how far weights stay from the ends of the dtype.
+_ROOM = 1e18
 
 
 class Run:
@@ -68,9 +71,12 @@ class Run:
             self.y, self.flat = inputs.targets(y, rows, inner, finite=False)
             self.given_y = y
         weight = backend.on_host(options["sample_weight"], "sample_weight", self.backend)
-        weight = inputs.weights(weight, rows, np.float64)
+        weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
         if self.classes is not None:
-            weight = inputs.class_weights(options["class_weight"], self.y[0], self.classes, weight)
+            weight, unit = inputs.class_weights(
+                options["class_weight"], self.y[0], self.classes, weight
+            )
+            self.unit *= unit
         self.coupled = isinstance(self.loss, Coupled)
         self.k = len(self.classes) if self.coupled else len(self.y)
         self.held_out: Any = None
@@ -80,7 +86,8 @@ class Run:
         elif held_out is not None:
             like = {"d": d, "k": len(self.y), "dtype": inner, "classes": self.classes}
             self.held_out = given_rows(held_out, self.backend, options, like)
-        self.weight, self.weight_unit = _in_units(weight)
+        self.weight, unit = inputs.in_units(weight)
+        self.weight_unit = self.unit * unit
         if isinstance(lr, np.ndarray) and lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(lr)} values and y has {self.k} column(s); pass one number, or one for "
@@ -119,6 +126,12 @@ class Run:
         # The mean of k targets is over all entries, that of k classes over rows.
         entries = mass if self.coupled else mass * self.k
         scale = 1 / entries if mean else self.weight_unit
+        limits = np.finfo(self.inner)
+        if not (mean or limits.tiny * _ROOM < scale < limits.max / _ROOM):
+            raise InputError(
+                f"the weights go up to {scale:.3g}, which leaves a sum in {self.inner} no room; scale "
+                "sample_weight or class_weight, or use reduction='mean'."
+            )
         # A batch of m rows divides by m itself, so that its weights need a mean of 1.
         row_scale = n * scale if mean and self.batch is not None else scale
         return Settings(
@@ -138,7 +151,9 @@ class Run:
         if self.held_out is None:
             return None
         x, y, weight = self.held_out
-        weight, scale = _in_units(weight)
+        weight, scale = inputs.in_units(weight)
+        if isinstance(self.options["validation"], float):
+            scale *= self.unit
         if self.options["reduction"] == "mean":
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass if self.coupled else mass * self.k)
@@ -245,7 +260,7 @@ class Run:
             )
             self.y_center = np.where(np.isfinite(mean), mean, 0.0)
             y = y - self.y_center[:, None]
-        y, self.y_unit = _in_units(y)
+        y, self.y_unit = inputs.in_units(y, leave=1e10)
         return y
 
     def _automatic_start(self) -> np.ndarray:
@@ -259,7 +274,7 @@ class Run:
     def result(self) -> Fit:
         """Run, and return what the outside sees."""
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"), one_thread():
             return self._result()
 
     def _result(self) -> Fit:
@@ -295,10 +310,9 @@ class Run:
         descent, tol = self.descent, self.options["tol"]
         epochs, status = self.options["epochs"] or _EPOCHS, None
         penalty, held = self._penalty(), self.validation
-        descent.pauses = held is not None
         while descent.epoch < epochs:
             status = descent.run(min(epochs, descent.epoch + (1 if held else descent.chunk)))
-            if held and status != NOT_FINITE and descent.epoch > len(held.costs):
+            if held and status != NOT_FINITE and descent.epoch > held.epochs:
                 held.look(descent.parameters())
                 if not held.finite:
                     self._not_valid()
@@ -309,15 +323,12 @@ class Run:
                 break
             if held and held.over:
                 break
-        if status != NOT_FINITE:
-            if held and held.costs:
-                descent.put(held.best)
-            elif self.options["average"]:
-                descent.put(descent.parameters())
-        cost = descent.cost() if status != NOT_FINITE else math.nan
+        if status == NOT_FINITE:
+            self._diverged()
+        if held and held.epochs:
+            descent.put(held.best, held.epochs)
+        cost = descent.cost()
         if not math.isfinite(cost):
-            if status != NOT_FINITE:
-                descent.restore()
             self._diverged()
         before = descent.first_cost() + penalty
         after, taken = cost + self._penalty(), held.best_epoch if held else descent.epoch
@@ -340,14 +351,33 @@ class Run:
             self.converged = not self.stopped
         return self.so_far(cost)
 
-    def kept(self) -> Fit:
-        """The fit so far when it is interrupted: with validation, the best of its epochs."""
-        held, descent = self.validation, self.descent
-        if held is None or not held.costs:
-            return self.so_far()
-        descent.epoch = min(descent.epoch, len(held.costs))
-        descent.put(held.best)
-        return self.so_far(descent.cost())
+    def kept(self) -> Fit | None:
+        """The fit so far when it is interrupted: with validation, the best of its epochs.
+
+        None before the first update, and where no cost is finite.
+        """
+        held, descent = self.validation, getattr(self, "descent", None)
+        if descent is None or not descent.moved:
+            return None
+        if held is not None:
+            if descent.epoch and not held.epochs:
+                held.look(descent.parameters())
+            if held.best is not None:
+                descent.put(held.best, held.epochs)
+        try:
+            cost = self._last_finite_cost()
+        except KeyboardInterrupt:  # once more: without a pass, the last cost that is known
+            return self.so_far() if descent.epoch else None
+        return self.so_far(cost) if math.isfinite(cost) else None
+
+    def _last_finite_cost(self) -> float:
+        """Go back to the last parameters whose cost is finite; NaN if not even the first one is."""
+        cost = self.descent.cost()
+        while not math.isfinite(cost):
+            if not self.descent.back():
+                return math.nan
+            cost = self.descent.cost()
+        return cost
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent
@@ -400,11 +430,10 @@ class Run:
 
     def _diverged(self) -> NoReturn:
         self._require_finite()
-        descent = self.descent
-        cost = descent.cost()
+        cost = self._last_finite_cost()
         if not math.isfinite(cost):
             self._overflow()
-        lr = self._usable_lr()
+        lr, descent = self._usable_lr(), self.descent
         raise DivergenceError(
             f"the cost is no longer finite after epoch {descent.epoch} with {self._lr_used()}; "
             f"{self._advice(lr)} The error's attribute `fit` holds the last finite parameters.",
@@ -417,12 +446,12 @@ class Run:
         self._require_finite()
         descent = self.descent
         cost = descent.cost()
-        if not math.isfinite(cost):
-            descent.restore()
+        if not cost <= descent.first_cost():  # on their way out
+            descent.back()
             self._diverged()
         raise DivergenceError(
             f"the validation cost overflows {self.inner} after epoch {descent.epoch}; scale the "
-            "values of its rows.",
+            "values or the weights of its rows.",
             self.so_far(cost),
         )
 
@@ -439,8 +468,7 @@ class Run:
         self._require_finite()
         raise DivergenceError(
             "the cost or its gradient overflows at the start: values of x or y are too large, "
-            f"or so small that their coefficients are, for {self.inner}; scale them.",
-            self.so_far(math.nan) if hasattr(self, "descent") else None,
+            f"or so small that their coefficients are, for {self.inner}; scale them."
         )
 
     def _trouble_sentence(self, trouble: str, descent) -> str:
@@ -502,7 +530,7 @@ class Run:
             method=descent.method,
             path=path,
             start=start,
-            classes=self.classes,
+            classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
             **self._history(epoch),
         )
@@ -525,17 +553,3 @@ class Run:
             "gradient_norms": norms,
             **validated,
         }
-
-
-def _in_units(array):
-    """The array in units of a power of two near its largest entry, and that unit; exact.
-
-    Squares and sums of it neither overflow nor vanish.
-    """
-    if array is None:
-        return None, 1.0
-    largest = max(float(array.max()), -float(array.min()))
-    if not 0 < largest < math.inf or 1e-10 < largest < 1e10:
-        return array, 1.0
-    unit = 2.0 ** (math.frexp(largest)[1] - 1)
-    return array / unit, unit

@@ -148,9 +148,9 @@ def relu(z):
 
 
 def relu_slope(z):
-    """σ′(z) = 1 right of zero, else 0."""
+    """σ′(z) = 1 right of zero, else 0; and NaN of NaN."""
     T = type(z)
-    return T(0) if z <= T(0) else T(1)
+    return T(0) if z <= T(0) else (T(1) if z > T(0) else z)
 
 
 def identity(z):
@@ -159,9 +159,9 @@ def identity(z):
 
 
 def identity_slope(z):
-    """σ′(z) = 1."""
+    """σ′(z) = 1; and NaN of NaN."""
     T = type(z)
-    return T(1)
+    return T(1) if z == z else z
 
 
 ACTIVATIONS = {

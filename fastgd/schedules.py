@@ -7,35 +7,34 @@ number 0. A plain function of the epoch does as well: it says what to multiply l
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
+from .arguments import keep_numbers, real, shown
 from .errors import InputError
 
 
-def _check(schedule, low: float, *names: str) -> None:
-    for name in names:
-        value = getattr(schedule, name)
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (fine and low <= value < math.inf):
-            raise InputError(
-                f"{name} of {type(schedule).__name__} is {value!r}; expected a number from {low:g} up."
-            )
+def _power(base: float, exponent: float) -> float:
+    """base^exponent, infinite where that is beyond float64."""
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True)
 class ConstantLR:
-    """lr·factor for the first `total_iters` epochs, then lr."""
+    """lr·factor for the first `total_iters` epochs, then lr; as in torch, for ever with 0."""
 
     factor: float = 1 / 3
     total_iters: int = 5
 
     def __post_init__(self):
-        _check(self, 0, "factor", "total_iters")
+        keep_numbers(self, "factor")
+        keep_numbers(self, "total_iters", whole=True)
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        return lr * self.factor if epoch < self.total_iters else lr
+        return lr * self.factor if epoch < self.total_iters or self.total_iters == 0 else lr
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ class StepLR:
     gamma: float = 0.1
 
     def __post_init__(self):
-        _check(self, 1, "step_size")
-        _check(self, 0, "gamma")
+        keep_numbers(self, "step_size", low=1, whole=True)
+        keep_numbers(self, "gamma")
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        return lr * self.gamma ** (epoch // self.step_size)
+        return lr * _power(self.gamma, epoch // self.step_size)
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,11 @@ class ExponentialLR:
     gamma: float
 
     def __post_init__(self):
-        _check(self, 0, "gamma")
+        keep_numbers(self, "gamma")
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        return lr * self.gamma**epoch
+        return lr * _power(self.gamma, epoch)
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class CosineAnnealingLR:
     eta_min: float = 0.0
 
     def __post_init__(self):
-        _check(self, 1, "T_max")
-        _check(self, 0, "eta_min")
+        keep_numbers(self, "T_max", low=1)
+        keep_numbers(self, "eta_min")
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
@@ -93,8 +92,8 @@ class LinearLR:
     total_iters: int = 5
 
     def __post_init__(self):
-        _check(self, 0, "start_factor", "end_factor")
-        _check(self, 1, "total_iters")
+        keep_numbers(self, "start_factor", "end_factor")
+        keep_numbers(self, "total_iters", low=1, whole=True)
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
@@ -109,11 +108,11 @@ class InverseScaling:
     power: float = 0.5
 
     def __post_init__(self):
-        _check(self, 0, "power")
+        keep_numbers(self, "power")
 
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        return lr / (epoch + 1) ** self.power
+        return lr / _power(epoch + 1, self.power)
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,19 @@ class LambdaLR:
 
     lr_lambda: Callable[[int], Any]
 
+    def __post_init__(self):
+        if not callable(self.lr_lambda):
+            raise InputError(
+                f"lr_lambda of LambdaLR is {shown(self.lr_lambda)}; expected a function of the epoch."
+            )
+
     def rate(self, lr, epoch):
         """The learning rate of an epoch."""
-        factor = self.lr_lambda(epoch)
-        if not isinstance(factor, Real):
+        given = self.lr_lambda(epoch)
+        factor = real(given)
+        if factor is None:
             raise InputError(
-                f"the schedule gives {factor!r} for epoch {epoch}; expected what to multiply lr with."
+                f"the schedule gives {shown(given)} for epoch {epoch}; expected what to multiply lr with."
             )
         return lr * factor
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import real, shown
 from .errors import InputError
 from .rules import GD, HYPER, SLOTS, Optimizer
 
@@ -38,6 +39,7 @@ class Settings:
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
         self.optimizer, self.schedule = optimizer, schedule
+        self._scheduled: list[list[float]] = []  # the rates of the epochs so far
 
     def array(self, dtype=np.float64, last: float | None = None) -> np.ndarray:
         """What kernels read one by one; `last` in place of the tolerance."""
@@ -64,17 +66,19 @@ class Settings:
         base = np.broadcast_to(np.asarray(self.lr, np.float64), (k,))
         if self.schedule is None:
             return base.astype(dtype)[None]
-        table = np.empty((last - first, k), dtype)
-        for epoch in range(first, last):
-            for c in range(k):
-                rate = self.schedule.rate(float(base[c]), epoch)
-                if not 0 <= rate < math.inf:
+        for epoch in range(len(self._scheduled), last):
+            rates = []
+            for lr in base:
+                given = self.schedule.rate(float(lr), epoch)
+                rate = given if type(given) is float else real(given)
+                if rate is None or not 0 <= rate < math.inf:
                     raise InputError(
-                        f"the schedule gives lr={rate!r} for epoch {epoch}; expected a finite number "
-                        "from 0 up."
+                        f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
+                        f"{epoch}; expected a finite number from 0 up."
                     )
-                table[epoch - first, c] = rate
-        return table
+                rates.append(rate)
+            self._scheduled.append(rates)
+        return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
     def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
         """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""

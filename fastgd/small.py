@@ -25,8 +25,7 @@ _MOST_NUMBERS, _MOST_WORK = 1024, 1_000_000
 #: Options that must have been left alone, and the objects that are then in their place.
 _LEFT_ALONE = (
     "optimizer", "schedule", "average", "tol", "reduction", "l1", "sample_weight", "coef_init",
-    "intercept_init", "keep_path", "dtype", "device", "n_threads", "callback", "progress",
-    "validation", "patience",
+    "intercept_init", "keep_path", "dtype", "device", "callback", "progress", "validation", "patience",
 )  # fmt: skip
 _SEED_0 = seed_number(0)
 _chosen = operator.itemgetter(*_LEFT_ALONE)
@@ -36,7 +35,7 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
     """The fit, or None where the problem is not small and plain."""
     lr, epochs, batch_size = options["lr"], options["epochs"], options["batch_size"]
     shuffle, seed, l2 = options["shuffle"], options["seed"], options["l2"]
-    learn = options["fit_intercept"]
+    learn, n_threads = options["fit_intercept"], options["n_threads"]
     if not (
         (type(lr) is float or type(lr) is int)
         and 0 < lr < 1e300
@@ -47,6 +46,7 @@ def attempt(loss: Loss, x: Any, y: Any, options: dict[str, Any], defaults: dict)
         and (type(seed) is int and seed >= 0)
         and (type(l2) is float and 0 <= l2 < 1e300)
         and (learn is True or learn is False)
+        and (n_threads is None or (type(n_threads) is int and n_threads > 0))
     ):
         return None
     epochs = epochs or 100
@@ -105,7 +105,7 @@ def _numbers(values: Any) -> np.ndarray | None:
     if type(values) is list:
         try:
             values = np.array(values)
-        except (ValueError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RuntimeError):
             return None
         if values.dtype == np.float64:
             return values

@@ -28,13 +28,17 @@ class Validation:
         #: The parameters of the lowest cost, the first of equal ones, and after how many epochs.
         self.best: Any = None
         self.best_epoch, self._lowest = 0, math.inf
+        #: The number of epochs of which all this is known; a signal may part the steps of `look`.
+        self.epochs = 0
 
     def look(self, parameters: np.ndarray) -> None:
         """Add the cost at the parameters after one more epoch; keep them if it is lowest."""
-        cost = self.cost_of(parameters)
-        self.costs.append(cost)
+        cost, epoch = self.cost_of(parameters), self.epochs + 1
+        self.costs[self.epochs :] = [cost]
+        known: dict[str, Any] = {"epochs": epoch}
         if cost < self._lowest:
-            self.best, self.best_epoch, self._lowest = parameters, len(self.costs), cost
+            known |= {"best": parameters, "best_epoch": epoch, "_lowest": cost}
+        vars(self).update(known)
 
     @property
     def finite(self) -> bool:
@@ -44,7 +48,7 @@ class Validation:
     @property
     def over(self) -> bool:
         """Whether patience is."""
-        return len(self.costs) - self.best_epoch >= self.patience
+        return self.epochs - self.best_epoch >= self.patience
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -39,6 +40,15 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "jit: needs compiled code, so skipped when the JIT is off")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture
+def control_c():
+    """SIGINT raises KeyboardInterrupt, also where the parent ignores it, as nohup and shells do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=SHAPES, ids=_shape_id, scope="session")

@@ -145,21 +145,15 @@ def test_few_columns_and_many_columns_meet(monkeypatch):
         np.testing.assert_allclose(many.coef, full.coef, rtol=1e-6)
 
 
-@pytest.mark.parametrize("fit_intercept", [True, False])
-def test_logistic_is_where_the_gradient_vanishes(fit_intercept):
-    """The yardstick is Newton's method in 60 digits."""
+def newton(x, y, fit, fit_intercept=True):
+    """The optimum next to a fit by Newton's method in 60 digits."""
     import mpmath
 
-    x, _ = hard_data()["year, millions and thousandths"]
-    z = (x - x.mean(0)) / x.std(0) @ [1.0, -0.7, 0.4]
-    y = (z + 1.5 * noise(len(x), 8) > 0).astype(int)
-    fit = fastgd.fit_logistic(x, y, fit_intercept=fit_intercept)
     with mpmath.workdps(60):
         rows = [[mpmath.mpf(float(v)) for v in r] + [mpmath.mpf(1)] * fit_intercept for r in x]
-        start = [*fit.coef, fit.intercept][: len(rows[0])]
-        theta = mpmath.matrix([mpmath.mpf(float(v)) for v in start])
+        d = len(rows[0])
+        theta = mpmath.matrix([mpmath.mpf(float(v)) for v in [*fit.coef, fit.intercept][:d]])
         for _ in range(3):
-            d = len(rows[0])
             gradient, hessian = mpmath.zeros(d, 1), mpmath.zeros(d, d)
             for row, label in zip(rows, y, strict=True):
                 p = 1 / (1 + mpmath.exp(-sum(a * b for a, b in zip(row, theta, strict=True))))
@@ -168,7 +162,17 @@ def test_logistic_is_where_the_gradient_vanishes(fit_intercept):
                     for j in range(d):
                         hessian[i, j] += p * (1 - p) * row[i] * row[j]
             theta -= mpmath.lu_solve(hessian, gradient)
-        best = np.array([float(v) for v in theta])
+        return np.array([float(v) for v in theta])
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_logistic_is_where_the_gradient_vanishes(fit_intercept):
+    """The yardstick is Newton's method in 60 digits."""
+    x, _ = hard_data()["year, millions and thousandths"]
+    z = (x - x.mean(0)) / x.std(0) @ [1.0, -0.7, 0.4]
+    y = (z + 1.5 * noise(len(x), 8) > 0).astype(int)
+    fit = fastgd.fit_logistic(x, y, fit_intercept=fit_intercept)
+    best = newton(x, y, fit, fit_intercept)
     np.testing.assert_allclose([*fit.coef, fit.intercept][: len(best)], best, rtol=1e-9)
     assert fit.converged
     assert (np.diff([*fit.costs, fit.cost]) <= 1e-15).all()
@@ -218,6 +222,85 @@ def test_labels_separable_along_one_column_are_reported():
     with pytest.warns(fastgd.ConvergenceWarning, match=r"separable along column\(s\) 1:"):
         fit = fastgd.fit_logistic(x, y)
     assert not fit.converged
+
+
+OVERLAP = [-2.0, -1, 0, 1, 2, -1.5, 0.5, 1.5], [0, 0, 1, 0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "far", [[3e4], [1e5], [1e8], [1e12], [-1e5], [1e5, -1e7], [1e8, 3e4], [-1e8, -1e4, 1e6]]
+)
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_a_row_far_from_the_rest_parts_nothing(far, unit):
+    x = unit * np.array(OVERLAP[0] + far)[:, None] + 50
+    y = OVERLAP[1] + [int(value > 0) for value in far]
+    fit = fastgd.fit_logistic(x, y)
+    assert fit.converged
+    np.testing.assert_allclose([*fit.coef, fit.intercept], newton(x, y, fit), rtol=1e-13)
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-9])
+@pytest.mark.parametrize("seed", range(3))
+def test_far_rows_in_several_columns(seed, l2):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((60, 3))
+    y = (x @ [1, -1, 0.5] + rng.logistic(size=60) > 0).astype(int)
+    near = fastgd.fit_logistic(x, y)
+    far = np.array([[1e5, 0, 0], [0, 1e7, 0], [0, -1e4, 0], [0, 0, 3e5]])
+    fit = fastgd.fit_logistic(np.vstack([x, far]), [*y, *(far @ near.coef > 0).astype(int)], l2=l2)
+    assert fit.converged
+    np.testing.assert_allclose(fit.coef, near.coef, rtol=1e-12 if l2 == 0 else 1e-6)
+
+
+def test_a_far_row_hides_no_column_that_separates():
+    rng = np.random.default_rng(1)
+    x = np.column_stack([rng.standard_normal(200), rng.random(200) < 0.2, rng.random(200) < 0.2])
+    y = np.where(x[:, 1] == 1, 1, rng.random(200) < 0.4).astype(int)
+    x[0], y[0] = [1e6, 0, 0], 1
+    y[1:20] = x[1:20, 0] > 0  # a positive slope
+    y[x[:, 1] == 1] = 1
+    with pytest.warns(fastgd.ConvergenceWarning, match=r"separable along column\(s\) 1:"):
+        assert not fastgd.fit_logistic(x, y).converged
+
+
+def test_a_plane_that_parts_some_rows_is_reported():
+    """Not along a column: rows on the plane overlap, the others are on their sides."""
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((300, 2))
+    across = np.where(np.arange(300) < 200, 0.0, rng.standard_normal(300))
+    y = np.where(across == 0, x[:, 1] + rng.logistic(size=300) > 0, across > 0).astype(int)
+    x[:, 0] = 3 * x[:, 1] + across
+    with pytest.warns(fastgd.ConvergenceWarning, match=r"separable along column\(s\) 0, 1:"):
+        assert not fastgd.fit_logistic(x, y).converged
+
+
+@pytest.mark.parametrize("size", [3e4, 1e6])
+def test_a_far_row_parts_no_classes(size):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((90, 2))
+    y = np.argmax(x @ [[1, 0, -1], [0, 1, -1]] + rng.gumbel(size=(90, 3)), axis=1)
+    near = fastgd.fit_logistic(x, y)
+    far = np.array([[size, 0.0]])
+    fit = fastgd.fit_logistic(np.vstack([x, far]), [*y, *near.predict(far)])
+    assert fit.converged
+    np.testing.assert_allclose(fit.coef, near.coef, atol=1e-6)
+
+
+def test_two_classes_parted_from_two_others_are_reported():
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((200, 2))
+    half = x[:, 0] > 0
+    y = 2 * half + (x[:, 1] + rng.logistic(size=200) > 0)
+    with pytest.warns(fastgd.ConvergenceWarning, match="planes part some of them"):
+        assert not fastgd.fit_logistic(x, y).converged
+
+
+def test_a_start_where_all_rows_are_certain_and_some_wrong():
+    best = fastgd.fit_logistic(*OVERLAP)
+    for start in (1e3, -1e5):
+        fit = fastgd.fit_logistic(*OVERLAP, coef_init=[start])
+        assert fit.converged
+        assert fit.coef == pytest.approx(best.coef, rel=1e-13)
 
 
 def test_the_cap_on_epochs_is_reported():

@@ -139,6 +139,47 @@ def test_weights_count_as_repeated_rows():
     np.testing.assert_allclose(weighted[1], again[1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("power", [-1074, -1000, -40, 40, 1000, 1023])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_does_not_depend_on_the_unit_of_the_weights(power, dtype):
+    """A power of two changes no digit, as long as none of the weights vanishes."""
+    x, y, coef, _ = made(12, 3, labels=True, dtype=dtype)
+    weight = np.ones(12) if power == -1074 else 1 + np.arange(12) / 16
+    scaled = np.ldexp(weight, power)
+    classes, by_class = np.arange(12) % 3, np.stack([coef, -coef, 2 * coef])
+    for both_of, target, at in (
+        (fastgd.mse_cost_and_gradient, y, coef),
+        (fastgd.bce_cost_and_gradient, y, coef),
+        (fastgd.cross_entropy_cost_and_gradient, classes, by_class),
+    ):
+        wanted = both_of(x, target, at, sample_weight=weight)
+        for got, one in zip(both_of(x, target, at, sample_weight=scaled), wanted, strict=True):
+            np.testing.assert_array_equal(got, one)
+    for loss in FUNCTIONS:
+        curves = [
+            fastgd.cost_curve(x, y, by_class, loss=loss, sample_weight=one)
+            for one in (weight, scaled)
+        ]
+        np.testing.assert_array_equal(*curves)
+
+
+def test_a_sum_is_that_of_the_weights_or_says_that_it_overflows():
+    x, y, coef, _ = made(12, 3)
+    options = {"reduction": "sum"}
+    one = fastgd.mse_cost(x, y, coef, **options)
+    for unit in (2.0**-1074, 2.0**1000):
+        weight = np.full(12, unit)
+        assert fastgd.mse_cost(x, y, coef, sample_weight=weight, **options) == one * unit
+    weight = np.full(12, 1e308)
+    text = "overflows float64 at .*; scale sample_weight, or use reduction='mean'\\.$"
+    with pytest.raises(fastgd.DivergenceError, match=f"the cost {text}"):
+        fastgd.mse_cost(x, y, coef, sample_weight=weight, **options)
+    with pytest.raises(fastgd.DivergenceError, match=f"the gradient {text}"):
+        fastgd.mse_gradient(x, y, coef, sample_weight=weight, **options)
+    with pytest.raises(fastgd.DivergenceError, match=f"the cost {text}"):
+        fastgd.cost_curve(x, y, [coef], sample_weight=weight, **options)
+
+
 # --- cost_curve -----------------------------------------------------------------------------------
 
 
@@ -243,6 +284,7 @@ X, Y = np.arange(6.0).reshape(3, 2), np.array([0.0, 1.0, 1.0])
         (lambda: fastgd.cost_curve(X, Y, [[1, 2]], loss="mae"), "loss is 'mae'; .*'mse', 'bce'"),
         (lambda: fastgd.cost_curve(X, Y, [[1, 2]], intercept=[1, 2]), "intercept has shape"),
         (lambda: fastgd.cost_curve(X, X, [[1, 2]]), "cost_curve takes one target"),
+        (lambda: fastgd.cost_curve(X, Y, [[1, 2]], intercept=np.nan), "intercept is nan at row 0"),
         (lambda: fastgd.cost_curve(X, Y + 1, [[1, 2]], loss="bce"), r"labels in \[0, 1\]"),
         (lambda: fastgd.linear(X, [1, 2]), r"weight has shape \(2,\); expected \(out, in\)"),
         (lambda: fastgd.linear(X, [[1, 2, 3]]), r"x has shape \(3, 2\); weight \(1, 3\) needs"),
@@ -265,3 +307,34 @@ def test_an_overflowing_cost_raises(dtype):
         fastgd.mse_cost(x, y, [1.0])
     with pytest.raises(fastgd.DivergenceError, match=r"overflows .* at coefs\[1\]"):
         fastgd.cost_curve(x, y, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_overflowing_gradient_raises_and_a_finite_part_comes_back(dtype):
+    """Each function answers for what it returns."""
+    limits = np.finfo(dtype)
+    x, y = np.full((4, 1), limits.max / 2, dtype), np.arange(1, 5, dtype=dtype)
+    text = f"^the gradient overflows {np.dtype(dtype)} at these coefficients\\.$"
+    with pytest.raises(fastgd.DivergenceError, match=text):
+        fastgd.mse_gradient(x, y, [0.0])
+    with pytest.raises(fastgd.DivergenceError, match=text):
+        fastgd.mse_cost_and_gradient(x, y, [0.0])
+    assert fastgd.mse_cost(x, y, [0.0]) == 7.5
+    by_coef, by_intercept = fastgd.mse_gradient([1.0], [1.0], [1e200])
+    assert by_coef.tolist() == [2e200]
+    assert by_intercept == 2e200
+    with pytest.raises(fastgd.DivergenceError, match="the cost overflows"):
+        fastgd.mse_cost_and_gradient([1.0], [1.0], [1e200])
+
+
+def test_nothing_warns():
+    """What overflows is told by the result, or by an error."""
+    low, big = np.ones((3, 1), np.float32), np.full((3, 1), 1e200)
+    for x, coef in ((low, 1e300), (big, 1e200)):
+        with pytest.raises(fastgd.DivergenceError):
+            fastgd.mse_cost_and_gradient(x, Y, [coef])
+        with pytest.raises(fastgd.DivergenceError):
+            fastgd.cost_curve(x, Y, [0.0, coef])
+    assert fastgd.linear(big, [[1e200]]).tolist() == [[np.inf]] * 3
+    assert np.isnan(fastgd.linear([1e308, -1e308], [[10.0, 10.0]])).all()
+    assert fastgd.linear([[1e308]], [[10.0]], [-np.inf]).shape == (1, 1)

@@ -161,15 +161,16 @@ class Loop:
             settings.array(), settings.rates(len(coef), 0, 1), settings.hyper(),
             settings.memory(*coef.shape),
         )  # fmt: skip
-        self.state = np.array([-1.0, np.nan])
+        self.state = advance.new_state()
         self.costs, self.norms = np.empty((2, epochs))
         self.path = np.empty((epochs, *coef.shape))
 
-    def run(self, first, last):
-        return dense.descend(self.loss, self.by_columns, RULES["gd"])(
+    def run(self, last):
+        status = dense.descend(self.loss, self.by_columns, RULES["gd"])(
             *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
-            self.state, self.costs, self.norms, self.path, first, last,
+            self.state, self.costs, self.norms, self.path, last, True,
         )  # fmt: skip
+        return status, self.state[advance.EPOCHS]
 
 
 @every_layout
@@ -181,8 +182,8 @@ def test_the_loop_is_batch_descent(dtype, close, loss_name, weighted, by_columns
         x, y, weight, coef, intercept, LOSSES[loss_name],
         epochs=7, by_columns=by_columns, lr=0.1, l2=l2, scale=scale,
     )  # fmt: skip
-    assert loop.run(0, 3) == (advance.RUNNING, 3)
-    assert loop.run(3, 7) == (advance.RUNNING, 7)
+    assert loop.run(3) == (advance.RUNNING, 3)
+    assert loop.run(7) == (advance.RUNNING, 7)
     w, b, costs, path = reference.batch_gd(
         x.tolist(), y[0].tolist(), coef[0].tolist(), float(intercept[0]), lr=0.1, epochs=7,
         loss=LOSSES[loss_name], weight=weight.tolist() or None, l2=l2,
@@ -192,13 +193,13 @@ def test_the_loop_is_batch_descent(dtype, close, loss_name, weighted, by_columns
     close(loop.costs, costs)
     close(loop.path[:, 0], path)
     final = expected_totals(x, y, weight, loop.coef, loop.intercept, LOSSES[loss_name])[0, -1]
-    close(loop.state[1], scale * final)
+    close(loop.state[advance.COST], scale * final)
 
 
 def test_the_loop_stops_at_a_small_gradient():
     problem = several(33, 2, 1, "mse")
     loop = Loop(*problem, LOSSES["mse"], epochs=500, lr=0.1, scale=1 / 33, tol=1e-6)
-    status, epoch = loop.run(0, 500)
+    status, epoch = loop.run(500)
     assert status == advance.CONVERGED
     assert 20 < epoch < 500
     x, y, weight, *_ = problem
@@ -210,15 +211,17 @@ def test_the_loop_stops_at_a_small_gradient():
     assert 5e-7 < share <= 1e-6
 
 
-def test_the_loop_goes_back_to_the_last_finite_cost():
+def test_the_loop_keeps_the_parameters_of_the_last_finite_cost():
     problem = several(33, 2, 1, "mse")
     loop = Loop(*problem, LOSSES["mse"], epochs=2000, lr=50.0, scale=1 / 33)
     with np.errstate(over="ignore", invalid="ignore"):
-        status, epoch = loop.run(0, 2000)
+        status, epochs = loop.run(2000)
+    epoch = int(epochs)
     assert status == advance.NOT_FINITE
     assert np.isfinite(loop.costs[:epoch]).all()
     x, y, weight, *_ = problem
-    last = expected_totals(x, y, weight, loop.coef, loop.intercept, LOSSES["mse"])[0, -1] / 33
+    before = loop.previous[:, :-1], loop.previous[:, -1]
+    last = expected_totals(x, y, weight, *before, LOSSES["mse"])[0, -1] / 33
     assert last == pytest.approx(loop.costs[epoch - 1], rel=1e-12)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 import numpy as np
+import oracles
 import pytest
 import torch
 from hypothesis import given
@@ -245,6 +246,50 @@ def test_same_bits_for_every_number_of_threads(monkeypatch):
                 assert fit.intercept == fits[0].intercept
 
 
+@pytest.mark.jit
+@pytest.mark.parametrize(
+    ("n", "d", "labels", "options"),
+    [
+        (3000, 300, None, dict(lr=1e-3, epochs=2, batch_size=256)),
+        (700, 10, None, dict(lr=1e-3, epochs=3, batch_size=32)),
+        (700, 7, 2, dict(lr=1e-2, epochs=3, batch_size=1, l2=0.1)),
+        (700, 10, 2, dict(lr=1e-2, epochs=5)),
+        (700, 10, 3, dict(lr=1e-2, epochs=5)),
+    ],
+)
+def test_same_bits_whoever_looks_on(monkeypatch, n, d, labels, options):
+    """Whatever cuts a fit into calls, it is the same machine code that moves the parameters."""
+    x, y = made(n, d)
+    fit_it = fastgd.fit_linear
+    if labels:
+        y, fit_it = np.digitize(y, [0.0] if labels == 2 else [-1.0, 1.0]), fastgd.fit_logistic
+    alone = fit_it(x, y, n_threads=1, **options)
+    ways = [
+        dict(n_threads=2), dict(n_threads=3), dict(tol=1e-300), dict(callback=lambda fit: False),
+        dict(keep_path=True), dict(validation=(x, y), patience=100), dict(epochs=options["epochs"]),
+    ]  # fmt: skip
+    for way in ways:
+        if way is ways[-1]:
+            monkeypatch.setattr("fastgd.cpu.descent.CHUNK_NS", 1.0)
+        with oracles.quiet():
+            fit = fit_it(x, y, **(options | way))
+        assert fit.costs.tobytes() == alone.costs.tobytes(), way
+        if fit.best_epoch in (None, fit.n_epochs):
+            assert fit.coef.tobytes() == alone.coef.tobytes(), way
+            assert np.all(fit.intercept == alone.intercept), way
+            assert fit.cost == alone.cost, way
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_small_problems_have_the_same_bits_for_every_number_of_threads(batch_size):
+    x, y = made(20, 3)
+    fits = [
+        fastgd.fit_linear(x, y, lr=0.01, batch_size=batch_size, n_threads=threads)
+        for threads in (None, 1, 3)
+    ]
+    assert len({(fit.coef.tobytes(), fit.intercept, fit.costs.tobytes()) for fit in fits}) == 1
+
+
 @pytest.mark.skipif(JIT_OFF, reason="the danger is in compiled code that depends on addresses")
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_same_bits_wherever_the_arrays_lie_in_memory(order):
@@ -350,6 +395,40 @@ def test_divergence_names_a_stable_step_and_keeps_the_last_finite_fit(options):
     assert calm.cost < 0.5 * fastgd.mse_cost(x, y, np.zeros(3))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(batch_size=7), dict(batch_size=1), dict(batch_size=29), dict(batch_size=7, l2=1.0),
+        dict(batch_size=7, average=True), dict(batch_size=7, dtype="float32"), {}, dict(tol=1e-9),
+        dict(batch_size=7, optimizer="momentum"),
+        dict(batch_size=7, validation=0.3, patience=3000),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_divergence_keeps_finite_parameters_and_their_costs(options):
+    """An epoch may meet finite losses on its way to parameters whose cost is infinite."""
+    for seed in range(4 if JIT_OFF else 40):
+        rng = np.random.default_rng(seed)
+        x, y = rng.standard_normal((30, 3)), rng.standard_normal(30)
+        lr = 10.0 if seed % 2 == 0 else 10.0 ** (seed % 150)
+        with pytest.raises(fastgd.DivergenceError, match="is stable on this data") as caught:
+            fastgd.fit_linear(x, y, lr=lr, epochs=2000, **options)
+        fit, stable = caught.value.fit, caught.value.stable_lr
+        assert 0 < stable < 1
+        assert np.isfinite([*fit.coef, fit.intercept, fit.cost, *fit.costs]).all()
+        assert len(fit.costs) == fit.n_epochs
+        assert (
+            fit.cost == pytest.approx(fastgd.mse_cost(x, y, fit.coef, fit.intercept), rel=1e-5)
+            or "validation" in options
+        )
+        if fit.n_epochs:
+            with oracles.quiet():
+                same = fastgd.fit_linear(x, y, lr=lr, epochs=fit.n_epochs, **options)
+            if "validation" not in options:
+                np.testing.assert_allclose(same.coef, fit.coef, rtol=1e-9)
+            np.testing.assert_allclose(same.costs, fit.costs, rtol=1e-9)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_the_stable_step_is_the_largest(reduction, fit_intercept):
@@ -383,6 +462,7 @@ def test_nan_is_named_on_every_loop():
 
 
 @pytest.mark.skipif(JIT_OFF, reason="plain Python is interrupted anywhere, and is too slow here")
+@pytest.mark.usefixtures("control_c")
 @pytest.mark.parametrize(
     "options",
     [

@@ -27,6 +27,17 @@ def with_(array, value, *at):
 
 # --- bad input: arguments that differ from fit_linear(X, Y), and the whole sentence -------------------
 
+
+class Schedule:
+    """A schedule of one's own that gives whatever it was given."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def rate(self, lr, epoch):
+        return self.given
+
+
 NAN, INF = np.nan, np.inf
 SETS = "expected a finite number"
 CHOICE = (
@@ -100,6 +111,18 @@ DATA = {
         {"x": [10**400] * 6},
         "x holds a number beyond float64 at row 0; scale it first.",
     ),
+    "x of StringDType": (
+        {"x": np.array(list("abcdef"), np.dtypes.StringDType())},
+        "x holds text ('a' at row 0); encode it as numbers first.",
+    ),
+    "x a longdouble beyond float64": (
+        {"x": with_(X.astype(np.longdouble), np.longdouble("-1e4000"), 3, 1)},
+        "x holds a number beyond float64 at row 3, column 1; scale it first.",
+    ),
+    "x a tensor without data": (
+        {"x": torch.ones(6, 2, device="meta")},
+        "x is a torch.strided tensor on meta; pass a dense CPU one.",
+    ),
     "x nullable with <NA>": (
         {"x": pd.DataFrame({"size": pd.array([1, 2, None, 4, 5, 6], dtype="Int64")})},
         "x is nan at row 2, column 0 ('size'); drop or fill that row.",
@@ -162,6 +185,10 @@ DATA = {
         "y is complex; take its real part, or stack real and imaginary parts.",
     ),
     "y None": ({"y": None}, "y is None; pass an array or a list of numbers."),
+    "y a number of 400 digits": (
+        {"y": [1.0, 2.0, 3.0, 4.0, 5.0, 10**400]},
+        "y holds a number beyond float64 at row 5; scale it first.",
+    ),
     "weight negative": (
         {"sample_weight": with_(Y, -2, 4)},
         "sample_weight is -2.0 at row 4; weights can't be negative.",
@@ -188,7 +215,53 @@ DATA = {
     ),
 }
 
+HUGE = 10**400
+DIGITS = "1" + 79 * "0" + "…" + 20 * "0"
 OPTIONS = {
+    "lr=10**400": ({"lr": HUGE}, f"lr is {DIGITS}; {SETS} above 0."),
+    "lr=10**6000": ({"lr": 10**6000}, f"lr is an unprintable int; {SETS} above 0."),
+    "l1=10**400": ({"l1": HUGE}, f"l1 is {DIGITS}; {SETS} at least 0."),
+    "l2=-10**400": ({"l2": -HUGE}, f"l2 is -…; {SETS} at least 0."),
+    "tol=10**400": ({"tol": HUGE}, f"tol is {DIGITS}; {SETS} above 0."),
+    "epochs=10**400": ({"epochs": HUGE}, f"epochs is {DIGITS}; expected at most {2**63 - 1}."),
+    "batch_size=10**400": (
+        {"batch_size": HUGE},
+        f"batch_size is {DIGITS}; expected at most {2**63 - 1}.",
+    ),
+    "patience=10**400": (
+        {"patience": HUGE},
+        f"patience is {DIGITS}; expected at most {2**63 - 1}.",
+    ),
+    "coef_init=10**400": (
+        {"coef_init": [HUGE, 1]},
+        "coef_init holds a number beyond float64 at row 0; scale it first.",
+    ),
+    "intercept_init=10**400": (
+        {"intercept_init": HUGE},
+        "intercept_init holds a number beyond float64; scale it first.",
+    ),
+    "validation=10**400": (
+        {"validation": HUGE},
+        f"validation is {DIGITS}; pass a fraction of the rows above 0 and below 1, or a tuple (x, y) or "
+        "(x, y, sample_weight).",
+    ),
+    "device=10**400": ({"device": HUGE}, f"device is {DIGITS}; choose from 'cpu', 'cuda'."),
+    "dtype=10**6000": (
+        {"dtype": 10**6000},
+        "dtype is an unprintable int; choose 'float32' or 'float64'.",
+    ),
+    "shuffle=[True, False]": (
+        {"shuffle": np.array([True, False])},
+        "shuffle is array([ True, False]); choose from True, False, 'block'.",
+    ),
+    "schedule beyond float64": (
+        {"schedule": lambda epoch: HUGE, "lr": 0.1},
+        "the schedule LambdaLR gives lr=inf for epoch 0; expected a finite number from 0 up.",
+    ),
+    "schedule of nothing": (
+        {"schedule": Schedule(None), "lr": 0.1},
+        "the schedule Schedule gives lr=None for epoch 0; expected a finite number from 0 up.",
+    ),
     "lr=-1": ({"lr": -1}, f"lr is -1; {SETS} above 0."),
     "lr=0": ({"lr": 0}, f"lr is 0; {SETS} above 0."),
     "lr=nan": ({"lr": NAN}, f"lr is nan; {SETS} above 0."),
@@ -234,7 +307,7 @@ OPTIONS = {
     ),
     "schedule below 0": (
         {"schedule": lambda epoch: -1.0, "lr": 0.1},
-        "the schedule gives lr=-0.1 for epoch 0; expected a finite number from 0 up.",
+        "the schedule LambdaLR gives lr=-0.1 for epoch 0; expected a finite number from 0 up.",
     ),
     "schedule of text": (
         {"schedule": lambda epoch: "small", "lr": 0.1},
@@ -345,6 +418,14 @@ Y_LABELS = {
     "NaT among dates": (
         np.array(["2023", "NaT", "2024"] * 2, "M8[Y]"),
         "y has no label at row 1 (…NaT…); drop or fill that row.",
+    ),
+    "NaT among time spans": (
+        np.array(["1", "NaT", "2"] * 2, "m8[s]"),
+        "y has no label at row 1 (…NaT…); drop or fill that row.",
+    ),
+    "None among StringDType": (
+        np.array(["a", "b", None] * 2, np.dtypes.StringDType(na_object=None)),
+        "y has no label at row 2 (None); drop or fill that row.",
     ),
     "pandas category with a gap": (
         pd.Categorical(["a", "b", None, "a", "b", "a"]),
@@ -459,6 +540,10 @@ class HasArray:
         return self.x
 
 
+class Measured(torch.Tensor):
+    """A tensor of another library."""
+
+
 KINDS = {
     "list": lambda x, _: x.tolist(),
     "tuples": lambda x, _: tuple(map(tuple, x.tolist())),
@@ -492,9 +577,17 @@ KINDS = {
     "torch transposed": lambda x, _: torch.tensor(x.T.copy()).T,
     "torch int": lambda x, _: torch.tensor(x).int(),
     "torch bfloat16": lambda x, _: torch.tensor(x).bfloat16(),
+    "torch of 8 bits": lambda x, _: torch.tensor(x).to(torch.float8_e4m3fn),
+    "torch parameter": lambda x, _: torch.nn.Parameter(torch.tensor(x)),
+    "torch subclass": lambda x, _: torch.tensor(x, requires_grad=True).as_subclass(Measured),
+    "torch with the negative bit": lambda x, _: torch.tensor(-1j * x).conj().imag,
+    "list of tensors": lambda x, _: [torch.tensor(row, requires_grad=True) for row in x],
+    "lists of tensors": lambda x, _: [
+        [torch.tensor(value, requires_grad=True) for value in row] for row in x
+    ],
 }
 
-LOW = ("float16", "float32", "torch float32", "torch bfloat16")
+LOW = ("float16", "float32", "torch float32", "torch bfloat16", "torch of 8 bits")
 
 Y_KINDS = {
     "list": lambda y: y.tolist(),
@@ -507,6 +600,8 @@ Y_KINDS = {
     "pandas Int64": lambda y: pd.Series(y).astype("Int64"),
     "polars": lambda y: pl.Series("y", y),
     "torch": lambda y: torch.tensor(y, requires_grad=True),
+    "list of tensors": lambda y: list(torch.tensor(y, requires_grad=True)),
+    "torch with the negative bit": lambda y: torch.tensor(-1j * y).conj().imag,
 }
 
 
@@ -564,6 +659,7 @@ ANY_LABELS = {
     "objects of text": list(np.array(["no", "yes"], dtype=object)),
     "objects of int": list(np.array([10**30, 10**31], dtype=object)),
     "dates": list(np.array(["2023-01-01", "2024-01-01"], "M8[D]")),
+    "time spans": list(np.array([1, 2], "m8[s]")),
 }
 
 
@@ -586,6 +682,58 @@ def test_labels_of_any_kind_give_the_same_answer(kind, container):
     assert fit.cost == pytest.approx(fastgd.bce_cost(X, LABELS, fit.coef, fit.intercept))
     assert set(fit.predict(X)) <= set(values)
     assert fit.score(X, np.ravel(y)) == wanted.score(X, LABELS)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64, np.uint64])
+def test_integer_labels_of_the_whole_range(dtype):
+    """Few labels are counted from the lowest one up: int8 has no room for 127 − (−128)."""
+    limits = np.iinfo(dtype)
+    span = min(int(limits.max) - int(limits.min), 255)
+    values = np.array([int(limits.max) - d for d in (span, 100, 1, 0)], dtype=dtype)
+    y = np.tile(values, 20)
+    codes, classes = inputs.labels(y, 80, np.float64)
+    assert classes.dtype == dtype
+    np.testing.assert_array_equal(classes, values)
+    np.testing.assert_array_equal(codes, [[0, 1, 2, 3] * 20])
+
+
+def test_labels_of_string_dtype():
+    text = np.array(["no", "yes"], np.dtypes.StringDType())[LABELS]
+    wanted = fastgd.fit_logistic(X, LABELS, l2=0.1)
+    fit = fastgd.fit_logistic(X, text, l2=0.1)
+    assert fit.coef.tobytes() == wanted.coef.tobytes()
+    assert fit.classes.tolist() == ["no", "yes"]
+    assert fit.score(X, text) == wanted.score(X, LABELS)
+
+
+TUPLES = [[(0, 1), (1, 2)][label] for label in LABELS]
+TEXTS = [["a", "b"][label] for label in LABELS]
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "text"),
+    [
+        (LABELS, TUPLES, "y is (0, 1) at row 0; the labels fitted are 0, 1."),
+        (TUPLES, LABELS, "y is 0 at row 0; the labels fitted are (0, 1), (1, 2)."),
+        (TEXTS, LABELS, "y is 0 at row 0; the labels fitted are 'a', 'b'."),
+        (LABELS, TEXTS, "y is 'a' at row 0; the labels fitted are 0, 1."),
+        (LABELS, LABELS.astype("m8[s]"), "y is …(0) at row 0; the labels fitted are 0, 1."),
+        (LABELS, np.array([{}] * 6), "y holds labels that are no labels: …dict…"),
+    ],
+)
+def test_labels_of_another_kind_are_told_from_those_fitted(trained, given, text):
+    with pytest.raises(fastgd.InputError, match=sentence(f"in validation, {text}")):
+        fastgd.fit_logistic(X, trained, lr=0.1, validation=(X, given))
+
+
+def test_tuples_are_labels_also_of_the_rows_held_out():
+    options = {"lr": 0.001, "epochs": 5}
+    with pytest.warns(fastgd.ConvergenceWarning):
+        fit = fastgd.fit_logistic(X, TUPLES, validation=(X, TUPLES), **options)
+    with pytest.warns(fastgd.ConvergenceWarning):
+        wanted = fastgd.fit_logistic(X, LABELS, validation=(X, LABELS), **options)
+    np.testing.assert_array_equal(fit.validation_costs, wanted.validation_costs)
+    assert fit.score(X, TUPLES) == wanted.score(X, LABELS)
 
 
 @pytest.mark.parametrize("kind", [pl.Series, torch.tensor])
@@ -647,3 +795,64 @@ def test_numbers_of_other_kinds_are_taken_as_options():
     for lr in (np.float64(0.01), np.array(0.01)):
         fit = fastgd.fit_linear(X, Y, lr=lr, epochs=np.int64(3), batch_size=np.uint8(2))
         assert fit.coef.tobytes() == wanted.coef.tobytes()
+
+
+SCALARS = {
+    "lr": 0.0009765625,
+    "l2": 0.5,
+    "epochs": 3,
+    "batch_size": 2,
+    "seed": 5,
+    "patience": 2,
+    "n_threads": 1,
+    "shuffle": "block",
+    "reduction": "sum",
+    "optimizer": "momentum",
+    "device": "cpu",
+    "dtype": "float32",
+    "fit_intercept": False,
+    "keep_path": True,
+    "average": True,
+}
+CONTAINERS = {"scalar": lambda v: np.array(v)[()], "0-d array": np.array, "tensor": torch.tensor}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_scalars_of_numpy_and_torch_are_taken_as_options(name, container):
+    value = SCALARS[name]
+    if container == "tensor" and isinstance(value, str):
+        container = "scalar"  # torch has no text
+    given = CONTAINERS[container](value)
+    options = {"lr": 0.001, "epochs": 2, "batch_size": 3}
+    wanted = fastgd.fit_linear(X, Y, **options | {name: value})
+    fit = fastgd.fit_linear(X, Y, **options | {name: given})
+    assert fit.coef.tobytes() == wanted.coef.tobytes()
+    assert fit.coef.dtype == wanted.coef.dtype
+
+
+def test_scalars_of_numpy_in_a_network():
+    options = {"hidden": 3, "activation": "tanh", "loss": "bce", "optimizer": "gd", "lr": 0.5}
+    wanted = fastgd.fit_mlp(X, LABELS, epochs=3, **options)
+    scalars = {name: np.array(value) for name, value in options.items()}
+    fit = fastgd.fit_mlp(X, LABELS, epochs=np.int8(3), **scalars)
+    for ours, theirs in zip(fit.weights, wanted.weights, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_what_the_schedule_of_a_user_raises_comes_through():
+    with pytest.raises(ZeroDivisionError):
+        fastgd.fit_linear(X, Y, lr=0.1, schedule=lambda epoch: 1 / epoch)
+
+
+def test_one_row_of_any_stride_in_a_network():
+    """NumPy calls a matrix of one row contiguous whatever its strides are, and BLAS reads them."""
+    rows = np.lib.stride_tricks.as_strided(np.arange(3.0), (1, 3), (8, 8))
+    options = {"hidden": 2, "epochs": 2, "lr": 0.01}
+    wanted = fastgd.fit_mlp([[0.0, 1.0, 2.0]], [1.0], **options)
+    assert fastgd.fit_mlp(rows, [1.0], **options).cost == wanted.cost
+    weights, biases = [np.ones((2, 3)), np.ones((1, 2))], [np.zeros(2), np.zeros(1)]
+    costs = [
+        fastgd.mlp_cost_and_gradient(x, [1.0], weights, biases)[0] for x in (rows, rows.tolist())
+    ]
+    assert costs[0] == costs[1]

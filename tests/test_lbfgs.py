@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastgd
-from fastgd.cpu import lbfgs
+from fastgd.cpu import descent, lbfgs
 
 #: max_iter, history_size, line_search_fn, lr.
 GRID = [*itertools.product((1, 5, 20), (3, 100), (None, "strong_wolfe"), (1.0, 0.3))]
@@ -144,7 +144,7 @@ def test_tol_chunks_and_the_callback(loss_name, monkeypatch):
     assert fit.gradient_norms[-1] > 1e-3 * fit.gradient_norms[0]
     with oracles.quiet():
         whole = fit_of(loss_name)(x, y, epochs=9, **options)
-        monkeypatch.setattr(lbfgs, "CHUNK_NS", 1.0)
+        monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
         parts = fit_of(loss_name)(x, y, epochs=9, **options, callback=lambda fit: False)
         one = fit_of(loss_name)(x, y, epochs=9, **options, callback=lambda fit: True)
     np.testing.assert_array_equal(whole.coef, parts.coef)
@@ -163,10 +163,10 @@ def test_ctrl_c_leaves_parameters_whose_cost_was_seen(monkeypatch):
     x, y = data("bce")
     passes = lbfgs.LBFGSDescent.totals
 
-    def interrupted(self, **options):
+    def interrupted(self, *parameters, **options):
         if self._passes == 30:
             raise KeyboardInterrupt
-        return passes(self, **options)
+        return passes(self, *parameters, **options)
 
     monkeypatch.setattr(lbfgs.LBFGSDescent, "totals", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:

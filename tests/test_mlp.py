@@ -1,6 +1,10 @@
 """Back-propagation, held to torch: gradients by autograd, trajectories by torch.optim."""
 
+import contextlib
 import itertools
+import math
+import signal
+import sys
 import threading
 import warnings
 
@@ -220,6 +224,50 @@ def test_whole_weights_are_copies_of_rows(loss, reduction):
     assert_allclose(weighted.cost, copies.cost, rtol=1e-12)
 
 
+def assert_same_parameters(a, b):
+    for ours, theirs in zip((*a.weights, *a.biases), (*b.weights, *b.biases), strict=True):
+        assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [2.0**1023, 2.0**-1070, 1e308, 1e-320])
+def test_the_mean_of_weights_of_any_size_is_that_of_ones(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "lr": 0.02, "validation": 0.3}
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, **options)
+        fit = fastgd.fit_mlp(x, y, sample_weight=np.full(20, size), **options)
+    assert_allclose(fit.weights[0], ones.weights[0], rtol=1e-13)
+    assert_allclose(fit.validation_costs, ones.validation_costs, rtol=1e-13)
+    assert_allclose([*fit.costs, fit.cost], [*ones.costs, ones.cost], rtol=1e-13)
+    if math.frexp(size)[0] == 0.5:  # a power of two changes no bit
+        assert_same_parameters(fit, ones)
+        assert fit.cost == ones.cost
+
+
+@pytest.mark.parametrize("size", [2.0**600, 2.0**-600])
+def test_the_sum_and_its_steps_are_as_large_as_the_weights(size):
+    x, y, *_ = problem(n=20)
+    options = {"epochs": 3, "hidden": 6, "batch_size": 8, "reduction": "sum"}
+    held = x, y, np.ones(20)
+    with oracles.quiet():
+        ones = fastgd.fit_mlp(x, y, lr=0.02, validation=held, **options)
+        held = x, y, np.full(20, size)
+        fit = fastgd.fit_mlp(
+            x, y, sample_weight=np.full(20, size), lr=0.02 / size, validation=held, **options
+        )
+    assert_same_parameters(fit, ones)
+    assert_array_equal(fit.costs, ones.costs * size)
+    assert_array_equal(fit.validation_costs, ones.validation_costs * size)
+
+
+def test_a_sum_that_overflows_by_its_weights():
+    x, y, *_ = problem(n=20)
+    with pytest.raises(
+        fastgd.DivergenceError, match="values of x, y or sample_weight are too large"
+    ):
+        fastgd.fit_mlp(x, y, hidden=6, sample_weight=np.full(20, 1e308), reduction="sum")
+
+
 VALIDATED = {"hidden": 6, "lr": 0.1, "batch_size": 8, "loss": "cross_entropy", "patience": 3}
 
 
@@ -291,6 +339,7 @@ HELD_OUT = [
     ((np.ones((2, 4)), np.ones((2, 2))), r"in validation, y has 2 column\(s\)"),
     ((np.full((2, 4), np.nan), np.ones((2, 3))), "in validation, x is nan at row 0"),
     ((np.full((2, 4), 1e200), np.full((2, 3), 1e200)), "the validation cost overflows float64"),
+    ((np.full((2, 4), np.inf), np.ones((2, 3))), "in validation, x is inf at row 0"),
     (1.0, "validation is 1.0"),
     (0.99, "leaves none to train on"),
 ]
@@ -302,6 +351,16 @@ def test_rows_that_cannot_validate(held_out, sentence):
     wanted = fastgd.DivergenceError if "overflows" in sentence else fastgd.InputError
     with pytest.raises(wanted, match=sentence):
         fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=3, activation="relu", validation=held_out)
+
+
+@pytest.mark.parametrize("held_out", [0.3, 0.7])
+def test_an_infinity_is_found_among_the_rows_held_out(held_out):
+    """The logistic function would make a finite activation of it."""
+    x, y, *_ = problem()
+    x[validation.split(33, 0.3, 0)[1][2], 1] = np.inf
+    row = int(np.argmax(x[:, 1]))
+    with pytest.raises(fastgd.InputError, match=f"^x is inf at row {row}, column 1;"):
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, validation=held_out)
 
 
 def test_weights_that_leave_a_side_without_rows():
@@ -359,6 +418,32 @@ def test_trajectories_are_those_of_torch(name, loss):
         fit = fastgd.fit_mlp(
             x, y, hidden=(6, 5), activation="tanh", loss=loss, lr=lr, epochs=7, batch_size=7, seed=3,
             optimizer=name, weights_init=weights, biases_init=biases,
+        )  # fmt: skip
+    for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+    assert_allclose(fit.costs, wanted[2], rtol=1e-10)
+
+
+DECAYING = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "RMSprop"]
+
+
+@pytest.mark.usefixtures("torch_in_float64")
+@pytest.mark.parametrize("name", DECAYING)
+@pytest.mark.parametrize("l2", [0.0, 0.2])
+@pytest.mark.parametrize("block", [512, 5])
+def test_weight_decay_is_that_of_torch(monkeypatch, name, l2, block):
+    """Of weights and biases, in batches of one block and of several; l2 is of weights alone."""
+    monkeypatch.setattr(network, "BLOCK", block)
+    x, y, weights, biases = problem()
+    kind = getattr(torch.optim, name)
+    wanted = walk_of_torch(
+        x, y, weights, biases, "mse", lambda p: kind(p, lr=0.01, weight_decay=0.3), 3, 12, l2
+    )
+    with oracles.quiet():
+        fit = fastgd.fit_mlp(
+            x, y, hidden=6, activation="tanh", lr=0.01, epochs=3, batch_size=12, seed=3, l2=l2,
+            optimizer=getattr(fastgd, name)(weight_decay=0.3), weights_init=weights,
+            biases_init=biases,
         )  # fmt: skip
     for ours, theirs in zip((*fit.weights, *fit.biases), (*wanted[0], *wanted[1]), strict=True):
         assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -487,9 +572,52 @@ def test_divergence_carries_the_last_finite_parameters():
     assert not fit.converged
 
 
-def test_a_cost_that_overflows_at_the_start():
-    with pytest.raises(fastgd.DivergenceError, match="at the start"):
-        fastgd.fit_mlp(np.full((4, 2), 1e200), np.full(4, 1e200), hidden=2, activation="identity")
+OVERFLOWS = [
+    ({}, 1e200, "values of x or y are too large"),
+    (
+        {"l2": 1e300, "weights_init": [np.full((2, 2), 1e10), np.ones((1, 2))]},
+        1.0,
+        "weights_init or l2",
+    ),
+    ({"biases_init": [np.ones(2), np.full(1, 1e200)]}, 1.0, "x, y or biases_init are too large"),
+    ({"dtype": "float32"}, 1e50, "the cost overflows float32"),
+]
+
+
+@pytest.mark.parametrize(("options", "size", "sentence"), OVERFLOWS)
+def test_a_cost_that_overflows_at_the_start(options, size, sentence):
+    x, y = np.full((4, 2), size), np.ones(4)
+    with pytest.raises(fastgd.DivergenceError, match=f"at the start.*{sentence}|{sentence}") as e:
+        fastgd.fit_mlp(x, y, hidden=2, activation="identity", **options)
+    assert e.value.fit is None
+
+
+def test_an_overflow_whatever_the_order_of_bytes():
+    x, y = np.full((4, 2), 1e50, ">f8"), np.ones(4)
+    with pytest.raises(fastgd.DivergenceError, match="the cost overflows float32 at the start"):
+        fastgd.fit_mlp(x, y, hidden=2, activation="identity", dtype="float32")
+
+
+@pytest.mark.parametrize("held_out", [None, 0.3])
+@pytest.mark.parametrize("batch_size", [8, None])
+@pytest.mark.parametrize("l2", [0.0, 1.0])
+@pytest.mark.parametrize("lr", [10.0, 1e3, 1e10, 1e150, 1e300])
+def test_a_fit_that_diverges_has_a_finite_one(held_out, batch_size, l2, lr):
+    x, y, *_ = problem()
+    options = {"hidden": 6, "activation": "identity", "batch_size": batch_size, "l2": l2}
+    options["validation"] = held_out
+    with pytest.raises(fastgd.DivergenceError, match="is no longer finite after epoch") as e:
+        fastgd.fit_mlp(x, y, lr=lr, epochs=300, **options)
+    fit = e.value.fit
+    assert f"after epoch {fit.n_epochs} with" in str(e.value)
+    for values in (fit.cost, fit.costs, *fit.weights, *fit.biases):
+        assert np.isfinite(values).all()
+    if held_out:
+        assert np.isfinite(fit.validation_costs).all()
+    assert len(fit.costs) == len(fit.lrs) == fit.n_epochs
+    if fit.n_epochs:
+        with oracles.quiet():
+            assert_same_fit(fit, fastgd.fit_mlp(x, y, lr=lr, epochs=fit.n_epochs, **options))
 
 
 def test_a_cost_that_rose_is_told():
@@ -515,27 +643,225 @@ def test_ctrl_c_keeps_the_fit_so_far():
     assert_array_equal(e.value.fit.weights[0], seen[-1].weights[0])
 
 
-@pytest.mark.parametrize("update", [2, 7])
-def test_ctrl_c_within_an_epoch_goes_back_to_its_start(monkeypatch, update):
+def assert_same_fit(a, b):
+    assert_same_parameters(a, b)
+    assert (a.n_epochs, a.cost, a.best_epoch) == (b.n_epochs, b.cost, b.best_epoch)
+    for name in ("costs", "lrs", "validation_costs"):
+        assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def assert_fit_of_its_epochs(fit, x, y, **options):
+    """That of a call with as many epochs; in the first epoch of parameters that have moved."""
+    with oracles.quiet():
+        if fit.n_epochs:
+            assert_same_fit(fit, fastgd.fit_mlp(x, y, **options, epochs=fit.n_epochs))
+        else:
+            start = fastgd.fit_mlp(x, y, **options | {"lr": 1e-300}, epochs=1)
+            assert (fit.weights[0] != start.weights[0]).any()
+            assert len(fit.costs) == len(fit.lrs) == 0
+            assert math.isfinite(fit.cost)
+
+
+def in_spans_of(rows, patch):
+    def measured(run, *_):
+        run.span = rows
+
+    patch.setattr(mlp_run, "_SPAN", 0)  # the first one is as short as can be
+    patch.setattr(mlp_run.MlpRun, "_measured", measured)
+
+
+@pytest.mark.parametrize("update", range(1, 12))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_between_updates(monkeypatch, update, when):
+    """In the first epoch every finished update counts, and later every finished epoch."""
     x, y, *_ = problem(n=40)
     options = {"hidden": 6, "lr": 0.01, "batch_size": 8}
     met, original = [], network.Network.train
 
     def interrupted(self, *arguments):
         met.append(1)
-        if len(met) > update:
+        if len(met) < update or when == "after":
+            original(self, *arguments)
+        if len(met) == update:
             raise KeyboardInterrupt
-        return original(self, *arguments)
 
-    monkeypatch.setattr(mlp_run, "_CHUNK_OPERATIONS", 1)  # one update a span
-    monkeypatch.setattr(network.Network, "train", interrupted)
+    with monkeypatch.context() as patch:
+        in_spans_of(8, patch)
+        patch.setattr(network.Network, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt) as e:
+            fastgd.fit_mlp(x, y, **options, epochs=9)
+    if update == 1:
+        assert e.value.fit is None
+    else:
+        assert e.value.fit.n_epochs == (update - 1) // 5
+        assert_fit_of_its_epochs(e.value.fit, x, y, **options)
+
+
+@contextlib.contextmanager
+def interrupted_at(instruction, files):
+    """Ctrl-C at this instruction of Python, counted in the functions of these files."""
+    left, before = instruction, sys.gettrace()
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("held_out", [None, 0.4])
+def test_ctrl_c_at_any_instruction(held_out):
+    x, y, *_ = problem(n=20)
+    options = {"hidden": 3, "lr": 0.01, "batch_size": 7, "validation": held_out}
+    fits, instruction = [], 0
+    while True:
+        try:
+            with (
+                oracles.quiet(),
+                interrupted_at(instruction, {mlp_run.__file__, validation.__file__}),
+            ):
+                fastgd.fit_mlp(x, y, **options, epochs=3)
+            break
+        except KeyboardInterrupt as stop:
+            fits.append(stop.fit)
+            instruction += 29
+    first = next(i for i, fit in enumerate(fits) if fit)
+    epochs = [fit.n_epochs for fit in fits[first:]]
+    assert epochs == sorted(epochs)
+    assert set(epochs) == {0, 1, 2, 3}
+    for fit in fits[first:]:
+        assert_fit_of_its_epochs(fit, x, y, **options)
+
+
+def test_ctrl_c_at_any_time():
+    """A signal while compiled code runs."""
+    x, y, *_ = problem(n=200)
+    options = {"hidden": 6, "lr": 1e-3, "batch_size": 8}
+    handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for seconds in (0.02, 0.031, 0.047, 0.085, 0.11):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with pytest.raises(KeyboardInterrupt) as e:
+                fastgd.fit_mlp(x, y, **options, epochs=10**6)
+            if e.value.fit is not None:
+                assert_fit_of_its_epochs(e.value.fit, x, y, **options)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def test_ctrl_c_on_many_rows_estimates_the_cost(monkeypatch):
+    x, y, *_ = problem(n=600)
+    in_spans_of(10, monkeypatch)
+
+    def stopped(fit):
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt) as e:
-        fastgd.fit_mlp(x, y, epochs=9, **options)
-    monkeypatch.undo()
-    assert e.value.fit.n_epochs == update // 5
-    if update >= 5:
-        whole = fastgd.fit_mlp(x, y, epochs=update // 5, **options)
-        assert_array_equal(e.value.fit.weights[0], whole.weights[0])
+        fastgd.fit_mlp(x, y, hidden=6, lr=0.01, batch_size=10, epochs=1, callback=stopped)
+    fit = e.value.fit
+    assert_allclose(fit.cost, ((fit.predict(x) - y)[::8] ** 2).mean())
+
+
+class Clock:
+    """In place of `time`: it goes on where it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, None])
+@pytest.mark.parametrize("row", [1e-8, 2e-6])
+def test_spans_take_less_than_a_tenth_of_a_second(monkeypatch, batch_size, row):
+    """Ctrl-C waits for the end of one, however slow the machine."""
+    x, y, *_ = problem(n=200_000)
+    clock, spans = Clock(), []
+
+    def train(self, x, y, weight, order, first, stop, *more):
+        spans.append(stop - first)
+        clock.now += row * (stop - first)
+
+    monkeypatch.setattr(mlp_run, "time", clock)
+    monkeypatch.setattr(network.Network, "train", train)
+    monkeypatch.setattr(network.Network, "cost", lambda *_: 0.0)
+    fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, batch_size=batch_size, shuffle=False)
+    assert sum(spans) == 400_000
+    assert max(spans) * row < 0.1
+    assert len(spans) < (20 if row == 2e-6 else 6)
+
+
+@pytest.mark.parametrize("batch_size", [7, 40, None])
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
+def test_spans_change_no_bit(monkeypatch, batch_size, optimizer):
+    """Not even those that end within a batch."""
+    monkeypatch.setattr(network, "BLOCK", 16)
+    x, y, *_ = problem(n=95)
+    options = {"hidden": 6, "lr": 0.01, "epochs": 3, "batch_size": batch_size}
+    options |= {"optimizer": optimizer, "sample_weight": np.arange(95)}
+    whole = fastgd.fit_mlp(x, y, **options)
+    for rows in (1, 20, 50):
+        in_spans_of(rows, monkeypatch)
+        assert_same_fit(fastgd.fit_mlp(x, y, **options), whole)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.03, 0.2])
+def test_callbacks_come_about_every_tenth_of_a_second(monkeypatch, seconds):
+    x, y, *_ = problem()
+    clock, seen, original = Clock(), [], network.Network.train
+
+    def train(self, *arguments):
+        clock.now += seconds
+        original(self, *arguments)
+
+    monkeypatch.setattr(mlp_run, "time", clock)
+    monkeypatch.setattr(network.Network, "train", train)
+    with oracles.quiet():
+        fastgd.fit_mlp(
+            x, y, hidden=6, lr=1e-3, epochs=500, batch_size=None,
+            callback=lambda fit: seen.append(fit.n_epochs),
+        )  # fmt: skip
+    every = max(1, math.ceil(0.1 / seconds - 1e-9))
+    assert_allclose(np.diff([0, *seen[:-1]]), every, atol=1)
+    assert seen[-1] == 500
+
+
+@pytest.mark.parametrize("held_out", [None, 0.3])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_fit_kept_from_a_callback_is_not_changed_later(monkeypatch, columns, held_out):
+    x, y, *_ = problem(d=columns, k=columns)
+    kept = []
+
+    def keep(fit):
+        kept.append((fit, [p.copy() for p in (*fit.weights, *fit.biases)]))
+
+    def spoil(fit):
+        for p in (*fit.weights, *fit.biases, fit.costs, fit.lrs):
+            p[...] = 7.0
+
+    options = {"hidden": 6, "lr": 0.01, "epochs": 4, "validation": held_out}
+    monkeypatch.setattr(mlp_run, "_CALLBACK", 0)
+    with oracles.quiet():
+        whole = fastgd.fit_mlp(x, y, **options, callback=keep)
+        spoilt = fastgd.fit_mlp(x, y, **options, callback=spoil)
+    assert len(kept) == 4
+    for fit, parameters in kept:
+        for now, then in zip((*fit.weights, *fit.biases), parameters, strict=True):
+            assert_array_equal(now, then)
+            assert now.flags.owndata
+    assert_same_fit(spoilt, whole)
 
 
 def test_a_callback_may_stop():
@@ -548,6 +874,39 @@ def test_progress_shows_a_bar(capsys):
     x, y, *_ = problem()
     fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, progress=True)
     assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fit", [fastgd.fit_mlp, fastgd.fit_logistic])
+def test_labels_of_a_fit_kept_from_a_callback_are_its_own(fit):
+    x, y, *_ = problem(loss="cross_entropy")
+
+    def spoil(fit):
+        fit.classes[...] = 7
+
+    options = {"loss": "cross_entropy", "hidden": 6} if fit is fastgd.fit_mlp else {}
+    last = fit(x, y, lr=0.01, epochs=1, callback=spoil, **options)
+    assert last.classes.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-30])
+def test_numpy_is_not_asked_to_raise(size, dtype):
+    """What underflows is zero, whatever `np.seterr` says."""
+    x, y, weights, biases = problem((6, 3), dtype=dtype)
+    weight = 10.0 ** np.linspace(-300, 300, 33)
+    with np.errstate(all="raise"):
+        fit = fastgd.fit_mlp(
+            x.astype(float) * size,
+            y,
+            sample_weight=weight,
+            hidden=6,
+            lr=1e-3,
+            epochs=2,
+            dtype=dtype,
+        )
+        fit.predict(x.astype(float) * size)
+        fastgd.mlp_cost_and_gradient(
+            x, y, [w.astype(float) * size for w in weights], biases, activation="erf"
+        )
 
 
 @pytest.mark.parametrize("shuffle", [False, "block"])
@@ -578,6 +937,10 @@ BAD = [
     ({"biases_init": [[0.0], [0.0]]}, r"biases\[0\] has shape \(1,\); expected \(6,\)"),
     ({"callback": 1}, "callback is 1"),
     ({"dtype": "int32"}, "dtype is 'int32'"),
+    (
+        {"biases_init": [np.full(6, 1e300), np.ones(3)], "dtype": "float32"},
+        r"biases\[0\] goes up to 1e\+300, beyond float32; use dtype='float64'",
+    ),
 ]
 
 
@@ -615,6 +978,9 @@ COST_INPUTS = [
     ({"y": np.ones((33, 2))}, "y has 2 column"),
     ({"loss": "cross_entropy", "y": np.full(33, 3)}, "classes are 0 to 2"),
     ({"loss": "cross_entropy", "y": np.full(33, 0.5)}, "y is 0.5 at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, np.nan)}, "y is nan at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, -np.inf)}, "y is -inf at row 0"),
+    ({"loss": "cross_entropy", "y": np.full(33, 1e300)}, r"y is 1e\+300 at row 0"),
     ({"loss": "cross_entropy"}, "the index of each row's class"),
     ({"loss": "bce"}, "labels in"),
     ({"x": np.full((33, 4), np.nan)}, "x is nan at row 0"),
@@ -627,6 +993,20 @@ def test_costs_of_what_cannot_be_used(change, sentence):
     given = {"x": x, "y": y, "weights": weights, "biases": biases} | change
     with pytest.raises(fastgd.InputError, match=sentence):
         fastgd.mlp_cost_and_gradient(**given)
+
+
+@pytest.mark.parametrize(("weight", "what"), [(1e120, "gradient"), (1e160, "cost")])
+def test_a_cost_or_a_gradient_that_overflows(weight, what):
+    """A cost of 1e240 is finite, but not its gradient of 2e440."""
+    x, weights, biases = np.full((4, 1), 1e200), [[[1e-200]], [[weight]]], [[0.0], [0.0]]
+    with pytest.raises(fastgd.DivergenceError, match=f"the {what} overflows float64 at these"):
+        fastgd.mlp_cost_and_gradient(x, np.zeros(4), weights, biases, activation="identity")
+
+
+def test_gradients_are_their_own():
+    x, y, weights, biases = problem(d=1, k=1)
+    _, by_weights, by_biases = fastgd.mlp_cost_and_gradient(x, y, weights, biases)
+    assert all(g.flags.owndata and g.flags.c_contiguous for g in (*by_weights, *by_biases))
 
 
 def test_predictions_of_what_cannot_be_used():

@@ -232,11 +232,24 @@ def test_compiled_code_stays_in_its_dtype(rule, check_compiled):
         (lambda: fastgd.LBFGS(line_search_fn="armijo"), "choose None or 'strong_wolfe'"),
         (lambda: fastgd.LBFGS(weight_decay=0.1), "LBFGS has no weight_decay"),
         (lambda: fastgd.Adagrad(lr_decay=True), "lr_decay of Adagrad is True"),
+        (lambda: fastgd.SGD(nesterov=None), "nesterov of SGD is None; expected True or False"),
+        (lambda: fastgd.AdamW(amsgrad=""), "amsgrad of AdamW is ''; expected True or False"),
+        (lambda: fastgd.RMSprop(centered=1), "centered of RMSprop is 1; expected True or False"),
+        (lambda: fastgd.Adam(eps=10**400), "eps of Adam is 10+…0+; expected a number from 0 up"),
+        (lambda: fastgd.Adam(betas=(10**400, 0.9)), "both are 0 or more"),
+        (lambda: fastgd.Adam(betas=np.ones((2, 2))), "expected two numbers"),
     ],
 )  # fmt: skip
 def test_odd_parameters_are_answered_with_a_sentence(make, message):
     with pytest.raises(fastgd.InputError, match=message):
         make()
+
+
+def test_scalars_and_arrays_of_numpy_are_parameters():
+    given = fastgd.Adam(betas=np.array([0.5, 0.75]), eps=np.float32(0.5), amsgrad=np.bool_(True))
+    assert given == fastgd.Adam(betas=(0.5, 0.75), eps=0.5, amsgrad=True)
+    assert hash(given) == hash(fastgd.Adam(betas=(0.5, 0.75), eps=0.5, amsgrad=True))
+    assert fastgd.LBFGS(max_iter=1000.0) == fastgd.LBFGS(max_iter=np.int64(1000))
 
 
 def test_names_and_objects_are_the_same():

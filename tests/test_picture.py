@@ -135,3 +135,16 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
     for draw in (fit.plot, lambda: fit.plot_path(*THREE)):
         with pytest.raises(ImportError, match=r'pip install "fastgd\[plot\]"'):
             draw()
+
+
+def test_the_costs_of_softmax_are_drawn():
+    fit = fastgd.fit_logistic(X, np.arange(40) % 3, lr=0.1, epochs=3)
+    axes = fit.plot()
+    assert axes.get_ylabel() == "cross-entropy"
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [*fit.costs, fit.cost])
+
+
+def test_what_is_no_axes_is_answered_with_a_sentence():
+    fit = fastgd.fit_linear(*THREE)
+    with pytest.raises(fastgd.InputError, match=r"^ax is 3; expected matplotlib's axes\.$"):
+        fit.plot(ax=3)

@@ -198,6 +198,24 @@ def test_a_large_sample_comes_first(monkeypatch):
     assert rough.n_epochs <= fit.n_epochs
 
 
+@pytest.mark.jit
+@pytest.mark.parametrize("kind", ["a sorted group", "tiny in the sample", "one label outside"])
+def test_what_a_sample_does_not_show(kind):
+    x, y = data("bce", n=20_000, d=3)
+    outside = np.arange(len(y)) % 2048 >= 64
+    column = np.zeros(len(y))
+    if kind == "tiny in the sample":
+        column = np.where(outside, 1.0, 1e-6) * np.random.default_rng(1).standard_normal(len(y))
+    else:
+        column[100:1900] = 1.0
+    if kind == "one label outside":
+        y[column == 1] = 1.0
+    x = np.column_stack([x, column])
+    fit = fastgd.fit_logistic(x, y, l1=1e-4)
+    assert fit.converged
+    assert violation("bce", fit, x, y, 1e-4) < 1e-13
+
+
 def test_constant_dependent_and_huge_columns(loss_name):
     x, y = data(loss_name)
     odd = np.column_stack([x, np.full(len(x), 7.0), x[:, 0], 1e12 * x[:, 1], 1e-12 * x[:, 2]])

@@ -51,6 +51,30 @@ def test_200_epochs_follow_torch(name, ours, theirs):
     np.testing.assert_allclose(rates, torch_rates(name, theirs, 0.3, 200), rtol=1e-12, atol=3e-13)
 
 
+GRID = (
+    [("ConstantLR", (factor, total)) for factor in (0.3, 1.0) for total in (0, 1, 4, 5.0, 40)]
+    + [("StepLR", (size, gamma)) for size in (1, 3, 40) for gamma in (0.0, 0.5, 1.0, 1.2)]
+    + [("ExponentialLR", (gamma,)) for gamma in (0.0, 0.5, 1.0, 1.2)]
+    + [("CosineAnnealingLR", (t, eta)) for t in (1, 2, 7, 29) for eta in (0.0, 0.1)]
+    + [("LinearLR", (a, b, t)) for a in (0.1, 1.0) for b in (0.0, 1.0) for t in (1, 4, 40)]
+)
+
+
+@pytest.mark.parametrize(("name", "arguments"), GRID)
+def test_every_parameter_means_what_it_means_in_torch(name, arguments):
+    schedule = schedules.SCHEDULES[name](*arguments)
+    rates = [schedule.rate(0.3, epoch) for epoch in range(30)]
+    np.testing.assert_allclose(rates, torch_rates(name, arguments, 0.3, 30), rtol=1e-13, atol=1e-15)
+
+
+def test_a_power_beyond_float64_is_a_rate_of_zero_or_infinity():
+    assert schedules.InverseScaling(400.0).rate(0.3, 9) == 0.0
+    assert schedules.ExponentialLR(10).rate(0.3, 400) == math.inf
+    assert schedules.StepLR(np.int64(1), np.float32(10)).rate(0.3, 400) == math.inf
+    rates = fit(schedule=schedules.InverseScaling(400.0)).lrs
+    assert rates.tolist() == [0.01, *[0.01 / (e + 1) ** 400.0 for e in range(1, 5)], 0.0]
+
+
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
 def test_inverse_scaling_follows_its_formula(power):
     """scikit-learn's "invscaling" is eta0/t^power with t the number of updates, here of epochs."""
@@ -87,9 +111,19 @@ def test_inverse_scaling_of_batches_of_all_rows_is_scikit_learn_s():
         (lambda: schedules.CosineAnnealingLR(0), "T_max of CosineAnnealingLR is 0"),
         (lambda: schedules.LinearLR(total_iters=0), "total_iters of LinearLR is 0"),
         (lambda: schedules.ConstantLR("a"), "factor of ConstantLR is 'a'"),
+        (lambda: schedules.ConstantLR(0.5, 2.5), "total_iters of ConstantLR is 2.5; expected an integer"),
+        (lambda: schedules.StepLR(2.5), "step_size of StepLR is 2.5; expected an integer"),
+        (lambda: schedules.StepLR(10**400), "step_size of StepLR is 10+…0+; expected a number from 1"),
+        (lambda: schedules.InverseScaling(10**400), "power of InverseScaling is 10+…0+; expected"),
+        (lambda: schedules.LambdaLR(0.5), "lr_lambda of LambdaLR is 0.5; expected a function"),
+        (lambda: schedules.LambdaLR("x"), "lr_lambda of LambdaLR is 'x'; expected a function"),
+        (lambda: fit(schedule=schedules.ExponentialLR(10.0), lr=1e-300, epochs=700),
+         "the schedule ExponentialLR gives lr=inf for epoch 309; expected a finite number"),
+        (lambda: fit(schedule=schedules.StepLR(2, 10), lr=1e-300, epochs=700, batch_size=30),
+         "the schedule StepLR gives lr=inf for epoch 618; expected a finite number"),
         (lambda: schedules.InverseScaling(math.inf), "power of InverseScaling is inf"),
-        (lambda: fit(schedule=lambda e: -1.0), "the schedule gives lr=-0.01 for epoch 0"),
-        (lambda: fit(schedule=lambda e: math.nan), "the schedule gives lr=nan for epoch 0"),
+        (lambda: fit(schedule=lambda e: -1.0), "the schedule LambdaLR gives lr=-0.01 for epoch 0"),
+        (lambda: fit(schedule=lambda e: math.nan), "the schedule LambdaLR gives lr=nan for epoch 0"),
         (lambda: fit(schedule=lambda e: 1.0 if e < 4 else -1.0), "gives lr=-0.01 for epoch 4"),
         (lambda: fit(schedule=schedules.StepLR), "schedule is <class"),
         (lambda: fit(schedule="step"), "schedule is 'step'; pass a function"),

@@ -160,7 +160,7 @@ def test_a_cost_that_falls_by_far_keeps_its_digits(monkeypatch, level):
     )
     x, *_ = oracles.problem(40, 2)
     y = x @ [2.0, -1.0] + level
-    fit = fastgd.fit_linear(x, y, lr=0.3, epochs=60, n_threads=1)  # not the fast lane
+    fit = fastgd.fit_linear(x, y, lr=0.3, epochs=60, dtype=float)  # not the fast lane
     assert fit.method == "statistics"
     _, _, costs, _ = reference.batch_gd(x.tolist(), y.tolist(), [0.0, 0.0], lr=0.3, epochs=60)
     costs = np.array(costs)

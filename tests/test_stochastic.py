@@ -47,11 +47,13 @@ class Loop:
             *map(read_only, (self.x, self.y, self.weight)), order, self.coef, self.intercept,
             settings.array(self.x.dtype, mean), rates,
         ]  # fmt: skip
-        if self.batch_size == 1:
-            return stochastic.per_sample(self.loss)(*state, first, last)
         dtype = self.x.dtype
         met = np.zeros(1)
-        stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)(
+        if self.batch_size == 1:
+            kernel = stochastic.per_sample(self.loss)
+        else:
+            kernel = stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)
+        kernel(
             team.counters(), resting(), *state, settings.hyper(), settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((k, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
             self.batch_size, 0.0, first, last,

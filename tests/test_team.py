@@ -49,3 +49,31 @@ def test_every_part_runs_once_after_all_of_the_phase_before(n_threads, late):
         for thread in threads:
             thread.join()
         np.testing.assert_array_equal(table, wanted)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("on_the_caller", [True, False])
+def test_a_member_that_fails_frees_those_that_wait_for_it(monkeypatch, error, on_the_caller):
+    monkeypatch.setattr(team, "default_threads", lambda: 2)
+    members, caller = team.counters(), threading.current_thread()
+    both, ended = threading.Barrier(2), []
+
+    def member(members, rest):
+        both.wait(timeout=60)
+        if (threading.current_thread() is caller) == on_the_caller:
+            assert team.take(members) >= 0
+            raise error
+        team.wait_for(members, 1, rest)
+        ended.append(team.take(members))
+
+    with pytest.raises(error):
+        team.run(member, members, (members, resting()), 2)
+    assert len(ended) == 1
+    assert ended[0] > 1 << 40  # nothing is left to do
+
+
+def test_never_more_members_than_processors(monkeypatch):
+    monkeypatch.setattr(team, "default_threads", lambda: 1)
+    called = []
+    team.run(lambda *given: called.append(given), team.counters(), (1, 2), 8)
+    assert called == [(1, 2)]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,22 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+from conftest import JIT_OFF
 
 import fastgd
-from fastgd.cpu import source, threads
+from fastgd._jit import default_threads
+from fastgd.cpu import descent, network, source, threads
+
+MOMENTUM = fastgd.SGD(momentum=0.9)
+
+
+def assert_prints(code, wanted):
+    """A fresh interpreter runs the code without a word but this."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, wanted, "")
 
 
 def data():
@@ -117,8 +131,122 @@ def test_the_interpreter_ends_cleanly_after_a_threaded_fit():
         x = np.random.default_rng(0).standard_normal((4000, 6))
         print(fastgd.fit_linear(x, x[:, 0], lr=0.1, epochs=5, n_threads=3).n_epochs)
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "5", "")
+    assert_prints(code, "5")
+
+
+def all_kinds_of_fits():
+    """The bits of a fit by every loop that shares its work among threads."""
+    x, y = data()
+    found = [
+        fastgd.fit_linear(x, y, n_threads=2),
+        fastgd.fit_linear(x, y, lr=0.05, epochs=3, n_threads=2),
+        fastgd.fit_logistic(x, y > 0, lr=0.05, epochs=3, n_threads=2),
+        fastgd.fit_logistic(x, y > 0, l2=0.1, n_threads=2),
+        fastgd.fit_linear(
+            x, y, lr=0.01, epochs=2, batch_size=1024, optimizer=MOMENTUM, n_threads=2
+        ),
+    ]
+    network = fastgd.fit_mlp(x, y, hidden=16, lr=0.01, epochs=2, batch_size=1024, n_threads=2)
+    return [fit.coef.tobytes() for fit in found] + [w.tobytes() for w in network.weights]
+
+
+def no_thread(*given):
+    raise RuntimeError("can't start new thread")
+
+
+def refused(*given):
+    raise PermissionError("Operation not permitted")
+
+
+@pytest.fixture
+def many_parts(monkeypatch):
+    """Data of few rows in parts for several threads, and team loops that take two."""
+    monkeypatch.setattr(source, "PART_BYTES", 1 << 14)
+    monkeypatch.setattr(network, "_THREADED", 0)
+    monkeypatch.setattr(descent, "_SHARED_NS", 0)
+    threads._forget_helpers()
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch):
+    wanted = all_kinds_of_fits()
+    threads._forget_helpers()
+    monkeypatch.setattr("_thread.start_new_thread", no_thread)
+    assert all_kinds_of_fits() == wanted
+    assert threads._helpers == []
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_no_fit_changes_which_processors_a_thread_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    all_kinds_of_fits()
+    fastgd.activations.relu(np.zeros(1 << 21 if not JIT_OFF else 8), n_threads=2)
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_never_more_threads_than_parts_or_than_a_few_for_each_processor():
+    threads.for_each_part(lambda group, part: None, [range(1)] * 3, 10**9)
+    assert len(threads._helpers) == 2
+    threads.for_each_part(lambda group, part: None, [range(1)] * 10_000, 10**9)
+    assert len(threads._helpers) == threads._MOST * default_threads() - 1
+
+
+def test_a_fit_at_exit():
+    code = """
+        import atexit
+        import numpy as np, fastgd
+        from fastgd.cpu import source
+        source.PART_BYTES = 1 << 14
+        x = np.random.default_rng(0).standard_normal((4000, 6))
+        fit = lambda: fastgd.fit_linear(x, x[:, 0], lr=0.1, epochs=5, n_threads=3)
+        wanted = fit().coef.tobytes()
+        atexit.register(lambda: print(fit().coef.tobytes() == wanted))
+        import concurrent.futures.thread
+    """
+    assert_prints(code, "True")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_work_in_a_signal_handler_waits_for_nothing_of_what_it_interrupts():
+    code = """
+        import random, signal
+        from fastgd.cpu import threads
+        fits = 0
+        def work():
+            threads.for_each_part(lambda group, part: None, [range(2)] * 4, 4)
+        def handler(*given):
+            global fits
+            work()
+            fits += 1
+            if fits < 500:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
+        signal.signal(signal.SIGALRM, handler)
+        handler()
+        while fits < 500:
+            work()
+        print("done")
+    """
+    assert_prints(code, "done")
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_helpers_treat_floating_point_errors_as_the_caller_does():
+    seen, both = [], threading.Barrier(2)
+
+    def work(group, part):
+        both.wait(timeout=60)
+        seen.append(np.geterr())
+
+    with np.errstate(all="raise", under="print"):
+        wanted = np.geterr()
+        threads.for_each_part(work, [range(1)] * 2, 2)
+    assert seen == [wanted] * 2
+
+
+@pytest.mark.usefixtures("many_parts")
+def test_a_value_beyond_float32_is_a_sentence_on_every_thread():
+    x, y = data()
+    x[:, 1] = 1e300
+    for _ in range(10):
+        with pytest.raises(fastgd.DivergenceError, match="overflow"):
+            fastgd.fit_linear(x, y, lr=0.01, epochs=2, dtype="float32", n_threads=2)

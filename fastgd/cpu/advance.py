@@ -12,26 +12,35 @@ from ..settings import L1, L2, LAST, LEARN, SCALE
 #: What an epoch ends with.
 RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
 
+#: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
+#: at the parameters (NaN if it isn't known), and the number of epochs that led to them. The call that
+#: moves the parameters counts the epoch: a signal comes before both or after both.
+FIRST_NORM, COST, EPOCHS = range(3)
+
+
+def new_state() -> np.ndarray:
+    """The state before the first epoch."""
+    return np.array([-1.0, math.nan, 0.0])
+
 
 @functools.cache
 def advance(rule: Rule):
     """The compiled end of an epoch.
 
-    ``(totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
-    epoch)``: `settings`, `rates` (epochs, k) or (1, k), `hyper` and `memory` (SLOTS, k, d+1) are those of
-    `fastgd.settings.Settings`; ``state[0]`` is the gradient norm of the first epoch (negative before it).
-    Costs and norms of the gradient are kept. On a cost that is not finite the parameters go back to the
-    last ones whose cost was.
+    ``(totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path)``:
+    `settings`, `rates` (epochs, k) or (1, k), `hyper` and `memory` (SLOTS, k, d+1) are those of
+    `fastgd.settings.Settings`, `state` has the places above. Costs, norms of the gradient and the
+    parameters before are kept. On a cost that is not finite nothing changes.
     """
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink, slope_of = leaf(soft), leaf(l1_slope)
 
     @compiled
     def end_of_epoch(
-        totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
-        epoch,
-    ):  # fmt: skip
+        totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path
+    ):
         k, d = coef.shape
+        epoch = int(state[EPOCHS])
         l1, l2, scale = settings[L1], settings[L2], settings[SCALE]
         learn, tol = settings[LEARN], settings[LAST]
         cost = 0.0
@@ -39,10 +48,6 @@ def advance(rule: Rule):
             cost += totals[c, d + 1]
         cost *= scale
         if not math.isfinite(cost):
-            for c in range(k):
-                intercept[c] = previous[c, d]
-                for j in range(d):
-                    coef[c, j] = previous[c, j]
             return NOT_FINITE
         costs[epoch] = cost
         norm = 0.0
@@ -59,9 +64,9 @@ def advance(rule: Rule):
         norm = math.sqrt(norm)
         norms[epoch] = norm
         if tol > 0.0:
-            if state[0] < 0.0:
-                state[0] = norm
-            if norm <= tol * state[0]:
+            if state[FIRST_NORM] < 0.0:
+                state[FIRST_NORM] = norm
+            if norm <= tol * state[FIRST_NORM]:
                 return CONVERGED
         t = np.float64(epoch + 1)
         for c in range(k):
@@ -95,6 +100,7 @@ def advance(rule: Rule):
             for c in range(k):
                 for j in range(d):
                     path[epoch, c, j] = coef[c, j]
+        state[EPOCHS] = epoch + 1
         return RUNNING
 
     return end_of_epoch

@@ -1,13 +1,15 @@
-"""NumPy's BLAS: `multiply` for compiled loops, and one thread of it where the loops bring their own.
+"""NumPy's BLAS: `multiply` for compiled loops, and one thread of it in every fit.
 
-OpenBLAS's threads wait by spinning. For a batch of 64 rows times 784×128 two of them took 70 µs on
-idle processors where one takes 97, and on busy ones 8,000: the one that spins keeps the processor
-from the one that it waits for. An epoch of 45 ms became one of 2 to 7 seconds.
+The bits of a factorisation or a long dot product depend on the number of BLAS's threads, those of a fit
+must not. OpenBLAS's threads also wait by spinning. For a batch of 64 rows times 784×128 two of them took
+70 µs on idle processors where one takes 97, and on busy ones 8,000: the one that spins keeps the
+processor from the one that it waits for. An epoch of 45 ms became one of 2 to 7 seconds.
 """
 
 import contextlib
 import ctypes
 import functools
+import os
 import sys
 import threading
 
@@ -31,8 +33,29 @@ _NAMES = (
     "openblas_{}_num_threads",
 )
 
-_lock = threading.Lock()
-_inside, _before = 0, 0
+
+class _Uses:
+    """How many fits are under way, and how many threads OpenBLAS had before the first of them."""
+
+    def __init__(self):
+        # Reentrant: a signal handler may fit while its own thread holds the lock.
+        self.lock = threading.RLock()
+        self.number, self.threads_before = 0, 0
+
+
+_uses = _Uses()
+
+
+def _restore_in_child() -> None:
+    """The fits of the other threads, and the one whose callback forked, don't go on in the child."""
+    global _uses
+    uses, _uses = _uses, _Uses()
+    if uses.number:
+        _controls()[1](uses.threads_before)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restore_in_child)
 
 
 @functools.cache
@@ -152,22 +175,29 @@ def _controls():
 
 @contextlib.contextmanager
 def one_thread():
-    """OpenBLAS on one thread, in the whole process; another BLAS stays as it is."""
-    global _inside, _before
-    controls = _controls()
+    """OpenBLAS on one thread, in the whole process; another BLAS stays as it is.
+
+    OpenBLAS has no setting for one thread alone: `openblas_set_num_threads_local` sets that of the
+    process too. So the first of the fits that run at a time sets it, and the last one sets it back.
+    """
+    controls, uses = _controls(), _uses
     if controls is None:
         yield
         return
     get, put = controls
-    with _lock:
-        if _inside == 0:
-            _before = get()
-            put(1)
-        _inside += 1
+    entered = False
     try:
+        with uses.lock:
+            if uses.number == 0:
+                uses.threads_before = get()
+            uses.number += 1
+            entered = True
+            if uses.number == 1:
+                put(1)
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                put(_before)
+        if entered and uses is _uses:  # not in a forked child, which has set it back already
+            with uses.lock:
+                uses.number -= 1
+                if uses.number == 0:
+                    put(uses.threads_before)

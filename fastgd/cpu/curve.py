@@ -5,6 +5,7 @@ import numpy as np
 from ..losses import Loss
 from .descent import moments_ns
 from .source import DenseRows
+from .statistics import centred_moments
 
 #: Costs this far below that of zero have lost six of their digits to it: they need a nearer anchor.
 _LOST = 1e-6
@@ -24,13 +25,9 @@ def squared_costs(source: DenseRows, loss: Loss, coefs, intercepts) -> np.ndarra
     far below that of zero, it is the coefficient with the smallest, for one more pass.
     """
     d = source.d
-    sample = source.sample()
     # Centred, or what is far from zero would cost digits.
-    center, y_center = (
-        sample.mean(axis=0),
-        np.array([source.y[0, :: len(source.y[0]) // 256 + 1].mean()]),
-    )
-    moments = source.moments(center, np.ones(d), y_center)
+    y_center = np.array([source.y[0, :: len(source.y[0]) // 256 + 1].mean()])
+    moments, center = centred_moments(source, y_center)
     second, by_y, cost = moments[: d + 1, : d + 1], moments[d + 1, : d + 1], moments[d + 1, d + 1]
     v = np.column_stack([intercepts + coefs @ center - y_center, coefs])
     costs = cost - 2 * (v @ by_y) + np.einsum("ij,ij->i", v @ second, v)

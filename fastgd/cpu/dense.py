@@ -18,7 +18,7 @@ from ..losses import Coupled, Loss
 from ..rules import Rule
 from ..settings import SCALE
 from . import coupled
-from .advance import RUNNING, advance
+from .advance import COST, EPOCHS, RUNNING, advance
 from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
 from .reading import element_of, row_of
 from .vector_math import vectorised
@@ -373,8 +373,8 @@ def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
     """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
 
     `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the
-    parameters themselves are float64. Returns the status and the number of updates done, and leaves
-    the cost at the last parameters in state[1].
+    parameters themselves are float64. Goes on from the epoch in `state` to `last_epoch`, and `with_cost`
+    leaves the cost at its parameters in `state`. Returns the status.
     """
     one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
     end_of_epoch, make_room = advance(rule), scratch(loss)
@@ -397,14 +397,14 @@ def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
         costs,
         norms,
         path,
-        first_epoch,
         last_epoch,
+        with_cost,
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
         room, gradient = make_room(x, low, by_columns)
         n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
-        for epoch in range(first_epoch, last_epoch + 1):
+        for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
             for c in range(k):
                 low_intercept[c] = intercept[c]
                 for j in range(d):
@@ -416,17 +416,17 @@ def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
                 x, given, y, weight, center, low, low_intercept, 0, n, 0, room, gradient, totals
             )
             if epoch == last_epoch:
-                state[1] = 0.0
+                state[COST] = 0.0
                 for c in range(k):
-                    state[1] += settings[SCALE] * totals[c, d + 1]
+                    state[COST] += settings[SCALE] * totals[c, d + 1]
                 break
             status = end_of_epoch(
                 totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
-                path, epoch,
+                path,
             )  # fmt: skip
             if status != RUNNING:
-                return status, epoch
-        return RUNNING, last_epoch
+                return status
+        return RUNNING
 
     return epochs_of_gd
 

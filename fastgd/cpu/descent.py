@@ -1,28 +1,40 @@
 """Gradient descent with a given learning rate: batch and stochastic loops that run in chunks.
 
-A chunk is about 100 ms of work, counted from shapes, so that callbacks and Ctrl-C come through; all
-state lies in arrays here, and the next chunk goes on from it.
+A chunk is about 100 ms of work, so that callbacks and Ctrl-C come through; all state lies in arrays here,
+and the next chunk goes on from it. How long a chunk is changes no bit.
+
+A signal may come between any two steps of Python. So parameters and the number of epochs that led to them
+change together: by one call of a kernel, or by one call that replaces the arrays (`_go`).
 """
 
 import functools
 import math
+import time
+from typing import Any
 
 import numpy as np
 
+from .._jit import pointer
 from ..losses import Coupled, Loss
 from . import advance, dense, statistics, stochastic, team
+from .advance import COST, EPOCHS
 from .atomics import resting
 from .order import KINDS, empty_order, seed_number, visiting_order
 from .source import PART_BYTES, DenseRows
-from .threads import for_each_part
 
 RUNNING, CONVERGED, NOT_FINITE = advance.RUNNING, advance.CONVERGED, advance.NOT_FINITE
 
 #: Nanoseconds of work between two looks at the outside world.
 CHUNK_NS = 100e6
 
+#: What an epoch takes beside its pass. It decides nothing but how long the first chunk is.
+_EPOCH_NS = 1e3
+
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
+
+#: Of the updates that have been asked for: to name the types of their arguments takes 0.2 ms.
+_addresses: dict[tuple, Any] = {}
 
 # The cost model: nanoseconds by one thread, on a 3 GHz Xeon with AVX-512. Only their ratio decides, and
 # a wrong decision costs at most the difference of the two ways near the point where they are even: on a
@@ -46,21 +58,59 @@ def moments_ns(n: int, d: int, k: int) -> float:
     return 5e4 + n * (wide + wide * wide / 50)
 
 
+class Pace:
+    """How much work makes a chunk: a tenth of what a cost model says at first, then by the clock.
+
+    Parameters
+    ----------
+    ns : float
+        What a unit of work takes by the model.
+    """
+
+    def __init__(self, ns: float):
+        self._units = CHUNK_NS / 10 / ns
+
+    @property
+    def units(self) -> int:
+        """Units of work in the next chunk, 1 at least."""
+        return max(1, int(self._units))
+
+    def took(self, units: int, seconds: float) -> None:
+        """Learn from a chunk; the next one is at most ten times as long."""
+        self._units = min(10.0 * units, units * CHUNK_NS / max(1.0, 1e9 * seconds))
+
+
 class _Descent:
-    """The state that both loops share."""
+    """The state that both loops share.
+
+    `coef`, `intercept` and the number of epochs, in `_state`, belong together: what a fit that ended here
+    would return. `past` (m, k, d+1) are the parameters after the epochs before, the last one first.
+    """
+
+    #: How many parameters `past` has.
+    _KEPT = 1
 
     def __init__(self, source: DenseRows, loss: Loss, settings, coef, intercept, keep_path):
         k, d = coef.shape
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept
-        self.previous = np.empty((k, d + 1))
-        self.previous[:, :d], self.previous[:, d] = coef, intercept
+        self._start = self.parameters()
+        self.past = np.array([self._start] * self._KEPT)
         self.costs, self.norms = np.empty(0), np.empty(0)
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
-        self.epoch = 0
-        #: Whether somebody looks after every epoch: then none ends with a pass for the cost.
-        self.pauses = False
+        self._state = advance.new_state()
+        self._gone = 0
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that led to the parameters."""
+        return int(self._state[EPOCHS])
+
+    @property
+    def moved(self) -> bool:
+        """Whether an update has changed the parameters."""
+        return self.epoch > 0 or not np.array_equal(self.parameters(), self._start)
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
@@ -72,42 +122,54 @@ class _Descent:
             ("norms", (rows,)),
             ("path", (rows if self.keep_path else 0, *self.coef.shape)),
         ):
-            longer, done = np.full(shape, np.nan), getattr(self, name)[: self.epoch]
+            longer, done = np.empty(shape), getattr(self, name)[: self.epoch]
             longer[: len(done)] = done
             setattr(self, name, longer)
 
     def _low(self, array):
         return array.astype(self.source.dtype)
 
-    def restore(self, epochs: int = 1) -> int:
-        """Back to the last parameters whose cost was finite, so many epochs ago."""
-        self.coef[:], self.intercept[:] = self.previous[:, :-1], self.previous[:, -1]
-        self.epoch = max(0, self.epoch - epochs)
-        return NOT_FINITE
+    def _go(self, coef, intercept, epoch: int, **others) -> None:
+        """Take parameters and the number of epochs that led to them, in one step that no signal parts."""
+        state = self._state.copy()
+        state[EPOCHS], state[COST] = epoch, math.nan
+        vars(self).update(coef=coef, intercept=intercept, _state=state, **others)
+
+    def back(self) -> bool:
+        """Go back to the parameters of an epoch before, in the end to the start; False from there."""
+        if not self.moved:
+            return False
+        kept = self._gone < len(self.past) and self.epoch > 0
+        there = self.past[self._gone] if kept else self._start
+        self._gone += 1
+        self.put(there, self.epoch - 1 if kept else 0)
+        return True
 
     def parameters(self) -> np.ndarray:
         """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
         return np.column_stack([self.coef, self.intercept])
 
-    def put(self, parameters: np.ndarray) -> None:
-        """Go to parameters from `parameters()`."""
-        self.coef[:], self.intercept[:] = parameters[:, :-1], parameters[:, -1]
+    def put(self, parameters: np.ndarray, epoch: int) -> None:
+        """Go to parameters from `parameters()`, those of an epoch."""
+        self._go(parameters[:, :-1].copy(), parameters[:, -1].copy(), epoch)
 
-    def totals(self, slopes_too: bool = True) -> np.ndarray:
-        """A true pass at the current parameters."""
-        coef, intercept = self._low(self.coef), self._low(self.intercept)
-        return self.source.totals(self.loss, coef, intercept, slopes_too=slopes_too)
+    def totals(self, coef=None, intercept=None, slopes_too: bool = True) -> np.ndarray:
+        """A true pass at the given parameters, or the current ones."""
+        if coef is None:
+            coef, intercept = self.coef, self.intercept
+        low = self._low(coef), self._low(intercept)
+        return self.source.totals(self.loss, *low, slopes_too=slopes_too)
 
     def cost(self) -> float:
         """The cost at the current parameters, without the penalty."""
         return self.settings.scale * float(self.totals(slopes_too=False)[:, -1].sum())
 
-    def gradient_norm(self) -> float:
-        """The norm of the objective's gradient at the current parameters."""
-        gradient = self.settings.scale * self.totals()[:, :-1]
-        gradient[:, :-1] += self.settings.l2 * self.coef
+    def _gradient_norm(self, coef, intercept) -> float:
+        """The norm of the objective's gradient at these parameters."""
+        gradient = self.settings.scale * self.totals(coef, intercept)[:, :-1]
+        gradient[:, :-1] += self.settings.l2 * coef
         if self.settings.l1:
-            gradient[:, :-1] = _with_l1(self.coef, gradient[:, :-1], self.settings.l1)
+            gradient[:, :-1] = _with_l1(coef, gradient[:, :-1], self.settings.l1)
         if not self.settings.fit_intercept:
             gradient = gradient[:, :-1]
         return float(np.linalg.norm(gradient))
@@ -123,17 +185,23 @@ class AllRows(_Descent):
     """Descent that sees all rows at once, or for squared error their sufficient statistics."""
 
     _second: np.ndarray | None = None
+    _pace: Pace
+
+    @property
+    def chunk(self) -> int:
+        """Epochs in about 100 ms."""
+        return self._pace.units
 
     def first_cost(self) -> float:
         """The cost at the start, once an epoch has run."""
         return float(self.costs[0])
 
-    def _build_statistics(self):
+    def _build_statistics(self, coef, intercept):
+        """The statistics, with their anchor at these parameters."""
         source = self.source
-        self._center = source.sample().mean(axis=0)
-        at_zero = not self.coef.any() and not self.intercept.any()
+        at_zero = not coef.any() and not intercept.any()
         # From zero the first pass is in the moments; from elsewhere one pass anchors them.
-        moments = source.moments(self._center, np.ones(source.d), np.zeros(source.k))
+        moments, self._center = statistics.centred_moments(source, np.zeros(source.k))
         d = source.d
         self._second = np.empty((d + 1, d + 1))
         self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
@@ -142,8 +210,8 @@ class AllRows(_Descent):
         if at_zero:
             anchor = statistics.totals_at_zero(moments, d, np.ones(d), -self._center)
         else:
-            anchor = self.totals()
-        self._anchor = anchor, self.coef.copy(), self.intercept.copy()
+            anchor = self.totals(coef, intercept)
+        self._anchor = anchor, coef.copy(), intercept.copy()
 
 
 class BatchDescent(AllRows):
@@ -159,25 +227,27 @@ class BatchDescent(AllRows):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self._array, self._hyper = settings.array(), settings.hyper()
         self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
-        self._state = np.array([-1.0, np.nan])
         one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         build = moments_ns(source.n, source.d, source.k)
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
-        self._switch = epochs
+        self._epochs = self._switch = epochs
         if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
             self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
+        self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"
-
-    @property
-    def chunk(self) -> int:
-        """Epochs in 100 ms."""
-        on_moments = self._switch <= self.epoch
-        return max(1, int(CHUNK_NS / (self._on_moments if on_moments else self._one_pass)))
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
-        self._state[1] = math.nan
+        first, begun = self.epoch, time.perf_counter()
+        status = self._run(stop)
+        self._pace.took(self.epoch - first, time.perf_counter() - begun)
+        if status == NOT_FINITE:  # the cost of these parameters; that of those before was finite
+            self.back()
+        return status
+
+    def _run(self, stop: int) -> int:
+        self._state[COST] = math.nan
         self._make_room(stop)
         if self.settings.schedule is not None and len(self._rates) < stop:
             more = self.settings.rates(len(self.coef), len(self._rates), max(stop, 2))
@@ -185,73 +255,54 @@ class BatchDescent(AllRows):
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
-            elif self.source.n_parts == 1 and not self.source.converts and not self.pauses:
-                status = self._run_compiled(min(stop, self._switch))
+            elif self._in_one_call:
+                status = self._run_compiled(min(stop, self._switch), stop == self._epochs)
             else:
                 status = self._run_by_parts(min(stop, self._switch))
-            if status == NOT_FINITE:
-                return self.restore()
             if status != RUNNING:
                 return status
         return RUNNING
 
-    def put(self, parameters: np.ndarray) -> None:
-        super().put(parameters)
-        self._state[1] = math.nan
+    @property
+    def _in_one_call(self) -> bool:
+        """Whether one thread does a pass, inside a kernel that runs many epochs."""
+        return self.source.n_parts == 1 and not self.source.converts
 
     def cost(self) -> float:
-        return float(self._state[1]) if math.isfinite(self._state[1]) else super().cost()
+        if math.isnan(self._state[COST]):
+            if not self._in_one_call:
+                return super().cost()
+            self._run_compiled(self.epoch, True)
+        return float(self._state[COST])
 
-    def _run_compiled(self, stop):
+    def _run_compiled(self, stop: int, with_cost: bool) -> int:
+        """The epochs up to `stop`, and if asked for a pass for the cost at their end."""
         source = self.source
         kernel = dense.descend(self.loss, source.by_columns, self.settings.optimizer.rule)
-        status, self.epoch = kernel(
-            source.seen,
-            source.y,
-            source.weight,
-            self._low(self.coef),
-            self._low(self.intercept),
-            self.coef,
-            self.intercept,
-            *self._epochs_arrays(),
-            self.epoch,
-            stop,
-        )
-        return status
+        return kernel(
+            source.seen, source.y, source.weight, self._low(self.coef), self._low(self.intercept),
+            *self._epochs_arrays(), stop, with_cost,
+        )  # fmt: skip
 
     def _epochs_arrays(self) -> tuple:
-        """What the end of an epoch needs beside the parameters."""
+        """What the end of an epoch needs."""
         return (
-            self.previous, self._array, self._rates, self._hyper, self._memory, self._state,
-            self.costs, self.norms, self.path,
+            self.coef, self.intercept, self.past[0], self._array, self._rates, self._hyper,
+            self._memory, self._state, self.costs, self.norms, self.path,
         )  # fmt: skip
 
     def _run_by_parts(self, stop):
-        end_of_epoch = advance.advance(self.settings.optimizer.rule)
-        while self.epoch < stop:
-            status = end_of_epoch(
-                self.totals(), self.coef, self.intercept, *self._epochs_arrays(), self.epoch
-            )
-            if status != RUNNING:
-                return status
-            self.epoch += 1
-        return RUNNING
+        end_of_epoch, status = advance.advance(self.settings.optimizer.rule), RUNNING
+        while self.epoch < stop and status == RUNNING:
+            status = end_of_epoch(self.totals(), *self._epochs_arrays())
+        return status
 
     def _run_on_statistics(self, stop):
         if self._second is None:
-            self._build_statistics()
-            self.method = "statistics"
+            self._build_statistics(self.coef, self.intercept)
+            self.method, self._pace = "statistics", Pace(self._on_moments)
         kernel = statistics.descend_statistics(self.settings.optimizer.rule)
-        status, self.epoch = kernel(
-            *self._anchor,
-            self._second,
-            self._center,
-            self.coef,
-            self.intercept,
-            *self._epochs_arrays(),
-            self.epoch,
-            stop,
-        )
+        status = kernel(*self._anchor, self._second, self._center, *self._epochs_arrays(), stop)
         if status == statistics.STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
             status = RUNNING
@@ -259,7 +310,14 @@ class BatchDescent(AllRows):
 
 
 class StochasticDescent(_Descent):
-    """An update for every row, or for every batch of rows, in the visiting order of each epoch."""
+    """An update for every row, or for every batch of rows, in the visiting order of each epoch.
+
+    The updates move parameters of their own, in the dtype of the computation. At the end of an epoch
+    these, or the mean of all so far, become those of the fit.
+    """
+
+    # Losses met are finite where the parameters after them may be too large already.
+    _KEPT = 2
 
     def __init__(
         self,
@@ -278,26 +336,27 @@ class StochasticDescent(_Descent):
     ):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
-        self.average = average
-        self._plain = settings.plain and not average
         # The look-ahead of single rows is for outputs that don't see each other.
-        self._by_row = batch_size == 1 and self._plain and not isinstance(loss, Coupled)
-        self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
-        self._memory, self._clock = settings.memory(*coef.shape, source.dtype), np.zeros(1)
-        self._mean = np.zeros_like(self.previous)
-        self.method = "per-sample" if batch_size == 1 else "minibatch"
-        row_ns = 20 + 2.0 * source.d * source.k
-        self._totals = np.empty((team.PARTS, source.k, source.d + 2))
-        self.chunk = max(1, int(CHUNK_NS / (source.n * row_ns)))
-        self._rows_at_once = batch_size * max(1, int(CHUNK_NS / 2 / row_ns / batch_size))
+        plain = settings.plain and not average and not isinstance(loss, Coupled)
+        self._by_row = batch_size == 1 and plain
         self._in_place = source.by_rows is not None
-        # One call for many epochs, where an epoch needs no pause and nothing looks in between.
-        self._row_ns = row_ns
-        self._compiled = (
-            self._in_place and self.chunk > 1 and settings.tol == 0 and self._plain
-        ) and self._members() == 1
+        self._array = settings.array(source.dtype, float(mean))
+        self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
+        self._memory = settings.memory(*coef.shape, source.dtype)
+        self._moving, self._moving_intercept = self._low(coef), self._low(intercept)
+        k, d = coef.shape
+        self._mean = np.zeros((k if average else 0, d + 1))
+        self._totals = np.empty((team.PARTS, source.k, source.d + 2))
+        self.method = "per-sample" if batch_size == 1 else "minibatch"
+        self._row_ns = 20 + 2.0 * source.d * source.k
+        self._pace = Pace(self._row_ns)  # in rows
         self._first_norm = -1.0
         self._first_cost = math.nan
+
+    @property
+    def chunk(self) -> int:
+        """Epochs in about 100 ms."""
+        return max(1, self._pace.units // self.source.n)
 
     def _members(self) -> int:
         """The threads that share a batch."""
@@ -326,103 +385,121 @@ class StochasticDescent(_Descent):
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
-        if self.epoch == 0:
+        if not self.moved:
             self._first_cost = self._cost_at_start()
         self._make_room(stop)
-        if self._compiled:
-            return self._run_compiled(stop)
+        tol, n = self.settings.tol, self.source.n
+        alone = self._in_place and self._members() == 1
         while self.epoch < stop:
-            self.previous[:, :-1], self.previous[:, -1] = self.coef, self.intercept
-            try:
-                cost = self._one_epoch()
-            except KeyboardInterrupt:  # back to the start of the epoch: costs and parameters agree
-                self.restore(0)
-                raise
-            finite = np.isfinite(self.coef).all() and np.isfinite(self.intercept).all()
-            if not (math.isfinite(cost) and finite):
-                return self.restore(0)
-            self.costs[self.epoch] = cost
-            if self.keep_path:
-                self.path[self.epoch] = self.coef
-            self.epoch += 1
-            if self.settings.tol > 0 and self._within_tolerance():
-                return CONVERGED
+            if alone and self._pace.units >= n:
+                status = self._run_compiled(self.epoch + 1 if tol > 0 else stop)
+            else:
+                status = self._one_epoch()
+            if status == RUNNING and tol > 0 and self._within_tolerance():
+                status = CONVERGED
+            if status != RUNNING:
+                return status
         return RUNNING
 
     def _run_compiled(self, stop: int) -> int:
-        source = self.source
-        coef, intercept = self._low(self.coef), self._low(self.intercept)
-        status, self.epoch = stochastic.descend(self.loss, self._by_row, bool(self.shuffle))(
-            source.by_rows, source.y, source.weight, empty_order(source.n, self.shuffle),
-            KINDS.index(self.shuffle), seed_number(self.seed), coef, intercept, self.previous,
-            self._array(), self._rates(), self._hyper, self.batch_size, self.settings.scale,
-            self.costs, self.path, self.epoch, stop,
+        """As many epochs in one call as make a chunk, where none needs a pause."""
+        source, first = self.source, self.epoch
+        stop = min(stop, first + self.chunk)
+        begun, rates = time.perf_counter(), self._rates(stop)
+        order = empty_order(source.n, self.shuffle)
+        given = self._arguments(
+            np.zeros(1), source.by_rows, source.y, source.weight, order, rates[0], 0, source.n
+        )
+        status = stochastic.descend(
+            self._address(given), given, rates, KINDS.index(self.shuffle), seed_number(self.seed),
+            *self._epochs_arrays(), stop,
         )  # fmt: skip
-        self.coef[:], self.intercept[:] = coef, intercept
+        self._pace.took((stop - first) * source.n, time.perf_counter() - begun)
         return status
 
-    def parameters(self) -> np.ndarray:
-        return self._mean.copy() if self.average else super().parameters()
+    def _epochs_arrays(self) -> tuple:
+        """What the end of an epoch needs beside the arguments of the updates."""
+        return (
+            self.settings.scale, self.coef, self.intercept, self.past, self._state, self.costs, self.path,
+        )  # fmt: skip
 
-    def _array(self) -> np.ndarray:
-        """The settings of the kernels, `mean` at their end."""
-        return self.settings.array(self.source.dtype, float(self.mean))
+    def _rates(self, stop: int) -> np.ndarray:
+        """The learning rates of the epochs from here to `stop`, (epochs, k) or (1, k)."""
+        return self.settings.rates(len(self.coef), self.epoch, stop, self.source.dtype)
 
-    def _rates(self) -> np.ndarray:
-        """The learning rates of this epoch, (k,)."""
-        k, epoch = len(self.coef), self.epoch
-        return self.settings.rates(k, epoch, epoch + 1, self.source.dtype)[0]
+    def _arguments(self, met, x, y, weight, order, rates, first, last, before=0) -> tuple:
+        """Those of the updates by the rows order[first:last], after so many others in this epoch."""
+        batches = -(-self.source.n // self.batch_size)
+        return (
+            team.counters(), resting(), x, y, weight, order, self._moving, self._moving_intercept,
+            self._array, rates, self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
+            met, self.batch_size, float(self.epoch * batches + before // self.batch_size),
+            first, last,
+        )  # fmt: skip
+
+    def _address(self, given: tuple):
+        """Of the updates: the same machine code for every way to get there, and so the same bits."""
+        if self._by_row:
+            kernel = stochastic.per_sample(self.loss)
+        else:
+            ordered, average = self._in_place and bool(self.shuffle), len(self._mean) > 0
+            rule = self.settings.optimizer.rule
+            kernel = stochastic.minibatch(self.loss, ordered, rule, average)
+        _, _, x, y, _, order, *_ = given
+        key = kernel, x.dtype, y.dtype, order.dtype  # all that the types of the arguments depend on
+        if key not in _addresses:
+            _addresses[key] = pointer(kernel, *given)
+        return _addresses[key]
 
     def _within_tolerance(self) -> bool:
-        norm = self.gradient_norm()
+        moving = self._moving.astype(np.float64), self._moving_intercept.astype(np.float64)
+        norm = self._gradient_norm(*moving)
         if self._first_norm < 0:
             self._first_norm = norm
         return norm <= self.settings.tol * self._first_norm
 
-    def _one_epoch(self) -> float:
-        source = self.source
-        coef, intercept = self._low(self.coef), self._low(self.intercept)
-        in_place = self._in_place
+    def _rows_at_once(self) -> int:
+        """Rows between two looks at the outside world; where they begin changes no bit."""
+        whole = stochastic.BLOCK if self._by_row else self.batch_size
+        rows = self._pace.units
+        if not self._in_place:  # gathered, a part at a time
+            rows = min(rows, PART_BYTES // 8 // (self.source.d * self.source.dtype.itemsize))
+        return max(1, rows // whole) * whole
+
+    def _one_epoch(self) -> int:
+        source, met = self.source, np.zeros(1)
+        rates = self._rates(self.epoch + 1)[0]
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
-        # Rows that can't be read one by one are gathered a part at a time.
-        share = PART_BYTES // 8 // (source.d * source.dtype.itemsize)
-        gathered = self.batch_size * max(1, share // self.batch_size)
-        at_once = self._rows_at_once if in_place else min(self._rows_at_once, gathered)
-        met = 0.0
-        for first in range(0, source.n, at_once):
-            last = min(first + at_once, source.n)
-            if in_place:
-                met += self._updates(
-                    source.by_rows, source.y, source.weight, order, coef, intercept, first, last
+        first = 0
+        while first < source.n:
+            last, begun = min(first + self._rows_at_once(), source.n), time.perf_counter()
+            if self._in_place:
+                self._share(
+                    met, source.by_rows, source.y, source.weight, order, rates, first, last, first
                 )
-                continue
-            rows = order[first:last] if self.shuffle else slice(first, last)
-            x = np.array(source.x[rows], dtype=source.dtype, order="C")
-            y = np.ascontiguousarray(source.y[:, rows])
-            weight = source.weight[rows] if len(source.weight) else source.weight
-            for array in (x, y, weight):
-                array.flags.writeable = False
-            met += self._updates(x, y, weight, order[:0], coef, intercept, 0, last - first)
-        self.coef[:], self.intercept[:] = coef, intercept
-        return met * self.settings.scale
+            else:  # rows that can't be read one by one
+                rows = order[first:last] if self.shuffle else slice(first, last)
+                x = np.array(source.x[rows], dtype=source.dtype, order="C")
+                y = np.ascontiguousarray(source.y[:, rows])
+                weight = source.weight[rows] if len(source.weight) else source.weight
+                for array in (x, y, weight):
+                    array.flags.writeable = False
+                self._share(met, x, y, weight, order[:0], rates, 0, last - first, first)
+            self._pace.took(last - first, time.perf_counter() - begun)
+            first = last
+            if self.epoch == 0 and last < source.n:  # as long as there is no whole epoch
+                moving = np.column_stack([self._moving, self._moving_intercept])
+                self.put(self._mean if len(self._mean) else moving.astype(np.float64), 0)
+        return self._end_of_epoch(met)
 
-    def _updates(self, x, y, weight, order, coef, intercept, first, last) -> float:
-        if self._by_row:
-            return stochastic.per_sample(self.loss)(
-                x, y, weight, order, coef, intercept, self._array(), self._rates(), first, last
-            )
-        kernel = stochastic.minibatch(
-            self.loss, len(order) > 0, self.settings.optimizer.rule, self.average
-        )
-        met = np.zeros(1)
-        given = (
-            team.counters(), resting(), x, y, weight, order, coef, intercept, self._array(),
-            self._rates(), self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
-            met, self.batch_size, float(self._clock[0]), first, last,
-        )  # fmt: skip
-        members = self._members()
-        for_each_part(lambda group, part: kernel(*given), [range(1)] * members, members)
-        self._clock[0] += -(-(last - first) // self.batch_size)
-        return float(met[0])
+    def _share(self, *which) -> None:
+        """Updates by some rows, on the threads that share them."""
+        given, members = self._arguments(*which), self._members()
+        address = self._address(given)
+        team.run(stochastic.share, given[0], (address, given), members)
+
+    def _end_of_epoch(self, met: np.ndarray) -> int:
+        moving = self._moving, self._moving_intercept, self._mean
+        return stochastic.end_of_epoch(*moving, met, *self._epochs_arrays())

@@ -8,17 +8,17 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .._jit import compiled, default_threads, pointer
+from .._jit import compiled, default_threads
 from ..scalars import ACTIVATIONS
-from . import standby
+from .threads import for_each_part
 from .vector_math import vectorised
 from .vector_width import use_widest_vectors
 
-#: Below this many numbers a second thread that has to be woken takes longer than it helps: relu of half
-#: as many in float32 takes 46 to 71 µs alone, 141 with one that slept, 22 with one that stood by.
-_THREADED = 1 << 19
-#: Parts are multiples of this: the numbers beside whole vectors are then the same, and so the bits.
-_UNIT = 1024
+#: Below this many numbers a second thread is no help: it takes 70 µs to wake up, and may stay for a
+#: millisecond beside the one that woke it. tanh of half as many took 752 µs alone and 917 with two.
+_THREADED = 1 << 21
+#: Numbers in a part, the same for every number of threads, as are the bits of those beside whole vectors.
+_PART = 1 << 17
 
 
 def _array(address, n, scalar):
@@ -61,36 +61,18 @@ def _kernel(name: str, which: str, dtype: np.dtype):
     return at
 
 
-@functools.cache
-def _shared(name: str, which: str, dtype: np.dtype):
-    """A pointer to the parts of one thread in `standby`'s work."""
-    kernel, itemsize = _kernel(name, which, dtype), dtype.itemsize
-
-    @compiled
-    def take_parts(work):
-        x_at, out_at = work[standby.ARGUMENTS], work[standby.ARGUMENTS + 1]
-        n, size = work[standby.ARGUMENTS + 2], work[standby.ARGUMENTS + 3]
-        part = standby.next_part(work)
-        while part < work[standby.PARTS]:
-            at = part * size
-            kernel(x_at + at * itemsize, out_at + at * itemsize, min(size, n - at))
-            standby.finish(work)
-            part = standby.next_part(work)
-        return 0.0
-
-    return pointer(take_parts, standby.EXAMPLE)
-
-
 def evaluated(name: str, which: str, x: np.ndarray, n_threads: int | None) -> np.ndarray:
     """A new array of the layout of x, which is contiguous, in C or F order, and float32 or float64."""
     out = np.empty_like(x)
-    n, n_threads, kernel = x.size, n_threads or default_threads(), _kernel(name, which, x.dtype)
-    if n < _THREADED or n_threads == 1 or not hasattr(kernel, "py_func"):
-        if n:
-            kernel(x.ctypes.data, out.ctypes.data, n)
-        return out
-    # Two parts a thread: one that was held up can be helped.
-    size = -(-n // (2 * n_threads * _UNIT)) * _UNIT
-    given = (x.ctypes.data, out.ctypes.data, n, size)
-    standby.run(_shared(name, which, x.dtype), given, -(-n // size), n_threads)
+    n, kernel = x.size, _kernel(name, which, x.dtype)
+    x_at, out_at = x.ctypes.data, out.ctypes.data
+
+    def apply(group: int, part: int) -> None:
+        first, stop = part * _PART, min(n, (part + 1) * _PART)
+        at = first * x.itemsize
+        kernel(x_at + at, out_at + at, stop - first)
+
+    parts = -(-n // _PART)
+    n_threads = (n_threads or default_threads()) if n >= _THREADED else 1
+    for_each_part(apply, [range(i, i + 1) for i in range(parts)], n_threads)
     return out

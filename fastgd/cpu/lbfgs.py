@@ -6,12 +6,13 @@ a bias. What is remembered of the past is twice `history_size` such vectors.
 
 import functools
 import math
+import time
 from typing import Any
 
 import numpy as np
 
 from . import statistics
-from .descent import CHUNK_NS, CONVERGED, NOT_FINITE, RUNNING, AllRows, moments_ns, pass_ns
+from .descent import CONVERGED, NOT_FINITE, RUNNING, AllRows, Pace, moments_ns, pass_ns
 from .strong_wolfe import Trial, search
 
 #: Curvature of a step below this says nothing.
@@ -37,6 +38,7 @@ class LBFGSDescent(AllRows):
         if loss.name == "mse" and self._one_pass > 100 + 0.3 * source.k * (source.d + 1) ** 2:
             self._switch = math.ceil(build / self._one_pass)
         self._passes = 0
+        self._pace = Pace(self._most * (self._one_pass + 1e5))
         self.method = "lbfgs"
         self._steps: list[np.ndarray] = []
         self._changes: list[np.ndarray] = []
@@ -45,28 +47,16 @@ class LBFGSDescent(AllRows):
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
 
-    @property
-    def chunk(self) -> int:
-        """Epochs in 100 ms."""
-        return max(1, int(CHUNK_NS / self._most / (self._one_pass + 1e5)))
-
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
         self._make_room(stop)
         with np.errstate(all="ignore"):
-            try:
-                while self.epoch < stop:
-                    status = self._one_epoch()
-                    if status == NOT_FINITE:
-                        return self.restore(0)
-                    if status == CONVERGED:
-                        return status
-                    if self.keep_path:
-                        self.path[self.epoch] = self.coef
-                    self.epoch += 1
-            except KeyboardInterrupt:
-                self.restore(0)
-                raise
+            while self.epoch < stop:
+                begun = time.perf_counter()
+                status = self._one_epoch()
+                if status != RUNNING:
+                    return status
+                self._pace.took(1, time.perf_counter() - begun)
         return RUNNING
 
     # --- parameters as one vector ----------------------------------------------------------------
@@ -75,50 +65,53 @@ class LBFGSDescent(AllRows):
         learned = self.intercept if self.settings.fit_intercept else self.intercept[:0]
         return np.concatenate([self.coef.ravel(), learned])
 
-    def _move_to(self, theta) -> None:
+    def _parts(self, theta) -> tuple[np.ndarray, np.ndarray]:
+        """The coefficients and the intercepts in the vector, in arrays of their own."""
         split = self.coef.size
-        self.coef[:] = theta[:split].reshape(self.coef.shape)
-        if self.settings.fit_intercept:
-            self.intercept[:] = theta[split:]
+        intercept = theta[split:] if self.settings.fit_intercept else self.intercept
+        return theta[:split].reshape(self.coef.shape).copy(), intercept.copy()
 
     def _evaluate(self, theta) -> tuple[Any, np.ndarray]:
         """The objective and its gradient; `_cost` is the former without its penalty."""
         settings, d = self.settings, self.source.d
-        self._move_to(theta)
-        totals = self._statistics() if self._passes >= self._switch else self.totals()
+        coef, intercept = self._parts(theta)
+        on_statistics = self._passes >= self._switch
+        totals = (self._statistics if on_statistics else self.totals)(coef, intercept)
         self._passes += 1
         self._cost = objective = settings.scale * totals[:, d + 1].sum()
         by_coef = settings.scale * totals[:, :d]
         if settings.l2:
-            by_coef += settings.l2 * self.coef
-            objective = objective + settings.l2 / 2 * (self.coef * self.coef).sum()
+            by_coef += settings.l2 * coef
+            objective = objective + settings.l2 / 2 * (coef * coef).sum()
         by_intercept = settings.scale * totals[:, d] if settings.fit_intercept else totals[:0, d]
         return objective, np.concatenate([by_coef.ravel(), by_intercept])
 
     def _evaluate_along(self, theta, direction, length):
         return self._evaluate(theta + length * direction)
 
-    def _statistics(self) -> np.ndarray:
+    def _statistics(self, coef, intercept) -> np.ndarray:
         if self._second is None:
-            self._build_statistics()
+            self._build_statistics(coef, intercept)
             self.method = "lbfgs-statistics"
         totals = np.empty((self.source.k, self.source.d + 2))
-        where = self._second, self._center, self.coef, self.intercept, totals
+        where = self._second, self._center, coef, intercept, totals
         cost = statistics.totals_at(*self._anchor, *where)
         if cost < statistics.STALE_SHARE * self._anchor[0][:, -1].sum():
-            self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
+            self._anchor = self.totals(coef, intercept), coef, intercept
             statistics.totals_at(*self._anchor, *where)
         return totals
 
     # --- an epoch --------------------------------------------------------------------------------
 
     def _one_epoch(self) -> int:
+        """Steps from the parameters on, which change at the end; in the first epoch after every step."""
         options, theta = self.options, self._flat()
+        before_epoch = self.parameters()
         rate = float(self.settings.rates(1, self.epoch, self.epoch + 1)[0, 0])
         objective, gradient = self._evaluate(theta)
         if not math.isfinite(objective):
+            self.back()
             return NOT_FINITE
-        self._keep(theta)
         norm = float(np.linalg.norm(gradient))
         self.costs[self.epoch], self.norms[self.epoch] = self._cost, norm
         if self._first_norm < 0:
@@ -126,9 +119,8 @@ class LBFGSDescent(AllRows):
         if self.settings.tol > 0 and norm <= self.settings.tol * self._first_norm:
             return CONVERGED
         passes = 1
-        if np.abs(gradient).max() <= options.tolerance_grad:
-            return RUNNING
-        for iteration in range(1, options.max_iter + 1):
+        done = np.abs(gradient).max() <= options.tolerance_grad
+        for iteration in range(1, 1 if done else options.max_iter + 1):
             self._taken += 1
             direction = self._next_direction(gradient)
             self._last_gradient, before = gradient, objective
@@ -159,7 +151,8 @@ class LBFGSDescent(AllRows):
                 passes += 1
             if not math.isfinite(objective):
                 return NOT_FINITE
-            self._keep(theta)
+            if self.epoch == 0:
+                self._go(*self._parts(theta), 0)
             moved = np.abs(self._length * direction).max()
             if (
                 last
@@ -169,13 +162,11 @@ class LBFGSDescent(AllRows):
                 or abs(objective - before) < options.tolerance_change
             ):
                 break
-        self._move_to(theta)
+        coef, intercept = self._parts(theta)
+        if self.keep_path:
+            self.path[self.epoch] = coef
+        self._go(coef, intercept, self.epoch + 1, past=before_epoch[None])
         return RUNNING
-
-    def _keep(self, theta) -> None:
-        """Remember the last parameters whose cost was finite."""
-        self._move_to(theta)
-        self.previous[:, :-1], self.previous[:, -1] = self.coef, self.intercept
 
     def _next_direction(self, gradient) -> np.ndarray:
         """−H·gradient, with H the inverse Hessian that the steps so far suggest."""

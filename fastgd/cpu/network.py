@@ -18,7 +18,7 @@ from ..losses import Loss
 from ..rules import RULES, Rule
 from . import team
 from .atomics import resting
-from .blas import multiply, product
+from .blas import multiply, one_thread, product
 from .layers import activate, gather, head, softmax_head, stay, through, update
 from .threads import for_each_part
 
@@ -127,7 +127,7 @@ def parameters_part(
         if plain and begins and ends:
             # BLAS takes the step too: 5 of 46 ms an epoch of 10,000×784, 128 units, batches of 64.
             w = _matrix(theta, w_at, n, k)[first:stop]
-            multiply(blas, columns, True, delta, False, w, -lr, 1.0 - lr * l2)
+            multiply(blas, columns, True, delta, False, w, -lr, 1.0 - lr * (l2 + hyper[0]))
         else:
             by_w = _matrix(gradient, w_at, n, k)[first:stop]
             multiply(blas, columns, True, delta, False, by_w, 1.0, 0.0 if begins else 1.0)
@@ -153,39 +153,55 @@ def updates(
 ):  # fmt: skip
     """A thread's part in the updates by the rows order[first:stop], `batch` at a time.
 
-    `unit` times the losses of a batch is its cost, divided by its rows with `mean`. The losses are added
-    to `losses`.
+    Both are where blocks begin or end; `t` batches began before `first`. `unit` times the losses of a
+    batch is its cost, divided by its rows with `mean`. The losses are added to `losses`.
     """
-    T = theta.dtype.type
+    T, rows = theta.dtype.type, x.shape[0]
     begun = 0  # parts of the phases before
     mine = team.take(members)
-    for start in range(first, stop, batch):
-        end = min(start + batch, stop)
+    at, start = first, first // batch * batch
+    while at < stop:
+        end = min(start + batch, rows)
         share = T(unit / (end - start) if mean else unit)
-        t += 1.0
-        for at in range(start, end, block):
-            m = min(block, end - at)
-            parts = parts_of(m, 2 * m * theta.shape[0])
-            while mine < begun + parts:
-                part = mine - begun
-                team.wait_for(members, begun, rest)
-                losses[part * _APART] += rows_part(
-                    activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers,
-                    theta, room,
-                )  # fmt: skip
-                team.finish(members)
-                mine = team.take(members)
-            begun += parts
-            while mine < begun + parts:
-                part = mine - begun
-                team.wait_for(members, begun, rest)
-                parameters_part(
-                    step, plain, blas, m, part, parts, at == start, at + m == end, layers, theta,
-                    gradient, memory, room, l2, lr, t, hyper, low_hyper,
-                )  # fmt: skip
-                team.finish(members)
-                mine = team.take(members)
-            begun += parts
+        m = min(block, end - at)
+        begins, ends = at == start, at + m == end
+        if begins:
+            t += 1.0
+        parts = parts_of(m, 2 * m * theta.shape[0])
+        while mine < begun + parts:
+            part = mine - begun
+            team.wait_for(members, begun, rest)
+            losses[part * _APART] += rows_part(
+                activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers, theta,
+                room,
+            )  # fmt: skip
+            team.finish(members)
+            mine = team.take(members)
+        begun += parts
+        while mine < begun + parts:
+            part = mine - begun
+            team.wait_for(members, begun, rest)
+            parameters_part(
+                step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, room,
+                l2, lr, t, hyper, low_hyper,
+            )  # fmt: skip
+            team.finish(members)
+            mine = team.take(members)
+        begun += parts
+        at += m
+        if ends:
+            start = end
+
+
+def no_losses() -> np.ndarray:
+    """Where `Network.train` adds up the losses of every part."""
+    return np.zeros(team.PARTS * _APART)
+
+
+def end_of_block(at: int, batch: int, n: int) -> int:
+    """The first end of a block from number `at` on, of n rows in batches."""
+    start = at // batch * batch
+    return min(start - (start - at) // BLOCK * BLOCK, start + batch, n)
 
 
 class Network:
@@ -237,20 +253,21 @@ class Network:
         rows = np.empty((0 if straight else m, self.sizes[0]), self.dtype)
         return _Room(rows, zs, deltas, slopes, np.empty((team.PARTS, units), self.dtype))
 
+    @one_thread()
     def train(
         self, x, y, weight, order, first: int, stop: int, batch: int, unit: float, mean: bool,
-        rule: Rule | None = None, memory=None, l2=0.0, lr=0.0, t=0.0, hyper=None, low_hyper=None,
-    ) -> float:  # fmt: skip
-        """All updates by the rows order[first:stop], of which t went before; the sum of their losses.
+        losses, rule: Rule | None = None, memory=None, l2=0.0, lr=0.0, t=0.0, hyper=None,
+        low_hyper=None,
+    ) -> None:  # fmt: skip
+        """All updates by the rows order[first:stop]; t batches began before. Adds to `losses`.
 
-        An empty order is the given one, and empty weights are ones. Without a rule nothing moves, and
-        `gradient` is that of the only batch.
+        `first` and `stop` are where blocks end. An empty order is the given one, and empty weights are
+        ones. Without a rule nothing moves, and `gradient` is that of the only batch.
         """
-        rows = min(batch, stop - first)
-        m = min(rows, BLOCK)
-        if self._kept is None or len(self._kept.rows) != m:
+        m = min(batch, BLOCK)
+        if self._kept is None or len(self._kept.rows) < m:
             self._kept = self._room(m)
-        losses, members = np.zeros(team.PARTS * _APART), team.counters()
+        members = team.counters()
         memory = np.empty((0, 0), self.dtype) if memory is None else memory
         hyper = np.empty(0) if hyper is None else hyper
         low_hyper = np.empty(0, self.dtype) if low_hyper is None else low_hyper
@@ -259,32 +276,32 @@ class Network:
             self._steps[rule] = pointer(stay if rule is None else update(rule), *taken)
         given = (
             self._activate, self._head, self._steps[rule], rule is RULES["gd"], members,
-            resting(), self._blas, x, y, weight, order, first, stop, rows, BLOCK, float(unit),
+            resting(), self._blas, x, y, weight, order, first, stop, batch, BLOCK, float(unit),
             mean, self._layers, self.theta, self.gradient, memory, self._kept, losses, float(l2),
             float(lr), float(t), hyper, low_hyper,
         )  # fmt: skip
         operations = 6 * self.theta.size * (stop - first)
         helpful = parts_of(m, 2 * m * self.theta.size) if operations > _THREADED else 1
-        each = [range(1)] * min(helpful, self.n_threads)
-        for_each_part(lambda group, part: updates(*given), each, self.n_threads)
-        return float(losses.sum())
+        team.run(updates, members, given, min(helpful, self.n_threads))
 
-    def cost(self, x, y, weight) -> float:
-        """The sum of the losses of all rows."""
-        starts = range(0, len(x), _COST_BLOCK)
+    @one_thread()
+    def cost(self, x, y, weight, order=_GIVEN_ORDER) -> float:
+        """The sum of the losses of the rows in `order`, all of them if it is empty."""
+        n = len(order) or len(x)
+        starts = range(0, n, _COST_BLOCK)
         used = min(team.PARTS, len(starts))
         groups = [
             range(g * len(starts) // used, (g + 1) * len(starts) // used) for g in range(used)
         ]
-        straight = x.dtype == self.dtype and x.flags.c_contiguous
-        rooms = [self._room(min(_COST_BLOCK, len(x)), straight, False) for _ in groups]
+        straight = x.dtype == self.dtype and x.flags.c_contiguous and not len(order)
+        rooms = [self._room(min(_COST_BLOCK, n), straight, False) for _ in groups]
         costs = [0.0] * len(starts)
 
         def work(group, part):
             at, room = starts[part], rooms.pop()
             costs[part] = rows_part(
-                self._activate, self._head, self._blas, x, y, weight, _GIVEN_ORDER, at,
-                min(_COST_BLOCK, len(x) - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
+                self._activate, self._head, self._blas, x, y, weight, order, at,
+                min(_COST_BLOCK, n - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
             )  # fmt: skip
             rooms.append(room)
 

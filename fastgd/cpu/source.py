@@ -164,12 +164,14 @@ class DenseRows:
         for_each_part(self._blocks(find), _groups(self.n_parts, _GROUPS), self.n_threads)
         return low.min(axis=0), high.max(axis=0)
 
-    def column_moments(self, centred: bool):
+    def column_moments(self, centred: bool, center=None):
         """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
 
-        For many columns, where a square matrix is too much.
+        For many columns, where a square matrix is too much. `center` is a value near every mean, by
+        default the mean of a sample.
         """
-        center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+        if center is None:
+            center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
         sums = np.zeros((min(_GROUPS, self.n_parts), 2, self.d))
         groups = _groups(self.n_parts, _GROUPS)
         weight = self.weight.astype(np.float64) if len(self.weight) else np.ones(self.n)

@@ -12,7 +12,7 @@ import numpy as np
 from .._jit import compiled
 from ..rules import Rule
 from ..settings import SCALE
-from .advance import RUNNING, advance
+from .advance import COST, EPOCHS, RUNNING, advance
 from .vector_width import use_widest_vectors
 
 #: Rows of Z at a time. Four of its columns stay in the first-level cache while the others pass.
@@ -139,6 +139,27 @@ def moments_kernel(by_columns: bool):
     return moments_pass
 
 
+def off_center(mean, variance):
+    """Which columns lie far outside of their centre, `mean` away, so that their moments lose digits."""
+    return mean**2 > 1e4 * variance
+
+
+def centred_moments(source, y_center):
+    """The moments of columns in their own units, and the centre they are taken from.
+
+    That is the mean of a sample, and where rows far away or without weight spoil it, that of all rows.
+    """
+    center, ones, d = source.sample().mean(axis=0), np.ones(source.d), source.d
+    moments = source.moments(center, ones, y_center)
+    mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
+    mean, second = mean / moments[0, 0], second / moments[0, 0]
+    rounding = np.finfo(float).eps * np.abs(center)
+    if (off_center(mean, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
+        center = center + mean
+        moments = source.moments(center, ones, y_center)
+    return moments, center
+
+
 def totals_at_zero(moments: np.ndarray, d: int, scale, shift) -> np.ndarray:
     """The totals of squared error where all parameters are zero, which the moments hold already.
 
@@ -189,8 +210,8 @@ def descend_statistics(rule: Rule):
     `anchor` is the totals of a true pass at (anchor_coef, anchor_intercept), `second` the matrix of
     second moments (d+1, d+1) of [x − center, 1]. Differences to an anchor, and a fresh anchor once
     the cost has fallen far below it, keep the digits that the size of y would swallow.
-    Returns the status (STALE asks for a fresh anchor) and the number of updates done, and leaves the
-    cost at the last parameters in state[1].
+    Goes on from the epoch in `state` to `last_epoch`. Returns the status (STALE asks for a fresh anchor),
+    and leaves the cost at the last parameters in `state`.
     """
     end_of_epoch = advance(rule)
 
@@ -212,7 +233,6 @@ def descend_statistics(rule: Rule):
         costs,
         norms,
         path,
-        first_epoch,
         last_epoch,
     ):
         k, d = coef.shape
@@ -220,21 +240,22 @@ def descend_statistics(rule: Rule):
         stale = 0.0
         for c in range(k):
             stale += STALE_SHARE * anchor[c, d + 1]
-        for epoch in range(first_epoch, last_epoch + 1):
+        for epoch in range(int(state[EPOCHS]), last_epoch + 1):
             cost = totals_at(
                 anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals
             )
             if cost < stale:
-                return STALE, epoch
-            state[1] = settings[SCALE] * cost
+                state[COST] = math.nan
+                return STALE
+            state[COST] = settings[SCALE] * cost
             if epoch == last_epoch:
                 break
             status = end_of_epoch(
                 totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
-                path, epoch,
+                path,
             )  # fmt: skip
             if status != RUNNING:
-                return status, epoch
-        return RUNNING, last_epoch
+                return status
+        return RUNNING
 
     return epochs_of_gd

@@ -3,6 +3,9 @@
 The order is an input, so that every implementation walks the same path. All state is in the arrays of
 the caller: a call does the rows `order[first:last]`, and the next call goes on from there. Parameters
 are in the dtype of the computation, as in torch.
+
+Both kinds of updates take the same arguments and are called by address, so that the loop over epochs is
+compiled once for all of them, and one machine code does the updates whoever calls it.
 """
 
 import functools
@@ -10,12 +13,12 @@ import math
 
 import numpy as np
 
-from .._jit import compiled, leaf
+from .._jit import call, compiled, leaf
 from ..losses import Coupled, Loss
-from ..rules import RULES, Rule, soft
+from ..rules import Rule, soft
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from . import team
-from .advance import NOT_FINITE, RUNNING
+from .advance import COST, EPOCHS, NOT_FINITE, RUNNING
 from .dense import rows_pass, scratch
 from .order import fill_order, row_at
 from .prefetch import ask_for_ordered, ask_for_rows
@@ -26,8 +29,8 @@ from .vector_math import vectorised
 _AHEAD = 4
 #: Shuffled short rows arrive later than four updates take: ask for this much, and for at most so many.
 _BYTES_AHEAD, _MOST_AHEAD = 4096, 32
-#: Raw predictions kept before their losses are summed in one vectorised loop.
-_MET = 256
+#: Rows whose raw predictions are kept before their losses are summed in one vectorised loop.
+BLOCK = 256
 
 #: A part of a batch is not worth a thread below so many operations, about 4 µs.
 _LEAST = 50_000
@@ -74,10 +77,10 @@ def cost_at_zero(loss: Loss):
             if labels == n:  # two values are all there is: 0.4 and not 3.5 ns a row
                 cost += (mass - ones) * zero + ones * one
                 continue
-            predictions = np.full((1, _MET), z)
+            predictions = np.full((1, BLOCK), z)
             given = np.empty(0, np.int32)
-            for start in range(0, n, _MET):
-                m = min(_MET, n - start)
+            for start in range(0, n, BLOCK):
+                m = min(BLOCK, n - start)
                 cost += losses_met(predictions, y[c : c + 1], weight, given, start, m)
         return cost
 
@@ -86,12 +89,12 @@ def cost_at_zero(loss: Loss):
 
 @functools.cache
 def per_sample(loss: Loss):
-    """The compiled loop of one update a row, of plain descent; returns the sum of the losses met.
+    """The compiled loop of one update a row, of plain descent.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, first, last)`` with x (n, d) in C order,
-    y (k, n), weight (n,) or (0,) for none, order (n,) or (0,) for the given one, coef (k, d),
-    intercept (k,), settings laid out as in `fastgd.settings`, and rates (k,), all in the dtype of the
-    computation.
+    The arguments are those of `minibatch`: x (n, d) in C order, y (k, n), weight (n,) or (0,) for none,
+    order (n,) or (0,) for the given one, coef (k, d), intercept (k,), settings laid out as in
+    `fastgd.settings`, and rates (k,), all in the dtype of the computation, and the sum (1,) of the losses
+    met. Where a call begins at a multiple of `BLOCK`, it changes no bit.
 
     Two rows at a time, and still an update a row: with u = lr·slope of the first row, the second one
     predicts x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁), so that its long dot product need not wait for the
@@ -157,15 +160,17 @@ def per_sample(loss: Loss):
         return b
 
     @compiled
-    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last):
+    def updates(
+        members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        mean, totals, met, batch_size, t, first, last,
+    ):  # fmt: skip
         k, d = coef.shape
-        z = np.empty((k, _MET), coef.dtype)
+        z = np.empty((k, BLOCK), coef.dtype)
         # Memory of our own is aligned to a vector; NumPy's is not, and a vector of coefficients that
         # is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
         w = np.empty(d, coef.dtype)
-        cost = 0.0
-        for start in range(first, last, _MET):
-            stop = min(start + _MET, last)
+        for start in range(first, last, BLOCK):
+            stop = min(start + BLOCK, last)
             for c in range(k):  # outputs don't see each other
                 for j in range(d):
                     w[j] = coef[c, j]
@@ -175,8 +180,8 @@ def per_sample(loss: Loss):
                 )  # fmt: skip
                 for j in range(d):
                     coef[c, j] = w[j]
-            cost += losses_met(z, y, weight, order, start, stop - start)
-        return cost
+            met[0] += losses_met(z, y, weight, order, start, stop - start)
+        return 0.0
 
     return updates
 
@@ -203,7 +208,7 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
     optimizer in float64 and in the dtype of the computation, what it remembers (SLOTS, k, d+1), if
     `averaging` the mean (k, d+1) of the parameters after each update, room for sums (PARTS, k, d+2), the
     sum (1,) of the losses met, and the number of updates before. `first` starts a batch. `members` and
-    `rest` are a `team`'s.
+    `rest` are a `team`'s. Returns a number that means nothing, as `call` wants one.
     """
     one_pass, make_room = rows_pass(loss, ordered=shuffled), scratch(loss)
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
@@ -325,58 +330,103 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
                 team.finish(members)
                 mine = team.take(members)
             begun += parts
+        return 0.0
 
     return updates
 
 
-@functools.cache
-def descend(loss: Loss | Coupled, by_row: bool, shuffled: bool):
-    """The compiled loop over epochs of plain descent, where the data is so small that none needs a pause.
+@compiled
+def share(update, arguments):
+    """A thread's share of the updates at this address."""
+    return call(update, arguments)
 
-    Each epoch draws its order, does its updates and keeps its cost, the losses met times
-    `cost_scale`. One that ends in a number that is not finite is undone. Returns the status and the
-    number of epochs done.
+
+@compiled
+def end_of_epoch(
+    moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
+):
+    """Keep what an epoch ends with, in one call: parameters, cost, path, and the number of epochs.
+
+    The parameters are those that the updates moved, or the mean (k, d+1) if it has rows. `past`
+    (2, k, d+1) has those of the two epochs before. Where a number is not finite nothing is kept. Returns
+    the status.
     """
-    updates = per_sample(loss) if by_row else minibatch(loss, shuffled, RULES["gd"], False)
+    k, d = coef.shape
+    epoch, cost = int(state[EPOCHS]), met[0] * scale
+    finite = math.isfinite(cost)
+    for c in range(k):
+        finite = finite and math.isfinite(moving_intercept[c])
+        for j in range(d):
+            finite = finite and math.isfinite(moving[c, j])
+    if not finite:
+        return NOT_FINITE
+    for c in range(k):
+        if epoch > 0:
+            for j in range(d + 1):
+                past[1, c, j] = past[0, c, j]
+            past[0, c, d] = intercept[c]
+            for j in range(d):
+                past[0, c, j] = coef[c, j]
+        intercept[c] = moving_intercept[c]
+        for j in range(d):
+            coef[c, j] = moving[c, j]
+        if path.shape[0] > 0:
+            for j in range(d):
+                path[epoch, c, j] = moving[c, j]
+    for c in range(mean.shape[0]):
+        intercept[c] = mean[c, d]
+        for j in range(d):
+            coef[c, j] = mean[c, j]
+    costs[epoch], state[COST] = cost, math.nan
+    state[EPOCHS] = epoch + 1
+    return RUNNING
 
-    @compiled
-    def epochs_of_updates(
-        x, y, weight, order, kind, seed, coef, intercept, previous, settings, rates, hyper,
-        batch_size, cost_scale, costs, path, first_epoch, last_epoch,
-    ):  # fmt: skip
-        k, d = coef.shape
-        n = y.shape[1]
-        none, totals = np.empty((0, k, d + 1), coef.dtype), np.empty((team.PARTS, k, d + 2))
-        mean, low_hyper = np.empty((0, 0)), hyper.astype(coef.dtype)
-        members, met = np.empty(team.SIZE, np.int64), np.empty(1)
-        for epoch in range(first_epoch, last_epoch):
-            if kind != 0:
-                fill_order(order, kind, seed, epoch)
-            previous[:, :d] = coef
-            previous[:, d] = intercept
-            if by_row:
-                cost = updates(x, y, weight, order, coef, intercept, settings, rates, 0, n)
-            else:
-                members[:], met[0] = 0, 0.0
-                updates(
-                    members, 0, x, y, weight, order, coef, intercept, settings, rates, hyper,
-                    low_hyper, none, mean, totals, met, batch_size, 0.0, 0, n,
-                )  # fmt: skip
-                cost = met[0]
-            finite = math.isfinite(cost)
-            for c in range(k):
-                finite = finite and math.isfinite(intercept[c])
-                for j in range(d):
-                    finite = finite and math.isfinite(coef[c, j])
-            if not finite:
-                for c in range(k):
-                    intercept[c] = previous[c, d]
-                    for j in range(d):
-                        coef[c, j] = previous[c, j]
-                return NOT_FINITE, epoch
-            costs[epoch] = cost * cost_scale
-            if path.shape[0] > 0:
-                path[epoch] = coef
-        return RUNNING, last_epoch
 
-    return epochs_of_updates
+@compiled
+def descend(
+    update,
+    arguments,
+    rates,
+    kind,
+    seed,
+    scale,
+    coef,
+    intercept,
+    past,
+    state,
+    costs,
+    path,
+    last_epoch,
+):
+    """The loop over epochs up to `last_epoch`, where none needs a pause; returns the status.
+
+    `arguments` are those of the updates at the address, for all rows, of the first epoch; `rates`
+    (epochs, k) or (1, k) those from there on. `kind` and `seed` draw an order for each, `scale` makes a
+    cost of its losses.
+    """
+    (
+        members, rest, x, y, weight, order, moving, moving_intercept, settings, _, hyper, low_hyper,
+        memory, mean, totals, met, batch_size, t, first, last,
+    ) = arguments  # fmt: skip
+    first_epoch = int(state[EPOCHS])
+    for epoch in range(first_epoch, last_epoch):
+        if kind != 0:
+            fill_order(order, kind, seed, epoch)
+        for i in range(members.shape[0]):
+            members[i] = 0
+        met[0] = 0.0
+        lr = rates[epoch - first_epoch if rates.shape[0] > 1 else 0]
+        call(
+            update,
+            (
+                members, rest, x, y, weight, order, moving, moving_intercept, settings, lr, hyper,
+                low_hyper, memory, mean, totals, met, batch_size, t, first, last,
+            ),
+        )  # fmt: skip
+        t += np.float64((last + batch_size - 1) // batch_size)
+        status = end_of_epoch(
+            moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
+        )
+        if status != RUNNING:
+            return status
+    return RUNNING

@@ -6,15 +6,21 @@ thread that has not begun: a late one finds its parts done, and one thread alone
 a thread from Python takes 70 µs; here the next phase begins less than 1 µs after the last.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from .._jit import compiled
+from .._jit import compiled, default_threads
 from .atomics import LOOKS, add, look, rest
+from .threads import for_each_part
 
 #: Most parts of a phase.
 PARTS = 8
 #: Places of the two counters, on cache lines of their own, and room for both.
 _TAKEN, _DONE, SIZE = 0, 16, 32
+#: More parts than any team has.
+_ALL = 1 << 60
 
 
 def counters() -> np.ndarray:
@@ -42,3 +48,22 @@ def wait_for(team, n, resting):
         looks += 1
         if looks > LOOKS:
             rest(resting)
+
+
+def run(kernel: Callable, team: np.ndarray, arguments: tuple[Any, ...], n_threads: int) -> None:
+    """Call ``kernel(*arguments)``, with `team` among the arguments, on up to `n_threads` threads.
+
+    Members wait for each other by spinning, so there are no more of them than processors. If one fails,
+    all parts count as taken and done: the others end after the part they are at.
+    """
+
+    def member(group: int, part: int) -> None:
+        try:
+            kernel(*arguments)
+        except BaseException:
+            add(team, _TAKEN, _ALL)
+            add(team, _DONE, _ALL)
+            raise
+
+    members = min(n_threads, default_threads())
+    for_each_part(member, [range(1)] * members, members)

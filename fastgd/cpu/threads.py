@@ -1,63 +1,67 @@
-"""Serial kernels that release the GIL, driven by a plain thread pool.
+"""Serial kernels that release the GIL, driven by plain threads.
 
-Numba's own threading layers abort when two Python threads enter them, or kill a forked child; a
-thread pool does neither. Which rows belong to which part is fixed by the data, never by the number of
-threads, so the sums come out the same, bit for bit.
+Numba's own threading layers abort when two Python threads enter them, or kill a forked child; plain
+threads do neither. Which rows belong to which part is fixed by the data, never by the number of threads,
+so the sums come out the same, bit for bit.
+
+The helper threads take calls from a queue whose `put` holds no lock of Python, so a signal handler may
+fit in the middle of another fit. They are low-level threads: to start one takes no lock either, and
+nothing waits for them when the interpreter ends. The caller does whatever no helper has begun. So fewer
+helpers than wanted, or none, make a call slower and nothing else.
 """
 
+import _thread
 import collections
-import ctypes
 import os
+import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
-_lock = threading.Lock()
+import numpy as np
+
+from .._jit import compiles, default_threads
+
+#: At most so many threads for each processor, whatever `n_threads` says.
+_MOST = 4
+
+_calls: queue.SimpleQueue = queue.SimpleQueue()
+_helpers: list[int] = []
 
 
-def _forget_pool() -> None:
-    """The threads of a pool don't survive a fork: the child starts its own."""
-    global _pool, _pool_size, _lock
-    _pool, _pool_size, _lock = None, 0, threading.Lock()
+def _forget_helpers() -> None:
+    """Threads don't survive a fork: the child starts its own."""
+    global _calls, _helpers
+    _calls, _helpers = queue.SimpleQueue(), []
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)
 
 
-def executor(workers: int) -> ThreadPoolExecutor:
-    """The pool, of at least so many threads."""
-    global _pool, _pool_size
-    with _lock:
-        if _pool is None or _pool_size < workers:
-            # An outgrown pool is left to the fits that still use it, and ends with them.
-            _pool, _pool_size = ThreadPoolExecutor(workers, "fastgd"), workers
-        return _pool
+def _help(calls: queue.SimpleQueue) -> None:
+    """Make the calls of a queue, for ever."""
+    while True:
+        future, function, settings = calls.get()
+        if future.set_running_or_notify_cancel():
+            try:
+                with np.errstate(**settings):
+                    function()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+        del future, function  # nothing is kept alive while the thread waits
 
 
-_processor: Callable[[], int] | None
-try:
-    _processor = ctypes.CDLL(None).sched_getcpu
-except (AttributeError, TypeError, OSError):  # not Linux
-    _processor = None
-
-
-def elsewhere() -> set[int]:
-    """The processors that this thread may use but for the one it runs on; none if that isn't known."""
-    return os.sched_getaffinity(0) - {_processor()} if _processor else set()
-
-
-def keep_to(processors: set[int]) -> None:
-    """Let this thread, one of the pool, run on these processors only.
-
-    A woken thread may stay for milliseconds beside the one that woke it, while another processor stands
-    idle: relu of a million numbers took 290 µs then, and 156 on two processors. It keeps to them until
-    its caller has moved to one of them: to change them takes 100 µs.
-    """
-    if processors and not os.sched_getaffinity(0) <= processors:
-        os.sched_setaffinity(0, processors)
+def _helpers_up_to(wanted: int) -> int:
+    """How many of the wanted helpers there are, after starting those that are missing."""
+    while len(_helpers) < wanted:
+        try:
+            _helpers.append(_thread.start_new_thread(_help, (_calls,)))
+        except RuntimeError:  # the system allows no more, or the interpreter is about to end
+            break
+    return min(wanted, len(_helpers))
 
 
 def for_each_part(
@@ -67,9 +71,8 @@ def for_each_part(
 
     The parts of a group run in their order on one thread, so a group may own an accumulator; a thread
     that is done takes the next group. An exception, KeyboardInterrupt included, stops every thread
-    after the part it is at.
+    after the part it is at. Helpers treat floating-point errors as the caller's `np.errstate` says.
     """
-    workers = max(0, min(n_threads, len(groups)) - 1)
     stop = threading.Event()
     waiting = collections.deque(range(len(groups)))
 
@@ -88,20 +91,20 @@ def for_each_part(
             stop.set()
             raise
 
-    if workers < 1:
+    helpers = min(n_threads, len(groups), _MOST * default_threads()) - 1
+    # A signal handler that interrupted a compilation holds the compiler, which a helper may need.
+    if helpers < 1 or compiles():
         share()
         return
-    pool, processors = executor(workers), elsewhere()
-
-    def help_out() -> None:
-        keep_to(processors)
-        share()
-
-    futures = [pool.submit(help_out) for _ in range(workers)]
+    futures: list[Future] = []
+    settings = np.geterr()
     try:
+        for _ in range(_helpers_up_to(helpers)):
+            futures.append(Future())
+            _calls.put((futures[-1], share, settings))
         share()
         for future in futures:
-            # One that has not woken up yet has nothing left to do: 70 µs that nobody waits for.
+            # A helper that has not woken up yet has nothing left to do: 70 µs that nobody waits for.
             if not future.cancel():
                 future.result()
     finally:

@@ -1,10 +1,12 @@
 """Gradient descent with a given learning rate on a GPU, in chunks of one launch each."""
 
+import time
 from typing import Any
 
 import numpy as np
 
-from ..cpu.descent import CHUNK_NS, BatchDescent, StochasticDescent
+from ..cpu.advance import EPOCHS
+from ..cpu.descent import BatchDescent, Pace, StochasticDescent
 from ..cpu.order import empty_order, visiting_order
 from ..errors import InputError
 from . import dense, loop
@@ -25,19 +27,22 @@ class DeviceDescent(BatchDescent):
     Statistics, where they pay, are built there and followed on the host.
     """
 
+    def __init__(self, source, *arguments):
+        super().__init__(source, *arguments)
+        if not isinstance(source, StreamedRows):
+            self._pace = Pace(max(self._one_pass / _FASTER, _BARRIERS_NS))
+
     @property
-    def chunk(self) -> int:
-        """Epochs in 100 ms."""
-        if self._switch <= self.epoch or isinstance(self.source, StreamedRows):
-            return super().chunk
-        return max(1, int(CHUNK_NS / max(self._one_pass / _FASTER, _BARRIERS_NS)))
+    def _in_one_call(self) -> bool:
+        return False  # of a kernel of the CPU
 
     def _run_by_parts(self, stop: int) -> int:
         """The epochs up to `stop` as one launch."""
         if isinstance(self.source, StreamedRows):  # an epoch is many copies
             return super()._run_by_parts(stop)
         source: Any = self.source  # DeviceRows
-        epochs = stop - self.epoch
+        before = self.epoch
+        epochs = stop - before
         x, (k, d) = source.x, self.coef.shape
         layout, part_rows = source.cut(self.loss, source.dtype)
         parts, columns = -(-source.n // part_rows), k * (d + 2)
@@ -46,12 +51,12 @@ class DeviceDescent(BatchDescent):
             self.loss, layout, source.dtype.name, width, self.settings.optimizer.rule
         )
         with on(x.number):
-            rates = self._rates if len(self._rates) == 1 else self._rates[self.epoch : stop]
+            rates = self._rates if len(self._rates) == 1 else self._rates[before:stop]
             low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state = map(
                 x.to_device,
                 (
                     self._low(self.coef), self._low(self.intercept), self.coef, self.intercept,
-                    self.previous, self._array, rates, self._hyper, self._memory, self._state,
+                    self.past[0], self._array, rates, self._hyper, self._memory, self._state,
                 ),
             )  # fmt: skip
             costs, norms = x.to_device(np.empty(epochs)), x.to_device(np.empty(epochs))
@@ -63,7 +68,7 @@ class DeviceDescent(BatchDescent):
                 source.seen, source.device_y, source.device_weight, low, low_intercept, coef,
                 intercept, previous, settings, rates, hyper, memory, state, costs, norms, path, outcome,
                 partials, partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows,
-                self.epoch, epochs,
+                before, epochs,
             )  # fmt: skip
             kernel = kernel.specialize(*arguments)
             blocks = min(
@@ -71,18 +76,16 @@ class DeviceDescent(BatchDescent):
             )
             configured(kernel, blocks, layout.threads, x.stream)(*arguments)
             status, done = x.to_host(outcome).tolist()
-            after = self.epoch + done
+            after = before + done
             reached = after + (status == loop.CONVERGED)  # whose cost is known without an update
             for own, array in ((self.costs, costs), (self.norms, norms)):
-                own[self.epoch : reached] = x.to_host(array)[: reached - self.epoch]
+                own[before:reached] = x.to_host(array)[: reached - before]
             if self.keep_path:
-                self.path[self.epoch : after] = x.to_host(path)[:done]
-            for own, array in (
-                (self.coef, coef), (self.intercept, intercept), (self.previous, previous),
-                (self._state, state), (self._memory, memory),
-            ):  # fmt: skip
-                own[:] = x.to_host(array)
-        self.epoch = after
+                self.path[before:after] = x.to_host(path)[:done]
+            self._memory[:] = x.to_host(memory)
+            coef, intercept, past, state = map(x.to_host, (coef, intercept, previous, state))
+        state[EPOCHS] = after
+        vars(self).update(coef=coef, intercept=intercept, past=past[None], _state=state)
         return int(status)
 
 
@@ -100,18 +103,20 @@ class DeviceStochasticDescent(StochasticDescent):
             )
         super().__init__(source, *arguments, **options)
 
-    def _one_epoch(self) -> float:
+    def _one_epoch(self) -> int:
         source: Any = self.source  # DeviceRows
+        begun = time.perf_counter()
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         models = Models(
-            source, self.loss, self._low(self.coef), self._low(self.intercept), self.settings,
-            self.batch_size, divide=self.mean, epoch=self.epoch, memory=self._memory,
-            updates=int(self._clock[0]), mean=self._mean if self.average else None,
+            source, self.loss, self._moving, self._moving_intercept, self.settings, self.batch_size,
+            divide=self.mean, epoch=self.epoch, memory=self._memory,
+            updates=self.epoch * -(-source.n // self.batch_size),
+            mean=self._mean if len(self._mean) else None,
         )  # fmt: skip
         met = models.update(order)
-        self.coef[:], self.intercept[:] = models.parameters()
+        self._moving[:], self._moving_intercept[:] = models.parameters()
         self._memory[:], self._mean[:] = models.memory(), models.mean(self._mean)
-        self._clock[0] = models.updates
-        return float(met.sum()) * self.settings.scale
+        self._pace.took(source.n, time.perf_counter() - begun)
+        return self._end_of_epoch(np.array([met.sum()], np.float64))

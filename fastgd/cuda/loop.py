@@ -47,13 +47,6 @@ def advance(threads: int, rule: Rule = RULES["gd"]):
             cost += totals[c, d + 1]
         cost *= scale
         if not math.isfinite(cost):
-            for at in range(thread, k * (d + 1), threads):
-                c = (at & INT32) // ((d + 1) & INT32)
-                j = at - c * (d + 1)
-                if j < d:
-                    coef[c, j] = previous[c, j]
-                else:
-                    intercept[c] = previous[c, d]
             return NOT_FINITE
         if thread == 0:
             costs[epoch] = cost

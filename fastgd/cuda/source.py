@@ -280,13 +280,15 @@ class DeviceRows:
             x.launch(rows.column_extremes(), parts * self.d, x.array, part_rows, low, high)
             return x.to_host(low).min(axis=0), x.to_host(high).max(axis=0)
 
-    def column_moments(self, centred: bool):
+    def column_moments(self, centred: bool, center=None):
         """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
 
-        For many columns, where a square matrix is too much.
+        For many columns, where a square matrix is too much. `center` is a value near every mean, by
+        default the mean of a sample.
         """
         x, (parts, part_rows) = self.x, self._parts_of_columns()
-        center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+        if center is None:
+            center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
         with on(x.number):
             partials = cuda.device_array((parts, 2 * self.d), np.float64, stream=x.stream)
             x.launch(

@@ -71,7 +71,7 @@ def both(problem, loss_name, epochs, stop, **options):
 def assert_alike(runs, rtol=1e-10):
     found, wanted = runs
     assert found.epoch == wanted.epoch
-    for name in ("coef", "intercept", "previous"):
+    for name in ("coef", "intercept", "past"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=rtol)
     reached = slice(0, found.epoch)
     np.testing.assert_allclose(found.costs[reached], wanted.costs[reached], rtol=rtol)
@@ -117,7 +117,7 @@ def test_its_chunks_are_longer_than_those_of_a_core():
     """But none takes minutes, as millions of epochs of 33 rows would: they are barriers only."""
     small = problem_of(33, 2, "bce")
     found, wanted = (descent_of(small, "bce", 5, kind) for kind in (DeviceDescent, BatchDescent))
-    assert found.chunk == 20_000 < wanted.chunk
+    assert found.chunk == 2_000 < wanted.chunk
     large = problem_of(5_000, 500, "bce")
     found, wanted = (descent_of(large, "bce", 5, kind) for kind in (DeviceDescent, BatchDescent))
-    assert found.chunk == pytest.approx(100 * wanted.chunk, rel=0.02)
+    assert found.chunk // 100 == wanted.chunk

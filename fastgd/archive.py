@@ -1,0 +1,273 @@
+"""The file of a fit: a ZIP archive of .npy arrays, stored as numpy.savez does, without pickles.
+
+A table of members says what each array is. `save` and `load` both check it, so that what is saved can be
+loaded. The archive is not compressed, so that what is loaded is no larger than the file.
+"""
+
+import contextlib
+import io
+import math
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import InputError
+from .losses import LOSS_NAMES
+
+#: Version of the format, a member of every file; those of fastgd before it had none.
+FORMAT = 1
+
+REAL = (np.float32, np.float64)
+INTEGER = (np.int32, np.int64)
+FLAG = (np.bool_,)
+TEXT = (np.str_,)
+LABELS = (np.number, np.bool_, np.character, np.datetime64)
+
+#: In the place of None.
+_NONE = np.empty(0, dtype="V1")
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][biufcmMUSV]\d+(?:\[\w+\])?)', "
+    rb"'fortran_order': (False|True), 'shape': \(((?:\d+, ?)*\d*)\), \} *\n",
+    re.DOTALL,
+)
+
+
+class Member(NamedTuple):
+    """What one attribute of a fit is, as an array.
+
+    Parameters
+    ----------
+    types : tuple of types
+        NumPy's scalar types that its dtype may have.
+    shape, or_shape : tuple of int
+        The shapes that it may have.
+    optional : bool
+        It may be None.
+    finite : bool
+        It holds no NaN and no infinity.
+    among : container, optional
+        The values that it may have.
+    """
+
+    types: tuple[type, ...]
+    shape: tuple[int, ...] = ()
+    or_shape: tuple[int, ...] | None = None
+    optional: bool = False
+    finite: bool = False
+    among: Container[Any] | None = None
+
+
+#: Attributes as arrays by name, None where an attribute is None.
+Arrays = Mapping[str, np.ndarray | None]
+Table = Mapping[str, Member]
+
+
+def shape(arrays: Arrays, name: str) -> tuple[int, ...]:
+    """The shape of a member with each size at least 1; () where it is None or missing."""
+    return tuple(max(1, size) for size in np.shape(arrays.get(name)))  # type: ignore[arg-type]
+
+
+def of_every_fit(arrays: Arrays, n_labels: int) -> dict[str, Member]:
+    """The members that fits of every kind have; of one on labels, there are `n_labels` of them."""
+    epochs = _size(arrays, "costs")
+    history = Member(REAL, (epochs,))
+    on_targets = str(arrays.get("loss")) == "mse"
+    return {
+        "costs": history,
+        "cost": Member(REAL, finite=epochs > 0),
+        "n_epochs": Member(INTEGER, among=(epochs,)),
+        "converged": Member(FLAG),
+        "method": Member(TEXT),
+        "loss": Member(TEXT, among=LOSS_NAMES),
+        "classes": Member(() if on_targets else LABELS, (n_labels,), optional=on_targets),
+        "lrs": history,
+        "validation_costs": history._replace(optional=True),
+        "best_epoch": Member(
+            INTEGER, optional=not _size(arrays, "validation_costs"), among=range(epochs + 1)
+        ),
+    }
+
+
+def _size(arrays: Arrays, name: str) -> int:
+    array = arrays.get(name)
+    return 0 if array is None else array.size
+
+
+def attributes(arrays: Arrays, table: Table) -> dict[str, Any]:
+    """The arrays as a fit holds them, or ValueError; without axes they are numbers or text."""
+    if odd := sorted(arrays.keys() ^ table.keys()):
+        raise ValueError(f"missing, or not of a fit: {', '.join(odd)}")
+    return {name: _attribute(name, arrays[name], member) for name, member in table.items()}
+
+
+def _attribute(name: str, array: np.ndarray | None, member: Member) -> Any:
+    if array is None:
+        if not member.optional:
+            raise ValueError(f"{name} is None")
+        return None
+    if not issubclass(array.dtype.type, member.types):
+        raise ValueError(f"{name} has dtype {array.dtype}")
+    if array.shape not in (member.shape, member.or_shape):
+        raise ValueError(f"{name} has shape {array.shape}; expected {member.shape}")
+    if member.finite and not np.isfinite(array).all():
+        raise ValueError(f"{name} is not finite")
+    if array.ndim:
+        return array
+    value = array.item()
+    if member.among is not None and value not in member.among:
+        raise ValueError(f"{name} is {value!r}, which does not fit the other members")
+    return value
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def save(target: Any, values: Mapping[str, Any], table_of: Callable[[Arrays], Table]) -> None:
+    """Write the attributes of a fit to a path, or to a file open for writing bytes."""
+    try:
+        arrays = {name: None if v is None else np.asarray(v) for name, v in values.items()}
+        classes = arrays["classes"]
+        if classes is not None and classes.dtype.hasobject:
+            raise InputError("the labels are Python objects; fit on text or numbers to save.")
+        attributes(arrays, table_of(arrays))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"the fit can't be saved: {error}.") from error
+    if isinstance(target, io.TextIOBase):
+        raise InputError("the file is open for text; open it for bytes, with mode 'wb'.")
+    opened = contextlib.nullcontext(target) if hasattr(target, "write") else _replaced(target)
+    with opened as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in {"format": np.array(FORMAT), **arrays}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                array = _NONE if array is None else array
+                np.lib.format.write_array(member, array, (1, 0), allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _replaced(target: Any) -> Iterator[Any]:
+    """A new file that takes the place of the one at a path when it is complete and on the disk.
+
+    A failure at any moment leaves the old file as it was. A link stays one, to the new file.
+    """
+    path = os.path.realpath(_path(target))
+    folder = os.path.dirname(path)
+    new = os.path.join(folder, f".fastgd-{os.urandom(8).hex()}.tmp")
+    old = None
+    if os.path.lexists(path):
+        _require_regular(path)
+        with open(path, "rb+") as file:  # refused where the old file is read-only
+            old = os.fstat(file.fileno())
+    try:
+        with open(new, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if old:
+            with contextlib.suppress(OSError, AttributeError):  # Windows has no owners
+                os.chown(new, old.st_uid, old.st_gid)
+            os.chmod(new, stat.S_IMODE(old.st_mode))
+        os.replace(new, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(new)
+        if isinstance(error, OSError) and error.filename == new:
+            error.filename = path
+        raise
+    with contextlib.suppress(OSError):  # not every system opens a folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _path(target: Any) -> str:
+    try:
+        path = os.fsdecode(target)
+    except TypeError:
+        raise InputError(
+            f"the file is of type {type(target).__name__}; pass a path, or a file open for bytes."
+        ) from None
+    if "\0" in path:
+        raise InputError(f"the path {path!r} holds a null character.")
+    return path
+
+
+def _require_regular(path: str) -> None:
+    """Whether opening the file can wait or have an effect, as with a pipe or a device."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise InputError(f"{path} is not a regular file; open it yourself and pass the open file.")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def load(source: Any, fit_of: Callable[[Arrays], Any]) -> Any:
+    """The fit that `fit_of` makes of the arrays in a file: at a path, or open for reading bytes."""
+    with _opened(source) as file:
+        name = "the file" if hasattr(source, "read") else _path(source)
+        try:
+            return fit_of(_arrays(file, name))
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # damaged bytes end in errors of many kinds
+            raise InputError(f"{name} is not a saved fit ({error}).") from error
+
+
+def _opened(source: Any) -> Any:
+    if not hasattr(source, "read"):
+        path = _path(source)
+        _require_regular(path)
+        return open(path, "rb")
+    data = source.read()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise InputError("the file is open for text; open it for bytes, with mode 'rb'.")
+    return io.BytesIO(data)
+
+
+def _arrays(file: Any, name: str) -> dict[str, np.ndarray | None]:
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        if len(entries) < len(archive.infolist()):
+            raise ValueError("two members have one name")
+        if all(entry.header_offset for entry in entries.values()):
+            raise ValueError("other bytes come before it")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+            raise ValueError("a member is compressed")
+        if sum(entry.file_size for entry in entries.values()) > size:
+            raise ValueError("its members are larger than the file")
+        if "format" in entries:
+            version = _array(archive.read(entries.pop("format")))
+            if version is None or version.dtype.kind != "i" or version.ndim or version < 1:
+                raise ValueError("the version of its format is not a number above 0")
+            if version > FORMAT:
+                raise InputError(
+                    f"{name} was saved by a later version of fastgd; update fastgd to load it."
+                )
+        # Members are read to their end, where zipfile checks their checksum.
+        return {key: _array(archive.read(entry)) for key, entry in entries.items()}
+
+
+def _array(data: bytes) -> np.ndarray | None:
+    """The array in the bytes of a .npy file, its own copy in the byte order of the machine."""
+    header = _HEADER.match(data)
+    if header is None or header.end() != 10 + int.from_bytes(data[8:10], "little"):
+        raise ValueError("a member has no header of a .npy file")
+    dtype = np.dtype(header[1].decode())
+    if dtype == _NONE.dtype:
+        return None
+    sizes = tuple(int(size) for size in header[3].split(b",") if size.strip())
+    if math.prod(sizes) * dtype.itemsize != len(data) - header.end():
+        raise ValueError("a member holds more or less than its header says")
+    array = np.frombuffer(data, dtype, offset=header.end())
+    if dtype.kind == "U":
+        array.tolist()  # ValueError where a number is no character
+    array = array.reshape(sizes, order="F" if header[2] == b"True" else "C")
+    return array.astype(dtype.newbyteorder("="))

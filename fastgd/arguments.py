@@ -1,0 +1,123 @@
+"""The value of one argument, checked: a number, a whole number, a name, True or False.
+
+A leaf: no numba, no numpy. A NumPy scalar, and an array or a tensor without dimensions, counts as the
+Python object that it holds.
+"""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+from .errors import InputError
+
+#: The largest whole number: what an index can count to.
+_MOST = 2**63 - 1
+#: A longer `repr` is cut in messages.
+_LONGEST = 120
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar, or an array or a tensor without dimensions, as the Python object it holds."""
+    if getattr(value, "ndim", None) != 0 or getattr(value, "mask", False):
+        return value
+    try:
+        return value.item()
+    except Exception:  # no item, or one that can't be read, as of a tensor without data
+        return value
+
+
+def shown(value: Any) -> str:
+    """What a message shows of a value: its `repr` in one line, not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of thousands of digits has none
+        return f"an unprintable {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 40]}…{text[-20:]}"
+
+
+def real(value: Any) -> float | None:
+    """A real number as a float, which is infinite for one beyond its range; None for anything else."""
+    value = plain(value)
+    if not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf
+
+
+def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
+    """A finite real number, at least (or, when `strict`, above) `low`."""
+    if type(value) is float and low < value < math.inf:
+        return value
+    value = plain(value)
+    converted = None if isinstance(value, bool) else real(value)
+    if converted is None:
+        raise InputError(f"{name} is {shown(value)}; expected a number.")
+    if not math.isfinite(converted) or converted < low or (strict and converted == low):
+        bound = "above" if strict else "at least"
+        raise InputError(f"{name} is {shown(value)}; expected a finite number {bound} {low:g}.")
+    return converted
+
+
+def integer(value: Any, name: str, *, low: int, high: float = _MOST) -> int:
+    """A whole number, from `low` to `high`."""
+    if type(value) is int and low <= value <= high:
+        return value
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} is {shown(value)}; expected a whole number.")
+    whole = int(value)
+    if not low <= whole <= high:
+        bound = f"at least {low}" if whole < low else f"at most {high}"
+        raise InputError(f"{name} is {shown(value)}; expected {bound}.")
+    return whole
+
+
+def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
+    """One of `allowed`; the nearest name is suggested for another."""
+    value = plain(value)
+    if any(type(value) is type(option) and value == option for option in allowed):
+        return value
+    options = ", ".join(repr(option) for option in allowed)
+    raise InputError(f"{name} is {shown(value)}; {nearest(value, allowed)}choose from {options}.")
+
+
+def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
+    """ "did you mean 'gd'? " for a name close to one of `allowed`, else nothing."""
+    names = [option for option in allowed if isinstance(option, str)]
+    import difflib  # 2 ms that only a mistake needs
+
+    near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False."""
+    value = plain(value)
+    if isinstance(value, bool):
+        return value
+    raise InputError(f"{name} is {shown(value)}; expected True or False.")
+
+
+def keep_numbers(
+    owner: Any, *names: str, low: float = 0.0, below: float = math.inf, whole: bool = False
+) -> None:
+    """Check the numbers in these fields of a frozen dataclass; they are floats then, or whole ints."""
+    for name in names:
+        value = plain(getattr(owner, name))
+        converted = None if isinstance(value, bool) else real(value)
+        what = f"{name} of {type(owner).__name__} is {shown(value)}"
+        if converted is None or not low <= converted < below:
+            bound = f"from {low:g} up" if below == math.inf else f"from {low:g} to below {below:g}"
+            raise InputError(f"{what}; expected a number {bound}.")
+        if whole and converted != math.floor(converted):
+            raise InputError(f"{what}; expected an integer.")
+        object.__setattr__(owner, name, int(converted) if whole else converted)
+
+
+def keep_flags(owner: Any, *names: str) -> None:
+    """The same for fields that are True or False."""
+    for name in names:
+        value = flag(getattr(owner, name), f"{name} of {type(owner).__name__}")
+        object.__setattr__(owner, name, value)
