@@ -485,11 +485,9 @@ class AutomaticDescent:
         # the residuals, or summed from what is larger than they are, leave more: squared error ends at
         # eps·(that size), the others where steps no longer halve the gradient.
         eps, root = np.finfo(np.float64).eps, math.sqrt(point.cost)
-        size = self._size(metric, level, exact)
-        done = norm <= 2 * eps * root or (exact and norm <= eps * size)
+        size, summed = self._size(metric, level, exact), metric.summed(self.coef)
+        done = norm <= 2 * eps * root or (exact and norm <= eps * max(size, summed))
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        summed = metric.summed(self.coef)
-        done = done or (exact and norm <= eps * summed)
         if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * summed):
             done = done or norm > 0.5 * min(history[-patience - 1 : -1])
         self.converged = bool(done)
