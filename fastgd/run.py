@@ -269,7 +269,7 @@ class Run:
     def result(self) -> Fit:
         """Run, and return what the outside sees."""
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(all="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return self._result()
 
     def _result(self) -> Fit:

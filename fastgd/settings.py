@@ -68,15 +68,19 @@ class Settings:
         table = np.empty((last - first, k), dtype)
         for epoch in range(first, last):
             for c in range(k):
-                given = self.schedule.rate(float(base[c]), epoch)
-                rate = given if type(given) is float else real(given)
-                if rate is None or not 0 <= rate < math.inf:
-                    raise InputError(
-                        f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
-                        f"{epoch}; expected a finite number from 0 up."
-                    )
-                table[epoch - first, c] = rate
+                table[epoch - first, c] = self._rate(float(base[c]), epoch)
         return table
+
+    def _rate(self, lr: float, epoch: int) -> float:
+        """The learning rate that the schedule gives."""
+        given = self.schedule.rate(lr, epoch)
+        rate = given if type(given) is float else real(given)
+        if rate is None or not 0 <= rate < math.inf:
+            raise InputError(
+                f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "
+                "expected a finite number from 0 up."
+            )
+        return rate
 
     def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
         """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""
