@@ -67,18 +67,19 @@ class Settings:
         if self.schedule is None:
             return base.astype(dtype)[None]
         for epoch in range(len(self._scheduled), last):
-            rates = []
-            for lr in base:
-                given = self.schedule.rate(float(lr), epoch)
-                rate = given if type(given) is float else real(given)
-                if rate is None or not 0 <= rate < math.inf:
-                    raise InputError(
-                        f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch "
-                        f"{epoch}; expected a finite number from 0 up."
-                    )
-                rates.append(rate)
-            self._scheduled.append(rates)
+            self._scheduled.append([self._rate(float(lr), epoch) for lr in base])
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
+
+    def _rate(self, lr: float, epoch: int) -> float:
+        """The learning rate that the schedule gives."""
+        given = self.schedule.rate(lr, epoch)
+        rate = given if type(given) is float else real(given)
+        if rate is None or not 0 <= rate < math.inf:
+            raise InputError(
+                f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "
+                "expected a finite number from 0 up."
+            )
+        return rate
 
     def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
         """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""

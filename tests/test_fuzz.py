@@ -477,7 +477,7 @@ def hold(make, seed: int) -> None:
 
 @pytest.mark.parametrize("make", CALLS, ids=lambda make: make.__name__)
 def test_every_call_answers(make):
-    count = SEEDS or (10 if JIT_OFF else 40)
+    count = SEEDS or (10 if JIT_OFF else 25)
     failed = []
     for seed in range(FIRST, FIRST + count):
         try:
