@@ -43,6 +43,9 @@ _SAMPLE_TOL = 1e-5
 _SAMPLE_EPOCHS = 100
 #: Steps over all rows in the curvature of the sample, and trial lengths of such a step.
 _SAMPLE_STEPS, _SAMPLE_TRIES = 3, 2
+#: Steps without a gain, after which no more are taken where half the square of the gradient, which in the
+#: curvature at hand is what is left to gain, is below 1e-10 of the objective.
+_STALLED, _NEAR = 10, 1e-5
 #: Trial lengths of any other step.
 _TRIES = 30
 #: How far a direction may take a row to the wrong side, in parts of its largest move to the right one.
@@ -62,6 +65,8 @@ class Metric:
 
     #: Squared error: the totals where all parameters are zero.
     totals_at_zero: np.ndarray | None = None
+    #: Whether directions are missing that the bound of the curvature has.
+    lost = False
 
     def __init__(self, center, whiten, bias, hessian, scale, null):
         self.center, self.whiten, self.bias = center, whiten, bias
@@ -114,14 +119,14 @@ def full_metric(
     in which constant columns have no curvature.
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
+    # Of a column so small that its penalty would overflow in its own units, those are larger.
+    most = _power_of_two(math.sqrt(l2)) * 2.0**500 if l2 > 0 else math.inf
     center, scale = _sampled_scale(source, fit_intercept)
-    # In these units l2 must not overflow either.
-    largest = _power_of_two(np.sqrt(l2) / 1e150) if l2 > 0 else math.inf
-    scale = np.minimum(scale, largest)
+    scale = np.minimum(scale, most)
     moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():  # the sample missed an extreme value
         center, scale = _exact_scale(source, fit_intercept)
-        scale = np.minimum(scale, largest)
+        scale = np.minimum(scale, most)
         moments = source.moments(center, scale, y_center, weight)
     if not np.isfinite(moments).all():
         raise NotFiniteError
@@ -164,7 +169,7 @@ def _whitening(hessian, used):
     if used.all():
         with contextlib.suppress(np.linalg.LinAlgError):
             lower = np.linalg.cholesky(hessian)
-            if np.diagonal(lower).min() ** 2 > _SMALL_PIVOT:
+            if np.diagonal(lower).min(initial=1.0) ** 2 > _SMALL_PIVOT:
                 return np.linalg.inv(lower).T.copy(), np.zeros(d)
     values, vectors = np.linalg.eigh(hessian)
     kept = values > RANK_CUT * max(1.0, d / 50) * max(values[-1], 1e-300)
@@ -442,11 +447,11 @@ class AutomaticDescent:
         level = self._centred(metric, self.intercept)
         self.final_cost = point.cost
         first = point.norm if first is None else first
-        history: list[float] = []
+        history: list[tuple[float, float]] = []
         memory: list[tuple[np.ndarray, np.ndarray, float]] = []
         for taken in range(10**9):
             norm = point.norm
-            history.append(norm)
+            history.append((norm, point.objective))
             if self._at_floor(norm, first, history, metric, level, point, exact):
                 return True
             if self.epoch >= self.epochs or taken >= refresh:
@@ -489,7 +494,11 @@ class AutomaticDescent:
         done = norm <= 2 * eps * root or (exact and norm <= eps * max(size, summed))
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
         if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * summed):
-            done = done or norm > 0.5 * min(history[-patience - 1 : -1])
+            done = done or not _shrinks(history[-patience - 1 :])
+        if len(history) > _STALLED and not exact and norm <= _NEAR * math.sqrt(point.objective):
+            # Of rows that are certain the curvature is small, and rounding large in its units.
+            recent = history[-_STALLED - 1 :]
+            done = done or not (_shrinks(recent) or point.objective < (1 - 4 * eps) * recent[0][1])
         self.converged = bool(done)
         return self.converged
 
@@ -666,6 +675,12 @@ class _Point:
     def __init__(self, objective: float, cost: float, gradient: np.ndarray):
         self.objective, self.cost, self.gradient = objective, cost, gradient
         self.norm = float(np.linalg.norm(gradient))
+
+
+def _shrinks(history) -> bool:
+    """Whether the last norm is less than half of those before."""
+    *before, (norm, _) = history
+    return norm <= 0.5 * min(n for n, _ in before)
 
 
 def _lbfgs(gradient, memory) -> Any:

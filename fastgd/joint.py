@@ -105,6 +105,8 @@ class JointMetric(Metric):
         if common:
             inner[-wide], inner[:, -wide] = 0.0, 0.0
         by_class = whitening(inner).reshape(m, wide, -1)
+        seen = bound.whiten.shape[1] + (bound.bias > 0)
+        self.lost = by_class.shape[2] < m * seen - (common and bound.bias > 0)
         whiten = np.tensordot(basis, by_class, 1).reshape(k * wide, -1)
         super().__init__(
             bound.center, whiten, bound.bias, hessian.reshape(k * wide, -1), bound.scale, bound.null
@@ -194,23 +196,23 @@ class CoupledDescent(AutomaticDescent):
         if not is_joint(self.source):
             return super()._descend(metric, point, exact, refresh, after_step, first, *others)
         bound, refresh = metric, max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
-        first = float(np.linalg.norm(point.gradient)) if first is None else first
+        by_tol = self.settings.tol > 0
+        first = point.norm if by_tol else None
         while True:
             done = super()._descend(metric, point, exact, refresh, after_step, first, *others)
-            if done or self.stopped or self.epoch >= self.epochs:
+            if self.stopped or self.epoch >= self.epochs or (done and not metric.lost):
                 return done
-            if self.settings.l2 == 0 and self._separated():
+            if self.settings.l2 == 0 and (self._apart() if done else self._separated()):
                 return False
             level = self._centred(bound, self.intercept)
             totals = self.source.totals(self.loss, self.coef, level, bound.center)
-            before, metric = (
-                self._evaluate(metric, self.coef, level, totals),
-                self._joint_here(bound),
-            )
+            before = self._evaluate(metric, self.coef, level, totals).norm
+            # What the curvature at hand has lost to rounding, the bound may still see.
+            metric = bound if done else self._joint_here(bound)
+            refresh = math.inf if done else refresh
             point = self._evaluate(metric, self.coef, level, totals)
-            # What is wanted of the gradient is the same, in units of another length.
-            norms = [float(np.linalg.norm(p.gradient)) for p in (before, point)]
-            first *= norms[1] / norms[0] if norms[0] > 0 else 1.0
+            if by_tol and before > 0:  # the same is wanted, in units of another length
+                first *= point.norm / before
 
     def _joint_here(self, bound) -> JointMetric:
         settings = self.settings

@@ -165,7 +165,7 @@ class ProximalDescent(AutomaticDescent):
         self.final_cost = point.cost
         norm = self._norm(metric, point)
         first = norm if first is None else first
-        history, renewed = [norm], 1
+        history, renewed = [(norm, point.objective)], 1
         rebuild = math.inf if exact else steps_for_curvature(self.source, self._coupled)
         wanted = max(self.settings.tol, 1e-13) * first
         while not self._at_floor(norm, first, history, metric, point.level, point, exact):
@@ -174,7 +174,8 @@ class ProximalDescent(AutomaticDescent):
             new = self._step(metric, point, norm, exact)
             if new is None and renewed < len(history) and not exact:
                 metric, point = self._rebuilt(metric, point)
-                norm = history[-1] = self._norm(metric, point)
+                norm = self._norm(metric, point)
+                history[-1] = norm, point.objective
                 new = self._step(metric, point, norm, exact)
             if new is None:  # rounding is all that is left
                 self.converged = norm <= 1e-6 * max(first, metric.size(point.coef, point.level))
@@ -182,10 +183,11 @@ class ProximalDescent(AutomaticDescent):
             point = new
             self._accept(metric, point, after_step)
             norm = self._norm(metric, point)
-            history.append(norm)
+            history.append((norm, point.objective))
             if _passes_left(history, wanted) > rebuild:
                 metric, point = self._rebuilt(metric, point)
-                norm = history[-1] = self._norm(metric, point)
+                norm = self._norm(metric, point)
+                history[-1] = norm, point.objective
                 renewed = len(history)
 
     def _hessian_here(self, otherwise=None):
@@ -258,7 +260,7 @@ class ProximalDescent(AutomaticDescent):
                 point, coef, level = before, before.coef, before.level
             else:
                 norm = self._norm(metric, point)
-                history.append(norm)
+                history.append((norm, point.objective))
                 if before is not None:
                     self._accept(metric, point, after_step)
                 if self._at_floor(norm, first, history, metric, point.level, point, False):
@@ -308,9 +310,9 @@ def _unit(diagonal):
 
 def _passes_left(history, wanted) -> float:
     """How many passes as good as the last one are left."""
-    if len(history) < 2 or history[-1] <= wanted:
+    if len(history) < 2 or history[-1][0] <= wanted:
         return 0.0
-    before, now = history[-2:]
+    (before, _), (now, _) = history[-2:]
     return math.inf if now >= before else math.log(wanted / now) / math.log(now / before)
 
 

@@ -381,3 +381,26 @@ def test_a_penalty_near_zero_changes_nothing(penalty, unit, fit_intercept):
         fit = fit_it(x * unit, target, fit_intercept=fit_intercept, **{penalty: 1e-320})
         assert fit.converged
         assert fit.cost == pytest.approx(wanted.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize(("size", "l2"), [(1e-200, 1e-300), (1e-200, 0.1), (1e-305, 1e300)])
+def test_a_penalty_of_a_column_next_to_nothing(size, l2, k):
+    x = np.random.default_rng(0).standard_normal((40, 2))
+    y, fit_one = x @ [1, 2] + noise(40), fastgd.fit_linear
+    if k > 1:
+        y, fit_one = np.digitize(y, [-1, 1][: k - 1]), fastgd.fit_logistic
+    fit = fit_one(np.column_stack([x, size * noise(40, 2)]), y, l2=l2)
+    assert fit.converged
+    assert fit.cost == pytest.approx(fit_one(x, y, l2=l2).cost, rel=1e-12)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("seed", [12, 20, 33])
+def test_rows_that_are_certain_end_where_no_step_gains(seed, k):
+    """Rounding is large in units of their curvature; 1,000 passes changed nothing any more."""
+    x = np.random.default_rng(seed).standard_normal((6, 4)) * [1, 1e3, 1e5, 1]
+    fit = fastgd.fit_logistic(x, np.arange(6) % k, l2=1e-4)
+    assert fit.converged
+    assert fit.n_epochs < 200

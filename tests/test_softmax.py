@@ -465,3 +465,28 @@ def test_l1_to_the_optimum_is_that_of_saga(l1, l2):
     assert fit.converged
     np.testing.assert_allclose(fit.coef, rival.coef_, atol=2e-6)
     np.testing.assert_array_equal(fit.coef == 0, rival.coef_ == 0)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_l1_without_an_intercept(l2):
+    x, y, *_ = made(60, 3, 3)
+    fit = fastgd.fit_logistic(x, y, l1=0.02, l2=l2, fit_intercept=False)
+    slope, _ = fastgd.cross_entropy_gradient(x, y, fit.coef, np.zeros(3))
+    slope += l2 * fit.coef
+    assert fit.converged
+    assert not fit.intercept.any()
+    kept = fit.coef != 0
+    np.testing.assert_allclose(slope[kept], -0.02 * np.sign(fit.coef[kept]), atol=1e-9)
+    assert (np.abs(slope[~kept]) <= 0.02).all()
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("far", [0.8e6, 1e6, 1.25e6])
+def test_directions_that_the_curvature_at_hand_loses(far):
+    """Beside a column of ones it keeps few digits of the other column, and less with rare classes."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((222, 1)) + far
+    y = (3 * (x - far) * np.arange(4) + rng.gumbel(size=(222, 4))).argmax(axis=1)
+    fit = fastgd.fit_logistic(np.column_stack([x, np.ones(222)]), y, fit_intercept=False)
+    assert fit.converged
+    assert fit.cost == pytest.approx(fastgd.fit_logistic(x, y).cost, rel=1e-9)
