@@ -15,7 +15,7 @@ from .losses import CROSS_ENTROPY, Coupled, Loss
 from .result import Fit
 from .rules import GD
 from .settings import Settings
-from .stability import largest_stable_lr
+from .stability import largest_stable_lr, momentum_share
 from .validation import Validation, given_rows, split
 
 _EPOCHS = 100
@@ -423,9 +423,12 @@ class Run:
 
     def _usable_lr(self) -> float | None:
         """A stable learning rate worth naming; it costs up to a hundred passes to find."""
-        if self.descent.settings.optimizer.joint:
+        settings = self.descent.settings
+        if settings.optimizer.joint:
             return None  # steps of its own length
-        lr = largest_stable_lr(self.source, self.loss, self.descent.settings, self.batch)
+        lr = largest_stable_lr(self.source, self.loss, settings, self.batch)
+        if lr is not None:
+            lr *= momentum_share(settings.optimizer, self.batch)
         return lr if lr is not None and 0 < lr < math.inf else None
 
     def _diverged(self) -> NoReturn:

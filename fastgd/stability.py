@@ -25,7 +25,7 @@ def largest_stable_lr(
     source : DenseRows
     loss : Loss or Coupled
     settings : Settings
-        `l2`, `row_scale` and `fit_intercept` are used.
+        `l2`, `row_scale`, `fit_intercept` and the weight decay of `optimizer` are used.
     batch_size : int, optional
         None for batch descent.
     """
@@ -43,8 +43,24 @@ def largest_stable_lr(
     if not math.isfinite(bound):
         return None
     # bound·size² is the curvature; divided in two steps it cannot overflow on the way.
-    slope = bound * size + settings.l2 / size
+    slope = bound * size + (settings.l2 + settings.optimizer.weight_decay) / size
     return 2 / size / slope if slope > 0 else math.inf
+
+
+def momentum_share(optimizer, batch_size: int | None) -> float:
+    """How much of that rate is stable with the momentum m of an optimizer; 0 where nothing is.
+
+    Batch descent keeps all of it, and with Nesterov's momentum (1 + m)/(1 + 2m). In stochastic updates a
+    row that comes back only later has moved the parameters by 1/(1 − m) of its gradient.
+    """
+    if optimizer.rule.name != "momentum":
+        return 1.0
+    m = optimizer.momentum
+    if m >= 1:
+        return 0.0
+    if batch_size is not None:
+        return 1 - m
+    return (1 + m) / (1 + 2 * m) if optimizer.nesterov else 1.0
 
 
 def _power_iteration(source, fit_intercept: bool, size: float) -> float:

@@ -442,6 +442,27 @@ def test_the_stable_step_is_the_largest(reduction, fit_intercept):
         fastgd.fit_linear(x, y, lr=1.01 * lr, epochs=60_000 if not JIT_OFF else 40_000, **common)
 
 
+@pytest.mark.jit
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "momentum", "nesterov", fastgd.SGD(momentum=0.99), fastgd.SGD(momentum=0.99, nesterov=True),
+        fastgd.SGD(momentum=0.9, dampening=0.5), fastgd.SGD(weight_decay=100.0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_stable_step_is_one_of_the_optimizer(optimizer, reduction, batch_size):
+    x, y = made(40, 3)
+    options = dict(optimizer=optimizer, reduction=reduction, batch_size=batch_size, epochs=2000)
+    with pytest.raises(fastgd.DivergenceError) as caught:
+        fastgd.fit_linear(x, y, lr=50.0, **options)
+    with oracles.quiet():
+        fit = fastgd.fit_linear(x, y, lr=0.999 * caught.value.stable_lr, **options)
+    assert np.isfinite(fit.cost)
+
+
 def test_a_run_that_ends_higher_says_so():
     x, y = made(60, 3)
     with pytest.warns(fastgd.ConvergenceWarning, match="the cost rose from") as caught:
