@@ -282,6 +282,10 @@ class AutomaticDescent:
         """The cost at the current parameters, without the penalty."""
         return self.final_cost
 
+    def back(self) -> bool:
+        """Every step descends: there is nothing to go back to."""
+        return False
+
     def _accept_step(self, before: float, coef, intercept, cost: float) -> None:
         """Take a step, from a cost to parameters and theirs: all at once, as no signal parts a call."""
         self.costs_list.append(before)

@@ -312,6 +312,8 @@ class Run:
         penalty, held = self._penalty(), self.validation
         while descent.epoch < epochs:
             status = descent.run(min(epochs, descent.epoch + (1 if held else descent.chunk)))
+            if not self._representable():
+                status = NOT_FINITE
             if held and status != NOT_FINITE and descent.epoch > held.epochs:
                 held.look(descent.parameters())
                 if not held.finite:
@@ -373,11 +375,17 @@ class Run:
     def _last_finite_cost(self) -> float:
         """Go back to the last parameters whose cost is finite; NaN if not even the first one is."""
         cost = self.descent.cost()
-        while not math.isfinite(cost):
+        while not (math.isfinite(cost) and self._representable()):
             if not self.descent.back():
                 return math.nan
             cost = self.descent.cost()
         return cost
+
+    def _representable(self) -> bool:
+        """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
+        largest = np.finfo(self.dtype).max
+        moved = self.descent.coef * self.y_unit, self.descent.intercept
+        return all((np.abs(values) <= largest).all() for values in moved)
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent

@@ -442,6 +442,19 @@ def test_the_stable_step_is_the_largest(reduction, fit_intercept):
         fastgd.fit_linear(x, y, lr=1.01 * lr, epochs=60_000 if not JIT_OFF else 40_000, **common)
 
 
+@pytest.mark.parametrize("epochs", [60, 5000])
+@pytest.mark.parametrize("options", [{}, dict(tol=1e-9), dict(callback=lambda fit: False)], ids=str)
+def test_float32_parameters_diverge_where_float32_ends(options, epochs):
+    """Loops on statistics go on in float64, where the cost is finite for long."""
+    x, y = made(1500, 1)
+    with pytest.raises(fastgd.DivergenceError, match="is stable on this data") as caught:
+        fastgd.fit_linear(x.astype(np.float32), y, lr=11.0, epochs=epochs, **options)
+    fit = caught.value.fit
+    assert fit.coef.dtype == np.float32
+    assert np.isfinite([*fit.coef, fit.intercept, fit.cost, *fit.costs]).all()
+    assert 0 < caught.value.stable_lr < 1
+
+
 @pytest.mark.jit
 @pytest.mark.parametrize("batch_size", [None, 1, 7])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
