@@ -443,7 +443,11 @@ def test_the_stable_step_is_the_largest(reduction, fit_intercept):
 
 
 @pytest.mark.parametrize("epochs", [60, 5000])
-@pytest.mark.parametrize("options", [{}, dict(tol=1e-9), dict(callback=lambda fit: False)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(tol=1e-9), dict(callback=lambda fit: False)],
+    ids=["plain", "tol", "callback"],
+)
 def test_float32_parameters_diverge_where_float32_ends(options, epochs):
     """Loops on statistics go on in float64, where the cost is finite for long."""
     x, y = made(1500, 1)
@@ -464,7 +468,7 @@ def test_float32_parameters_diverge_where_float32_ends(options, epochs):
         "momentum", "nesterov", fastgd.SGD(momentum=0.99), fastgd.SGD(momentum=0.99, nesterov=True),
         fastgd.SGD(momentum=0.9, dampening=0.5), fastgd.SGD(weight_decay=100.0),
     ],
-    ids=str,
+    ids=["momentum", "nesterov", "heavy", "heavy-nesterov", "dampened", "decayed"],
 )  # fmt: skip
 def test_the_stable_step_is_one_of_the_optimizer(optimizer, reduction, batch_size):
     x, y = made(40, 3)
