@@ -6,7 +6,7 @@ import race
 from activation import Elementwise
 from providers import contestants
 
-from fastgd.scalars import ACTIVATIONS
+from fastgd.formulas.activations import ACTIVATIONS
 
 WORKLOADS = {
     work.name: work

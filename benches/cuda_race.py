@@ -106,8 +106,8 @@ def several(call: Callable[[], Any], once: float, seconds_of) -> float:
 @contextlib.contextmanager
 def passes_counted():
     """A list whose only number is how often fastgd has read all of X, or as much in one launch."""
-    from fastgd.cuda.descent import DeviceDescent
-    from fastgd.cuda.source import DeviceRows
+    from fastgd.solvers.on_device import DeviceDescent
+    from fastgd.sources.device import DeviceRows
 
     count = [0]
 

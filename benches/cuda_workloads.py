@@ -208,10 +208,10 @@ def missing(name: str) -> str | None:
 @_enters("fastgd", "fastgd")
 def fastgd_loop(work, x, y, planned=False):
     """The loop that a fit runs, data prepared: every epoch reads X, or what is planned for it."""
-    from fastgd.cuda.descent import DeviceDescent
-    from fastgd.cuda.source import DeviceRows
     from fastgd.losses import LOSSES
     from fastgd.settings import Settings
+    from fastgd.solvers.on_device import DeviceDescent
+    from fastgd.sources.device import DeviceRows
 
     source = DeviceRows(x, by_target(y), None, np.dtype(work.dtype))
     scale = 1 / (work.n * work.k)

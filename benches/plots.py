@@ -128,7 +128,7 @@ def draw_activations(file: pathlib.Path) -> None:
     import numpy as np
 
     from fastgd import activations
-    from fastgd.scalars import ACTIVATIONS
+    from fastgd.formulas.activations import ACTIVATIONS
 
     colors = (
         "#000000",

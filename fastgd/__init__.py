@@ -22,8 +22,8 @@ from .result import Fit, load
 
 if TYPE_CHECKING:
     from . import activations, schedules
-    from .mlp import fit_mlp, mlp_cost_and_gradient
-    from .mlp_result import MlpFit
+    from .mlp.fit import fit_mlp, mlp_cost_and_gradient
+    from .mlp.result import MlpFit
     from .optimizers import ASGD, LBFGS, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop, Rprop
 
 __all__ = [
@@ -66,9 +66,9 @@ __all__ = [
 _LATER = {
     "activations": "",
     "schedules": "",
-    "fit_mlp": "mlp",
-    "mlp_cost_and_gradient": "mlp",
-    "MlpFit": "mlp_result",
+    "fit_mlp": "mlp.fit",
+    "mlp_cost_and_gradient": "mlp.fit",
+    "MlpFit": "mlp.result",
 } | dict.fromkeys(
     ("ASGD", "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "RMSprop", "Rprop"), "optimizers"
 )

@@ -4,7 +4,7 @@ Each takes what NumPy takes and gives a new array of the same shape: float32 for
 float64 for everything else, a number for a number. NaN stays NaN, infinities give the limits. Tanh to
 softsign are scaled to a slope of 1 at zero and the limits ±1. The largest errors, in units of the
 last place over the whole range, derivatives included, are in `MOST_ULP`; the tests hold every function
-to mpmath. The formulas, one number at a time, are in `fastgd.scalars`.
+to mpmath. The formulas, one number at a time, are in `fastgd.formulas.activations`.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import inputs
-from .scalars import ACTIVATIONS
+from .formulas.activations import ACTIVATIONS
 
 __all__ = [
     "MOST_ULP",

@@ -54,14 +54,14 @@ _COST, _GRADIENT, _BOTH = slice(0, 1), slice(1, 3), slice(0, 3)
 
 def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
     """These parts of the cost, the gradient of coef in its shape, and that of the intercepts."""
-    from . import backend
-    from ._jit import default_threads
+    from .compile.functions import default_threads
+    from .sources import place
 
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
-    x, place = backend.features(x, None)
-    y = given_y = backend.on_host(y, "y", place)
-    sample_weight = backend.on_host(sample_weight, "sample_weight", place)
+    x, where = place.features(x, None)
+    y = given_y = place.on_host(y, "y", where)
+    sample_weight = place.on_host(sample_weight, "sample_weight", where)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
     coef = inputs.as_array(coef, "coef")
@@ -85,7 +85,7 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
     if intercept.ndim == 0:
         intercept = np.broadcast_to(intercept, (k,))
     intercept = inputs.parameters(intercept, (k,), "intercept")
-    source = place.rows(x, y, weight, dtype, default_threads(), **outputs)
+    source = where.rows(x, y, weight, dtype, default_threads(), **outputs)
     with np.errstate(all="ignore"):
         totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
         in_units, totals = totals, totals * _scale(reduction, weight, unit, n, 1 if outputs else k)
@@ -318,17 +318,17 @@ def cost_curve(
     >>> fastgd.cost_curve([1, 2, 3], [2, 4, 6], [0, 1, 2, 3, 4])
     array([18.66666667,  4.66666667,  0.        ,  4.66666667, 18.66666667])
     """
-    from . import backend
-    from ._jit import default_threads
-    from .cpu import curve
+    from .compile.functions import default_threads
+    from .solvers import curve
+    from .sources import place
 
     if not isinstance(loss, Loss):
         loss = LOSSES[inputs.choice(loss, "loss", tuple(LOSSES))]
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
-    x, place = backend.features(x, None)
-    y = backend.on_host(y, "y", place)
-    sample_weight = backend.on_host(sample_weight, "sample_weight", place)
+    x, where = place.features(x, None)
+    y = place.on_host(y, "y", where)
+    sample_weight = place.on_host(sample_weight, "sample_weight", where)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
     check = inputs.probabilities if loss.name == "bce" else inputs.targets
@@ -347,7 +347,7 @@ def cost_curve(
     if level.shape not in ((), (m,)):
         raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
     inputs.require_finite(np.atleast_1d(level), "intercept")
-    source = place.rows(x, y, weight, dtype, default_threads())
+    source = where.rows(x, y, weight, dtype, default_threads())
     levels = np.broadcast_to(level, (m,)).astype(np.float64)
     costs = np.full(m, np.nan)
     with np.errstate(all="ignore"):

@@ -5,8 +5,8 @@ import warnings
 from typing import Any
 
 from .errors import ConvergenceWarning
+from .fitting.options import checked
 from .losses import LOSSES, Loss
-from .options import checked
 from .result import Fit
 
 
@@ -245,8 +245,8 @@ progress, validation, patience
 @functools.cache
 def _ways():
     """The two ways to fit; Numba comes with them, 0.3 s that only a fit should cost."""
-    from .run import Run
-    from .small import attempt
+    from .fitting.run import Run
+    from .fitting.small import attempt
 
     return attempt, Run
 

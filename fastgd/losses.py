@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .scalars import logistic
+from .formulas.activations import logistic
 
 
 class Loss(NamedTuple):

@@ -1,6 +1,7 @@
 """Optimizers that carry their parameters, for the fits' argument `optimizer`.
 
-Each says which rule of `fastgd.rules` it is; names and defaults are torch's (torch.optim, version 2.13).
+Each says which rule of `fastgd.formulas.updates` it is; names and defaults are torch's
+(torch.optim, version 2.13).
 `weight_decay` adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch
 does; the fits' `l2` leaves the intercept alone.
 """
@@ -11,7 +12,7 @@ from typing import Any
 
 from .arguments import keep_flags, keep_numbers, plain, real, shown
 from .errors import InputError
-from .rules import RULES, Optimizer
+from .formulas.updates import RULES, Optimizer
 
 
 def _keep_pair(optimizer: Optimizer, name: str) -> None:

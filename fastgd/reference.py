@@ -9,9 +9,9 @@ zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, s
 
 import math
 
+from .formulas.activations import Activation
+from .formulas.updates import GD, Optimizer, soft
 from .losses import CROSS_ENTROPY, LOSSES, Loss
-from .rules import GD, Optimizer, soft
-from .scalars import Activation
 
 MSE = LOSSES["mse"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import archive, inputs
 from .errors import InputError
-from .prediction import Prediction
+from .predictor import Prediction
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
 _BLOCK_BYTES = 4 << 20
@@ -132,9 +132,9 @@ class Fit(Prediction):
             If x has another number of columns than the fit, or holds NaN or infinity.
         """
         if inputs.on_gpu(x):
-            from . import backend
+            from .sources import place
 
-            raw = backend.predictions(x, self.coef, self.intercept)
+            raw = place.predictions(x, self.coef, self.intercept)
             if not np.isfinite(raw).all():
                 row = int(np.argwhere(~np.isfinite(raw))[0][0])
                 raise InputError(
@@ -179,9 +179,9 @@ class Fit(Prediction):
         ImportError
             If matplotlib is not installed: ``pip install "fastgd[plot]"``.
         """
-        from . import picture
+        from . import plots
 
-        return picture.draw_costs(self, ax)
+        return plots.draw_costs(self, ax)
 
     def plot_path(self, x: Any, y: Any, ax: Any = None, *, sample_weight: Any = None) -> Any:
         """Draw the path of the coefficients over the cost surface, for a fit with ``keep_path=True``.
@@ -212,9 +212,9 @@ class Fit(Prediction):
         ImportError
             If matplotlib is not installed: ``pip install "fastgd[plot]"``.
         """
-        from . import picture
+        from . import plots
 
-        return picture.draw_path(self, x, y, ax, sample_weight)
+        return plots.draw_path(self, x, y, ax, sample_weight)
 
     def save(self, path: Any) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.
@@ -288,7 +288,7 @@ def load(path: Any) -> Any:
 
 def _fit_of(arrays: archive.Arrays) -> Any:
     if "n_layers" in arrays:
-        from . import mlp_result
+        from .mlp import result as mlp_result
 
         return mlp_result.fit_of(arrays)
     return Fit(**archive.attributes(arrays, _table(arrays)))

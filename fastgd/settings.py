@@ -7,11 +7,24 @@ import numpy as np
 
 from .arguments import real, shown
 from .errors import InputError
-from .rules import GD, HYPER, SLOTS, Optimizer
+from .formulas.updates import GD, HYPER, SLOTS, Optimizer
 
 #: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and for minibatches
 #: 1 where a batch divides by its rows.
 L1, L2, SCALE, LEARN, LAST = range(5)
+
+#: What an epoch ends with.
+RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
+
+#: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
+#: at the parameters (NaN if it isn't known), and the number of epochs that led to them. The call that
+#: moves the parameters counts the epoch: a signal comes before both or after both.
+FIRST_NORM, COST, EPOCHS = range(3)
+
+
+def new_state() -> np.ndarray:
+    """The state before the first epoch."""
+    return np.array([-1.0, math.nan, 0.0])
 
 
 class Settings:

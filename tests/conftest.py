@@ -92,7 +92,7 @@ def check_compiled(request):
 
     One bare 1.0 in a leaf would make every float32 kernel compute in float64.
     """
-    from fastgd._jit import compiled
+    from fastgd.compile.functions import compiled
 
     def check(function, plain, *arguments):
         kernel, scalar = compiled(function), request.param

@@ -12,7 +12,7 @@ from conftest import JIT_OFF
 
 from fastgd import InputError, activations
 from fastgd.cpu import elementwise
-from fastgd.scalars import ACTIVATIONS
+from fastgd.formulas.activations import ACTIVATIONS
 
 every_name = pytest.mark.parametrize("name", ACTIVATIONS)
 each_dtype = pytest.mark.parametrize("scalar", [np.float32, np.float64])

@@ -9,7 +9,7 @@ from sklearn import datasets
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import fastgd
-from fastgd import automatic
+from fastgd.solvers import whitened as automatic
 
 
 def exact(x, y, fit_intercept=True, l2=0.0, weight=None):

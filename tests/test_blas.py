@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd.cpu import blas
+from fastgd.cpu.machine import blas
 
 pytestmark = pytest.mark.skipif(blas._controls() is None, reason="NumPy's BLAS is not OpenBLAS")
 

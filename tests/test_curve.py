@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu import curve
-from fastgd.cpu.source import DenseRows
 from fastgd.losses import LOSSES
+from fastgd.solvers import curve
+from fastgd.sources.dense import DenseRows
 
 MSE = LOSSES["mse"]
 

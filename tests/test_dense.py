@@ -13,8 +13,8 @@ from oracles import read_only
 
 from fastgd import reference
 from fastgd.cpu import advance, dense
+from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
-from fastgd.rules import RULES
 from fastgd.settings import Settings
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])

@@ -7,8 +7,8 @@ import oracles
 import pytest
 import test_images
 
-from fastgd import __main__ as command
-from fastgd import images
+from fastgd.cli import tour as command
+from fastgd.datasets import images
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_what_is_not_there_is_said(name, tmp_path, capsys):
 
 
 def test_held_out_images_are_not_trained_on():
-    from fastgd._digits import _with_test
+    from fastgd.cli.digits import _with_test
 
     x = np.arange(20.0)[:, None]
     split = _with_test(images.Images(x, np.arange(20), x[:0], np.arange(0)))

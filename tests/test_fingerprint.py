@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numba.extending import intrinsic, overload, register_jitable
 
-from fastgd import _fingerprint
-from fastgd._fingerprint import UntraceableError, fingerprint
-from fastgd._jit import compiled
+from fastgd.compile import fingerprint as _fingerprint
+from fastgd.compile.fingerprint import UntraceableError, fingerprint
+from fastgd.compile.functions import compiled
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"

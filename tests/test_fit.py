@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu import source
 from fastgd.cpu.order import visiting_order
 from fastgd.losses import LOSSES
+from fastgd.sources import dense as source
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 CLOSE = {np.float32: dict(rtol=2e-4, atol=2e-5), np.float64: dict(rtol=1e-9, atol=1e-11)}
@@ -270,7 +270,7 @@ def test_same_bits_whoever_looks_on(monkeypatch, n, d, labels, options):
     ]  # fmt: skip
     for way in ways:
         if way is ways[-1]:
-            monkeypatch.setattr("fastgd.cpu.descent.CHUNK_NS", 1.0)
+            monkeypatch.setattr("fastgd.solvers.work.CHUNK_NS", 1.0)
         with oracles.quiet():
             fit = fit_it(x, y, **(options | way))
         assert fit.costs.tobytes() == alone.costs.tobytes(), way
@@ -350,7 +350,7 @@ def test_tol_stops_when_the_gradient_is_small():
 
 @pytest.mark.parametrize("options", [dict(lr=1e-6), dict(lr=1e-6, batch_size=1), {}])
 def test_a_callback_stops_the_fit(monkeypatch, options):
-    monkeypatch.setattr("fastgd.cpu.descent.CHUNK_NS", 1.0)
+    monkeypatch.setattr("fastgd.solvers.work.CHUNK_NS", 1.0)
     x, y = made(300, 3, logistic=True)
     seen = []
 

@@ -15,8 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastgd import InputError, images
-from fastgd.images import load_cifar10, load_mnist, read_idx
+from fastgd import InputError
+from fastgd.datasets import images
+from fastgd.datasets.images import load_cifar10, load_mnist, read_idx
 
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 MNIST = {

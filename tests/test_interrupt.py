@@ -9,8 +9,10 @@ import oracles
 import pytest
 
 import fastgd
-from fastgd.cpu import advance, dense, descent, source, statistics, stochastic
-from fastgd.run import Run
+from fastgd.cpu import advance, dense, statistics, stochastic
+from fastgd.fitting.run import Run
+from fastgd.solvers import work
+from fastgd.sources import dense as source
 
 R = np.random.default_rng(0)
 X = R.standard_normal((60, 3))
@@ -42,14 +44,15 @@ LOOPS = {
 OF_PYTHON = ("lbfgs", "auto", "auto, l1")
 #: What cuts a loop up into chunks, spans or parts.
 SHORT = {
-    "spans": (descent, "CHUNK_NS", 1.0), "gathered": (descent, "CHUNK_NS", 1.0),
+    "spans": (work, "CHUNK_NS", 1.0), "gathered": (work, "CHUNK_NS", 1.0),
     "parts": (source, "PART_BYTES", 512),
 }  # fmt: skip
 #: Where a signal may come; kernels are single steps.
 FILES = tuple(
     os.path.join("fastgd", *name.split("/"))
     for name in (
-        "run.py", "validation.py", "automatic.py", "proximal.py", "cpu/descent.py", "cpu/lbfgs.py",
+        "fitting/run.py", "solvers/protocol.py", "solvers/batch.py", "solvers/stochastic.py",
+        "solvers/early_stopping.py", "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py",
     )
 )  # fmt: skip
 POINTS = 25

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd import _jit
+from fastgd.compile import functions as _jit
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"

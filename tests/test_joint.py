@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 import fastgd
-from fastgd import joint, proximal
-from fastgd.automatic import full_metric
-from fastgd.cpu.source import DenseRows
+from fastgd.solvers import joint, proximal
+from fastgd.solvers.metric import full_metric
+from fastgd.sources.dense import DenseRows
 
 
 def penguins():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fastgd
-from fastgd import _kernel_cache
+from fastgd.compile import cache as _kernel_cache
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"
@@ -311,7 +311,7 @@ def test_a_second_network_waits_for_no_lock_of_the_compiler():
     """A child may be forked while another thread has it, and then no one gives it back."""
     from llvmlite.binding import ffi
 
-    import fastgd.cpu.network as network
+    import fastgd.mlp.network as network
 
     given = [3, 4, 1], "relu", fastgd.losses.LOSSES["mse"], "float64", 1
     network.Network(*given)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fastgd
-from fastgd.cpu import descent, lbfgs
+from fastgd.solvers import lbfgs, work
 
 #: max_iter, history_size, line_search_fn, lr.
 GRID = [*itertools.product((1, 5, 20), (3, 100), (None, "strong_wolfe"), (1.0, 0.3))]
@@ -144,7 +144,7 @@ def test_tol_chunks_and_the_callback(loss_name, monkeypatch):
     assert fit.gradient_norms[-1] > 1e-3 * fit.gradient_norms[0]
     with oracles.quiet():
         whole = fit_of(loss_name)(x, y, epochs=9, **options)
-        monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
+        monkeypatch.setattr(work, "CHUNK_NS", 1.0)
         parts = fit_of(loss_name)(x, y, epochs=9, **options, callback=lambda fit: False)
         one = fit_of(loss_name)(x, y, epochs=9, **options, callback=lambda fit: True)
     np.testing.assert_array_equal(whole.coef, parts.coef)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd.cpu.vector_math import vectorised
+from fastgd.cpu.machine.vector_math import vectorised
 from fastgd.losses import LOSSES, Loss
 
 Z = [-1e4, -745.0, -40.0, -1.0, -1e-9, 0.0, 1e-9, 0.5, 17.0, 40.0, 745.0, 1e4]

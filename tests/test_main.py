@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fastgd
-from fastgd import __main__ as command
-from fastgd._table import read_csv
-from fastgd._terminal import curve
+from fastgd.cli import tour as command
+from fastgd.cli.csv_table import read_csv
+from fastgd.cli.terminal_plot import curve
 
 CSV = "size,age,price\n1,10,3.5\n2,8,5\n3,12,7\n4,3,9.5\n5,7,11\n6,1,13\n"
 

@@ -16,11 +16,14 @@ from conftest import JIT_OFF
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastgd
-from fastgd import mlp_run, reference, validation
-from fastgd.cpu import blas, network
+from fastgd import reference
+from fastgd.cpu.machine import blas
 from fastgd.cpu.order import visiting_order
+from fastgd.fitting import held_out as validation
+from fastgd.formulas.activations import ACTIVATIONS
 from fastgd.losses import LOSSES
-from fastgd.scalars import ACTIVATIONS
+from fastgd.mlp import network
+from fastgd.mlp import run as mlp_run
 
 HIDDEN = {"none": (), "one": (6,), "two": (5, 3), "three": (4, 4, 3)}
 TORCH_LOSSES = oracles.LOSSES | {"cross_entropy": torch.nn.functional.cross_entropy}

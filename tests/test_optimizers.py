@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd import optimizers, reference
-from fastgd._jit import leaf
+from fastgd.compile.functions import leaf
+from fastgd.formulas.updates import RULES, l1_slope, soft
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.rules import RULES, l1_slope, soft
 
 ELEMENTWISE = {name: o for name, o in OPTIMIZERS.items() if name != "lbfgs"}
 every_optimizer = pytest.mark.parametrize("optimizer", ELEMENTWISE.values(), ids=ELEMENTWISE)
@@ -161,14 +161,14 @@ def test_float32_minibatches_stay_near(optimizer, dtype):
 @every_optimizer
 def test_chunks_go_on_where_they_stopped(optimizer, monkeypatch):
     """What an optimizer remembers outlives a chunk: one epoch at a time gives the same bits."""
-    from fastgd.cpu import descent
+    from fastgd.solvers import work
 
     x, y, *_ = oracles.problem(40, 3, "bce")
     for batch_size in (None, 8):
         options = {"lr": 0.02, "epochs": 9, "batch_size": batch_size, "optimizer": optimizer}
         with oracles.quiet():
             whole = fastgd.fit_logistic(x, y, **options)
-            monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
+            monkeypatch.setattr(work, "CHUNK_NS", 1.0)
             parts = fastgd.fit_logistic(x, y, **options, callback=lambda fit: False)
             monkeypatch.undo()
         np.testing.assert_array_equal(whole.coef, parts.coef)

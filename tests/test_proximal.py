@@ -11,9 +11,9 @@ from sklearn import datasets
 from sklearn.linear_model import ElasticNet, LogisticRegression
 
 import fastgd
-from fastgd import proximal, reference
-from fastgd.cpu import descent
+from fastgd import reference
 from fastgd.losses import LOSSES
+from fastgd.solvers import proximal, work
 
 
 def fit_of(loss):
@@ -334,7 +334,7 @@ def test_proximal_steps_end_at_the_same_solution(loss_name, statistics, monkeypa
     x, y = data(loss_name, correlation=0.2)
     x = (x - x.mean(0)) / x.std(0)
     if not statistics:
-        monkeypatch.setattr(descent, "moments_ns", lambda *shape: 1e18)
+        monkeypatch.setattr(work, "moments_ns", lambda *shape: 1e18)
     fit = fit_of(loss_name)(x, y, l1=0.05, l2=0.01, lr=0.1 if loss_name == "mse" else 0.8,
                             epochs=3000)  # fmt: skip
     best = fit_of(loss_name)(x, y, l1=0.05, l2=0.01)
@@ -353,7 +353,7 @@ def test_every_update_is_the_textbook_s(loss_name, way, fit_intercept, monkeypat
     rows, labels, weights = x.tolist(), y.tolist(), weight.tolist()
     size = {"minibatch": 5, "per-sample": 1}.get(way)
     if way == "stream":
-        monkeypatch.setattr(descent, "moments_ns", lambda *shape: 1e18)
+        monkeypatch.setattr(work, "moments_ns", lambda *shape: 1e18)
     with oracles.quiet():
         fit = fit_of(loss_name)(
             x, y, sample_weight=weight, coef_init=coef, epochs=20, batch_size=size, shuffle=False,

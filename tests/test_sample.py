@@ -7,8 +7,8 @@ import pytest
 from test_automatic import noise
 
 import fastgd
-from fastgd import automatic
-from fastgd.cpu.source import DenseRows
+from fastgd.solvers import whitened as automatic
+from fastgd.sources.dense import DenseRows
 
 
 def logistic_data(n=20_000, d=3, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd._jit import leaf
-from fastgd.cpu.vector_math import vectorised
-from fastgd.scalars import ACTIVATIONS
+from fastgd.compile.functions import leaf
+from fastgd.cpu.machine.vector_math import vectorised
+from fastgd.formulas.activations import ACTIVATIONS
 
 Z = [
     -1e308,

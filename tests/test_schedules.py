@@ -10,8 +10,8 @@ from torch.optim import lr_scheduler
 
 import fastgd
 from fastgd import reference, schedules
-from fastgd.cpu import descent
 from fastgd.losses import LOSSES
+from fastgd.solvers import work
 
 #: Ours, and torch's arguments after the optimizer.
 TWINS = {
@@ -169,7 +169,7 @@ def test_whole_fits_follow_torch(name, ours, theirs, batch_size, loss_name, monk
     }  # fmt: skip
     with oracles.quiet():
         found = fit_it(x, y, **options)
-        monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
+        monkeypatch.setattr(work, "CHUNK_NS", 1.0)
         parts = fit_it(x, y, **options, callback=lambda so_far: False)
     path, intercept = torch_fit(x, y, loss_name, name, theirs, **sizes, size=batch_size)
     for one in (found, parts):
@@ -234,7 +234,7 @@ def test_average_is_the_mean_over_updates(batch_size, optimizer, chunked, loss_n
     x, y, _, coef, intercept = oracles.problem(20, 3, loss_name)
     fit_it = fastgd.fit_logistic if loss_name == "bce" else fastgd.fit_linear
     if chunked:
-        monkeypatch.setattr(descent, "CHUNK_NS", 1.0)
+        monkeypatch.setattr(work, "CHUNK_NS", 1.0)
     rule = fastgd.optimizers.OPTIMIZERS[optimizer]
     with oracles.quiet():
         found = fit_it(

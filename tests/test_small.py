@@ -8,7 +8,7 @@ from test_fit import assert_same, expected, made
 
 import fastgd
 from fastgd import fit as fit_module
-from fastgd import small
+from fastgd.fitting import small
 
 
 def fit_of(logistic):

@@ -16,11 +16,11 @@ from torch.nn import functional
 import fastgd
 from fastgd import reference
 from fastgd.cpu.dense import accumulate_columns, accumulate_rows
+from fastgd.cpu.machine.vector_math import vectorised
 from fastgd.cpu.order import visiting_order
-from fastgd.cpu.source import DenseRows
-from fastgd.cpu.vector_math import vectorised
 from fastgd.losses import CROSS_ENTROPY
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.sources.dense import DenseRows
 
 FAR = [
     [0.0, 0.0, 0.0],

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgd.cpu import source
-from fastgd.cpu.source import DenseRows
 from fastgd.losses import LOSSES
+from fastgd.sources import dense as source
+from fastgd.sources.dense import DenseRows
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 

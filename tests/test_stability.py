@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fastgd.cpu.source import DenseRows
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import Settings
-from fastgd.stability import largest_stable_lr
+from fastgd.solvers.step_size import largest_stable_lr
+from fastgd.sources.dense import DenseRows
 
 
 def settings(scale, l2=0.0, fit_intercept=True, row_scale=None):

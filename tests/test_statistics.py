@@ -7,9 +7,10 @@ from oracles import read_only
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu import descent, statistics
-from fastgd.cpu.source import DenseRows
+from fastgd.cpu import statistics
 from fastgd.losses import LOSSES
+from fastgd.solvers import work
+from fastgd.sources.dense import DenseRows
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -17,7 +18,7 @@ EXACT = {"rtol": 1e-9, "atol": 1e-11}
 @pytest.fixture
 def free_statistics(monkeypatch):
     """Statistics cost nothing, so that they are used from the first epoch on."""
-    monkeypatch.setattr(descent, "moments_ns", lambda n, d, k: -1e12)
+    monkeypatch.setattr(work, "moments_ns", lambda n, d, k: -1e12)
 
 
 def numpy_moments(x, y, weight, center, scale, y_center):

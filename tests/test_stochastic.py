@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import stochastic, team
-from fastgd.cpu.atomics import resting
+from fastgd.cpu import stochastic
+from fastgd.cpu.machine import team
+from fastgd.cpu.machine.atomics import resting
+from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
-from fastgd.rules import RULES
 from fastgd.settings import Settings
 
 

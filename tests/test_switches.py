@@ -8,8 +8,10 @@ import pytest
 from test_fit import made
 
 import fastgd
-from fastgd import automatic, small
-from fastgd.cpu import descent, source
+from fastgd.fitting import small
+from fastgd.solvers import whitened as automatic
+from fastgd.solvers import work
+from fastgd.sources import dense as source
 
 CLOSE = {np.float32: dict(rtol=1e-4, atol=1e-6), np.float64: dict(rtol=1e-10, atol=1e-12)}
 
@@ -53,8 +55,8 @@ def test_the_iterates_don_t_depend_on_the_cost_model(monkeypatch, factor):
     x, y = made(3000, 5)
     epochs = first_epochs_on_statistics(x, y)
     here = [linear(x, y, e) for e in (epochs - 1, epochs)]
-    moments_ns = descent.moments_ns
-    monkeypatch.setattr(descent, "moments_ns", lambda *shape: factor * moments_ns(*shape))
+    moments_ns = work.moments_ns
+    monkeypatch.setattr(work, "moments_ns", lambda *shape: factor * moments_ns(*shape))
     there = [linear(x, y, e) for e in (epochs - 1, epochs)]
     assert [fit.method for fit in here] != [fit.method for fit in there]
     for fit, other in zip(here, there, strict=True):

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from fastgd._jit import compiled
-from fastgd.cpu import team
-from fastgd.cpu.atomics import resting
+from fastgd.compile.functions import compiled
+from fastgd.cpu.machine import team
+from fastgd.cpu.machine.atomics import resting
 
 
 @compiled

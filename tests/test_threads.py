@@ -15,8 +15,11 @@ import pytest
 from conftest import JIT_OFF
 
 import fastgd
-from fastgd._jit import default_threads
-from fastgd.cpu import descent, network, source, threads
+from fastgd.compile.functions import default_threads
+from fastgd.cpu.machine import pool as threads
+from fastgd.mlp import network
+from fastgd.solvers import stochastic as stochastic_solver
+from fastgd.sources import dense as source
 
 MOMENTUM = fastgd.SGD(momentum=0.9)
 
@@ -163,7 +166,7 @@ def many_parts(monkeypatch):
     """Data of few rows in parts for several threads, and team loops that take two."""
     monkeypatch.setattr(source, "PART_BYTES", 1 << 14)
     monkeypatch.setattr(network, "_THREADED", 0)
-    monkeypatch.setattr(descent, "_SHARED_NS", 0)
+    monkeypatch.setattr(stochastic_solver, "_SHARED_NS", 0)
     threads._forget_helpers()
 
 

@@ -7,12 +7,13 @@ import pytest
 from test_fit import made
 
 import fastgd
-from fastgd import options, reference
-from fastgd.cpu import source
+from fastgd import reference
 from fastgd.cpu.order import visiting_order
+from fastgd.fitting import options
+from fastgd.fitting.held_out import split
+from fastgd.fitting.run import Run
 from fastgd.losses import LOSSES
-from fastgd.run import Run
-from fastgd.validation import split
+from fastgd.sources import dense as source
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 X, Y = made(36, 12, seed=3)
@@ -291,7 +292,7 @@ def test_control_c_keeps_the_best(loop):
 
 
 def test_control_c_while_the_rows_are_looked_at(monkeypatch):
-    from fastgd.validation import Validation
+    from fastgd.solvers.early_stopping import Validation
 
     look = Validation.look
 

@@ -6,8 +6,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastgd._jit import compiled
-from fastgd.cpu import vector_math
+from fastgd.compile.functions import compiled
+from fastgd.cpu.machine import vector_math
 from fastgd.losses import binary_cross_entropy
 
 pytestmark = pytest.mark.jit

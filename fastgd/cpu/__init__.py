@@ -1,1 +1,1 @@
-"""The traversals for the CPU: dense rows, statistics and stochastic loops, and what drives them."""
+"""Kernels that loop over rows or columns on the CPU."""

@@ -5,22 +5,20 @@ import math
 
 import numpy as np
 
-from .._jit import compiled, leaf
-from ..rules import Rule, l1_slope, soft
-from ..settings import L1, L2, LAST, LEARN, SCALE
-
-#: What an epoch ends with.
-RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
-
-#: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
-#: at the parameters (NaN if it isn't known), and the number of epochs that led to them. The call that
-#: moves the parameters counts the epoch: a signal comes before both or after both.
-FIRST_NORM, COST, EPOCHS = range(3)
-
-
-def new_state() -> np.ndarray:
-    """The state before the first epoch."""
-    return np.array([-1.0, math.nan, 0.0])
+from ..compile.functions import compiled, leaf
+from ..formulas.updates import Rule, l1_slope, soft
+from ..settings import (
+    CONVERGED,
+    EPOCHS,
+    FIRST_NORM,
+    L1,
+    L2,
+    LAST,
+    LEARN,
+    NOT_FINITE,
+    RUNNING,
+    SCALE,
+)
 
 
 @functools.cache

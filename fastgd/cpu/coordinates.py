@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._jit import compiled, leaf
-from ..rules import soft
+from ..compile.functions import compiled, leaf
+from ..formulas.updates import soft
 
 _shrink = leaf(soft)
 

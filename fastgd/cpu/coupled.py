@@ -9,11 +9,11 @@ import functools
 
 import numpy as np
 
-from .._jit import compiled
+from ..compile.functions import compiled
 from ..losses import Coupled
+from .machine.vector_math import vectorised
+from .machine.vector_width import use_widest_vectors
 from .reading import element_of, row_of
-from .vector_math import vectorised
-from .vector_width import use_widest_vectors
 
 #: Rows in a block, a few vectors of exponentials, if so many bytes of X hold them: an eighth of a
 #: second-level cache. And rows whose gradients are summed in the working dtype.

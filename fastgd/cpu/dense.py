@@ -13,16 +13,16 @@ import functools
 
 import numpy as np
 
-from .._jit import compiled
+from ..compile.functions import compiled
+from ..formulas.updates import Rule
 from ..losses import Coupled, Loss
-from ..rules import Rule
-from ..settings import SCALE
+from ..settings import COST, EPOCHS, RUNNING, SCALE
 from . import coupled
-from .advance import COST, EPOCHS, RUNNING, advance
-from .prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
+from .advance import advance
+from .machine.prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
+from .machine.vector_math import vectorised
+from .machine.vector_width import use_widest_vectors
 from .reading import element_of, row_of
-from .vector_math import vectorised
-from .vector_width import use_widest_vectors
 
 #: Bytes of X in a block of rows: with the next block on its way, a third of the first-level cache.
 _ROW_BLOCK = 1 << 14

@@ -8,11 +8,11 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .._jit import compiled, default_threads
-from ..scalars import ACTIVATIONS
-from .threads import for_each_part
-from .vector_math import vectorised
-from .vector_width import use_widest_vectors
+from ..compile.functions import compiled, default_threads
+from ..formulas.activations import ACTIVATIONS
+from .machine.pool import for_each_part
+from .machine.vector_math import vectorised
+from .machine.vector_width import use_widest_vectors
 
 #: Below this many numbers a second thread is no help: it takes 70 µs to wake up, and may stay for a
 #: millisecond beside the one that woke it. tanh of half as many took 752 µs alone and 917 with two.

@@ -8,7 +8,7 @@ on (seed, epoch) alone and can be drawn again on any machine.
 
 import numpy as np
 
-from .._jit import compiled
+from ..compile.functions import compiled
 
 #: What `shuffle` may be.
 KINDS = (False, True, "block")

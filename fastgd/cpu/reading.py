@@ -1,6 +1,6 @@
 """How a pass reads x: as it is or centred, its rows as they lie or in an order."""
 
-from .._jit import compiled
+from ..compile.functions import compiled
 
 
 def _plain(x, center, i, j):

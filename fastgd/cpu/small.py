@@ -7,11 +7,11 @@ import functools
 
 import numpy as np
 
-from .._jit import compiled
+from ..compile.functions import compiled
+from ..formulas.updates import gd
 from ..losses import Loss
-from ..rules import gd
+from .machine.vector_math import vectorised
 from .order import fill_order
-from .vector_math import vectorised
 
 
 @functools.cache

@@ -13,16 +13,15 @@ import math
 
 import numpy as np
 
-from .._jit import call, compiled, leaf
+from ..compile.functions import call, compiled, leaf
+from ..formulas.updates import Rule, soft
 from ..losses import Coupled, Loss
-from ..rules import Rule, soft
-from ..settings import L1, L2, LAST, LEARN, SCALE
-from . import team
-from .advance import COST, EPOCHS, NOT_FINITE, RUNNING
+from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE
 from .dense import rows_pass, scratch
+from .machine import team
+from .machine.prefetch import ask_for_ordered, ask_for_rows
+from .machine.vector_math import vectorised
 from .order import fill_order, row_at
-from .prefetch import ask_for_ordered, ask_for_rows
-from .vector_math import vectorised
 
 #: Rows that a loop asks for while it works on as many, 8 and 16 being slower at d=64. A prefetch
 #: among the updates themselves would keep the compiler from holding anything in registers.

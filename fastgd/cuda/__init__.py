@@ -1,1 +1,1 @@
-"""The traversals for CUDA: what they compute is the leaves', how they walk over the data is theirs."""
+"""The same kernels for CUDA, and all that imports numba.cuda."""

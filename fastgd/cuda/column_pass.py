@@ -9,7 +9,7 @@ import functools
 
 import numba
 
-from .._jit import leaf
+from ..compile.functions import leaf
 from ..losses import Loss
 from .driver import cuda
 from .groups import sum_of_block, sum_of_lanes

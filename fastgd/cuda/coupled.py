@@ -13,7 +13,7 @@ import functools
 
 import numba
 
-from .._jit import leaf
+from ..compile.functions import leaf
 from ..losses import Coupled
 from .driver import cuda
 from .groups import sum_of_block

@@ -8,9 +8,9 @@ import functools
 
 import numba
 
-from .._jit import leaf
+from ..compile.functions import leaf
+from ..formulas.updates import Rule
 from ..losses import Coupled
-from ..rules import Rule
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .coupled import coupled_pass
 from .driver import cuda

@@ -10,11 +10,10 @@ import math
 
 import numba
 
-from .._jit import leaf
-from ..cpu.advance import CONVERGED, NOT_FINITE, RUNNING
+from ..compile.functions import leaf
+from ..formulas.updates import RULES, Rule, l1_slope, soft
 from ..losses import Coupled, Loss
-from ..rules import RULES, Rule, l1_slope, soft
-from ..settings import L1, L2, LAST, LEARN, SCALE
+from ..settings import CONVERGED, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE
 from .dense import share_of_part, sums_of_columns
 from .driver import cuda
 from .layout import INT32

@@ -2,8 +2,8 @@
 
 import functools
 
-from .._jit import leaf
-from ..rules import Rule, soft
+from ..compile.functions import leaf
+from ..formulas.updates import Rule, soft
 from .driver import cuda
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from .._jit import leaf
+from ..compile.functions import leaf
+from ..formulas.updates import RULES, Rule, gd
 from ..losses import Coupled, Loss
-from ..rules import RULES, Rule, gd
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .coupled_updates import coupled_minibatch
 from .driver import configured, cuda, on

@@ -58,6 +58,6 @@ def threads():
 @pytest.fixture(autouse=True)
 def _small_blocks(threads, monkeypatch):
     if driver.SIMULATED:
-        from fastgd.cuda.source import DeviceRows
+        from fastgd.sources.device import DeviceRows
 
         monkeypatch.setattr(DeviceRows, "threads", threads)

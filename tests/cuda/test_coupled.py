@@ -7,12 +7,13 @@ import pytest
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu.source import DenseRows
-from fastgd.cuda import driver, streamed
-from fastgd.cuda.descent import DeviceDescent
+from fastgd.cuda import driver
 from fastgd.cuda.layout import coupled_layout, rows_of_coupled_part
-from fastgd.cuda.source import DeviceRows
 from fastgd.losses import CROSS_ENTROPY
+from fastgd.solvers.on_device import DeviceDescent
+from fastgd.sources import streamed
+from fastgd.sources.dense import DenseRows
+from fastgd.sources.device import DeviceRows
 
 LAYOUTS = {
     "C": np.ascontiguousarray,

@@ -5,12 +5,12 @@ import oracles
 import pytest
 
 from fastgd import reference
-from fastgd.cpu.descent import CONVERGED, NOT_FINITE, RUNNING, BatchDescent
-from fastgd.cpu.source import DenseRows
-from fastgd.cuda.descent import DeviceDescent
-from fastgd.cuda.source import DeviceRows
 from fastgd.losses import LOSSES
-from fastgd.settings import Settings
+from fastgd.settings import CONVERGED, NOT_FINITE, RUNNING, Settings
+from fastgd.solvers.batch import BatchDescent
+from fastgd.solvers.on_device import DeviceDescent
+from fastgd.sources.dense import DenseRows
+from fastgd.sources.device import DeviceRows
 
 
 def descent_of(

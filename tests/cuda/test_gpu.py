@@ -10,8 +10,8 @@ import pytest
 
 import fastgd
 from fastgd.cuda import driver
-from fastgd.cuda.descent import DeviceDescent
-from fastgd.cuda.source import DeviceRows
+from fastgd.solvers.on_device import DeviceDescent
+from fastgd.sources.device import DeviceRows
 
 torch = pytest.importorskip("torch")
 

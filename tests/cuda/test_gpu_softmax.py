@@ -7,7 +7,7 @@ import pytest
 from beside_torch import assert_follows, laid
 
 import fastgd
-from fastgd.cuda.descent import DeviceDescent
+from fastgd.solvers.on_device import DeviceDescent
 
 torch = pytest.importorskip("torch")
 

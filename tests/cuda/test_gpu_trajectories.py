@@ -7,7 +7,7 @@ import pytest
 from beside_torch import assert_follows, laid
 
 import fastgd
-from fastgd.cpu import descent
+from fastgd.solvers import work
 
 torch = pytest.importorskip("torch")
 
@@ -40,7 +40,7 @@ def _exact_products():
 @pytest.fixture
 def streaming(monkeypatch):
     """Squared error reads X every epoch, too."""
-    monkeypatch.setattr(descent, "moments_ns", lambda *shape: math.inf)
+    monkeypatch.setattr(work, "moments_ns", lambda *shape: math.inf)
 
 
 def problem(n, d, dtype, logistic, k=None):

@@ -43,7 +43,7 @@ def test_averages(batch_size):
 
 
 def test_what_is_remembered_outlives_a_chunk(monkeypatch):
-    from fastgd.cuda.descent import DeviceDescent
+    from fastgd.solvers.on_device import DeviceDescent
 
     x, y, *_ = oracles.problem(16, 3, "bce")
     options = {"lr": 0.1, "epochs": 5, "optimizer": "adam", "schedule": lambda epoch: 0.9**epoch}

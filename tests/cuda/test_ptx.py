@@ -17,8 +17,8 @@ import numba
 import pytest
 
 from fastgd.cuda import coupled_updates, dense, driver, layout, loop, rows, statistics, stochastic
+from fastgd.formulas.updates import RULES
 from fastgd.losses import CROSS_ENTROPY, LOSSES
-from fastgd.rules import RULES
 
 #: An A100 and an H100.
 ARCHITECTURES = [(8, 0), (9, 0)]

@@ -4,14 +4,13 @@ import numpy as np
 import oracles
 import pytest
 
-from fastgd.cpu.descent import RUNNING
 from fastgd.cuda import driver
-from fastgd.cuda.descent import DeviceDescent
 from fastgd.cuda.driver import cuda
-from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
 from fastgd.losses import CROSS_ENTROPY, LOSSES
-from fastgd.settings import Settings
+from fastgd.settings import RUNNING, Settings
+from fastgd.solvers.on_device import DeviceDescent
+from fastgd.sources.device import DeviceRows
 
 if driver.SIMULATED:
     from simulator import RaceError, watched
@@ -123,7 +122,7 @@ def test_passes(d, by_columns, slopes_too, monkeypatch):
     center = np.full(d, 0.5)
     coef, intercept = np.full((2, d), 0.1), np.zeros(2)
     plain = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
-    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
+    monkeypatch.setattr("fastgd.sources.device.configured", one_block)
     with watched():
         found = source.totals(LOSSES["bce"], coef, intercept, center, slopes_too)
     np.testing.assert_array_equal(found, plain)
@@ -138,9 +137,9 @@ def test_coupled_passes(n, d, k, by_columns, slopes_too, monkeypatch):
     at = CROSS_ENTROPY, start, np.arange(k) / k, np.full(d, 0.5), slopes_too
     plain = source.totals(*at)
     monkeypatch.setattr(
-        "fastgd.cuda.source.rows_of_coupled_part", lambda n, d, k, lay: 2 * lay.rows
+        "fastgd.sources.device.rows_of_coupled_part", lambda n, d, k, lay: 2 * lay.rows
     )
-    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
+    monkeypatch.setattr("fastgd.sources.device.configured", one_block)
     with watched():
         found = source.totals(*at)
     np.testing.assert_allclose(found, plain, rtol=1e-11, atol=1e-11)
@@ -149,7 +148,7 @@ def test_coupled_passes(n, d, k, by_columns, slopes_too, monkeypatch):
 @by_layout
 def test_what_looks_over_columns(by_columns, monkeypatch):
     monkeypatch.setattr("fastgd.cuda.statistics._BLOCKS", 12)  # parts of more than one round
-    monkeypatch.setattr("fastgd.cuda.source.configured", one_block)
+    monkeypatch.setattr("fastgd.sources.device.configured", one_block)
     source = source_of(150, 17, 2, by_columns)
     with watched():
         source.moments(np.zeros(17), np.ones(17), np.zeros(2))
@@ -174,10 +173,10 @@ def test_many_epochs(blocks, by_columns, tol, monkeypatch):
         )
         return descent, descent.run(4)
 
-    monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: 1)
+    monkeypatch.setattr("fastgd.solvers.on_device.cooperative_blocks", lambda *_: 1)
     wanted, status = run()
     assert (status == RUNNING) == (tol == 0.0)
-    monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: blocks)
+    monkeypatch.setattr("fastgd.solvers.on_device.cooperative_blocks", lambda *_: blocks)
     with watched():
         found, same = run()
     assert (found.epoch, same) == (wanted.epoch, status)
@@ -190,7 +189,7 @@ def test_many_epochs(blocks, by_columns, tol, monkeypatch):
 @by_layout
 def test_many_epochs_of_coupled_outputs(by_columns, monkeypatch):
     def run(blocks):
-        monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: blocks)
+        monkeypatch.setattr("fastgd.solvers.on_device.cooperative_blocks", lambda *_: blocks)
         source, settings = coupled_source_of(150, 5, 3, by_columns), settings_of(0.5, 0.1, 1 / 150)
         start = np.zeros((3, 5)), np.zeros(3)
         descent = DeviceDescent(source, CROSS_ENTROPY, settings, *start, 4, True, False)
@@ -206,7 +205,7 @@ def test_many_epochs_of_coupled_outputs(by_columns, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*(invalid value|overflow):RuntimeWarning")
 def test_a_cost_that_is_not_finite(monkeypatch):
-    monkeypatch.setattr("fastgd.cuda.descent.cooperative_blocks", lambda *_: 2)
+    monkeypatch.setattr("fastgd.solvers.on_device.cooperative_blocks", lambda *_: 2)
     settings = settings_of(1e200, 0.0, 1.0)
     descent = DeviceDescent(
         source_of(300, 3), LOSSES["mse"], settings, np.zeros((1, 3)), np.zeros(1), 9, True, False

@@ -4,15 +4,15 @@ import numpy as np
 import oracles
 import pytest
 
-from fastgd.automatic import AutomaticDescent
-from fastgd.cpu.descent import BatchDescent
-from fastgd.cpu.source import DenseRows
 from fastgd.cuda import driver
-from fastgd.cuda.source import DeviceMatrix, DeviceRows
 from fastgd.errors import InputError
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
-from fastgd.stability import largest_stable_lr
+from fastgd.solvers.batch import BatchDescent
+from fastgd.solvers.step_size import largest_stable_lr
+from fastgd.solvers.whitened import AutomaticDescent
+from fastgd.sources.dense import DenseRows
+from fastgd.sources.device import DeviceMatrix, DeviceRows
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 

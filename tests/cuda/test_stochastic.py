@@ -7,15 +7,15 @@ import oracles
 import pytest
 
 from fastgd import reference
-from fastgd.cpu.descent import StochasticDescent
-from fastgd.cpu.source import DenseRows
 from fastgd.cuda import driver
-from fastgd.cuda.descent import DeviceStochasticDescent
 from fastgd.cuda.layout import THREADS
-from fastgd.cuda.source import DeviceRows
 from fastgd.cuda.stochastic import Models
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
+from fastgd.solvers.on_device import DeviceStochasticDescent
+from fastgd.solvers.stochastic import StochasticDescent
+from fastgd.sources.dense import DenseRows
+from fastgd.sources.device import DeviceRows
 
 every_size = pytest.mark.parametrize("batch_size", [1, 4, 300], ids="batch{}".format)
 

@@ -5,9 +5,9 @@ import oracles
 import pytest
 
 import fastgd
-from fastgd.cpu.source import DenseRows
-from fastgd.cuda import streamed
 from fastgd.losses import LOSSES
+from fastgd.sources import streamed
+from fastgd.sources.dense import DenseRows
 
 
 @pytest.fixture(autouse=True)

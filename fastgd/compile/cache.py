@@ -1,0 +1,146 @@
+"""The disk cache of compiled functions: one file for each, which says what it is.
+
+A file is named by a digest of its whole key, and has the key and a digest of all of it inside: what lies
+under that name is loaded only if it is of this function, these types, this processor and these versions,
+and undamaged. Files are written under another name and renamed, so that processes need no lock.
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+import pathlib
+import pickle
+import re
+import secrets
+import time
+import uuid
+
+from numba.core.bytecode import FunctionIdentity
+from numba.core.caching import CompileResultCacheImpl, NullCache
+from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
+
+from .fingerprint import fingerprint
+
+#: What the cache may remove: its files, also those that a killed process left unfinished.
+_OURS = re.compile(r"-[0-9a-f]{32}\.nbc(\.[0-9a-f]{32})?$")
+#: Seconds after which a file that no process has loaded is removed, and after which a load is noted.
+_KEPT, _NOTED = 90 * 86400, 86400
+
+
+def _number_functions() -> None:
+    """Let Numba count functions from a random number on.
+
+    Machine code is found by the name of its function and its number in the process that compiled it. Two
+    variants of one helper, inside of kernels from the caches of two processes, may have both in common:
+    one would run in place of the other.
+    """
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
+
+
+_number_functions()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_number_functions)
+
+
+class KernelCache(NullCache):
+    """The cache of a dispatcher, as Numba calls it, and never a reason for a call to fail."""
+
+    def __init__(self, dispatcher):
+        self._dispatcher, self._function = dispatcher, dispatcher.py_func
+        self._name = self._function.__qualname__
+        self._keys = {}
+
+    @functools.cached_property
+    def _numba(self):
+        """Numba's choice of a folder, and its way to bytes and back; RuntimeError without a folder."""
+        return CompileResultCacheImpl(self._function)
+
+    @property
+    def cache_path(self):
+        with contextlib.suppress(RuntimeError):
+            return self._numba.locator.get_cache_path()
+
+    def load_overload(self, sig, target_context):
+        """The compiled function of a signature, or None: then it is compiled."""
+        target_context.refresh()
+        key = self._keys[sig] = self._key(sig, target_context.codegen())
+        if key is not None:  # variants of one function have names of their own
+            self._function.__qualname__ = f"{self._name}_{_digest(key)[:16]}"
+        try:
+            return self._numba.rebuild(target_context, pickle.loads(_read(self._path(key), key)))
+        except Exception:  # whatever is wrong with the file, to compile is right
+            return None
+
+    def save_overload(self, sig, data):
+        """Keep a compiled function, unless what it is made of changed meanwhile or can't be followed."""
+        key = self._keys.pop(sig)
+        # A folder that is read-only, full or gone: the function is compiled, only not kept.
+        with contextlib.suppress(Exception):
+            unchanged = key is not None and key == self._key(sig, data.codegen)
+            if unchanged and self._numba.check_cachable(data):
+                self._numba.locator.ensure_cache_path()
+                _write(self._path(key), key, dumps(self._numba.reduce(data)))
+
+    def _key(self, sig, codegen) -> str | None:
+        try:
+            found = fingerprint(self._dispatcher, *normalize_signature(sig))
+        except Exception:  # what can't be followed isn't cached
+            return None
+        return "\n".join(
+            [
+                str(self._function.__module__),
+                self._name,
+                str(sig),
+                repr(codegen.magic_tuple()),
+                found,
+            ]
+        )
+
+    def _path(self, key: str) -> pathlib.Path:
+        name = f"{self._function.__name__}-{_digest(key)}.nbc"
+        return pathlib.Path(self._numba.locator.get_cache_path(), name)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _head(key: str) -> bytes:
+    return f"fastgd {len(key.encode())}\n{key}\n".encode()
+
+
+def _read(path: pathlib.Path, key: str) -> bytes:
+    """The payload of a file; ValueError if it is damaged or under another key."""
+    with open(path, "rb") as file:
+        if time.time() - os.fstat(file.fileno()).st_mtime > _NOTED:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        digest, data = file.read(32), file.read()
+    head = _head(key)
+    if not data.startswith(head) or hashlib.sha256(data).digest() != digest:
+        raise ValueError(f"{path} is damaged, or of another function")
+    return data[len(head) :]
+
+
+def _write(path: pathlib.Path, key: str, payload: bytes) -> None:
+    data = _head(key) + payload
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        unfinished.write_bytes(hashlib.sha256(data).digest() + data)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _remove_old(path.parent)
+
+
+@functools.cache
+def _remove_old(folder: pathlib.Path) -> None:
+    """Remove what nobody has loaded for long, such as what earlier versions left; once per process."""
+    for path in folder.iterdir():
+        if _OURS.search(path.name):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _KEPT:
+                    path.unlink()

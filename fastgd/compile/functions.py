@@ -1,0 +1,111 @@
+"""Everything about Numba, once: flags, and making leaves callable from kernels.
+
+Nothing outside this file, its disk cache (`cache`, `fingerprint`) and the backends knows Numba.
+Importing it costs 0.3 s, so the door only does so at the first fit.
+"""
+
+import dis
+import functools
+import os
+import types
+from typing import Any
+
+import numba
+from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic, overload, register_jitable
+
+from .cache import KernelCache
+
+#: Sums may be reordered and contracted, which lets loops vectorise. NaN and infinity keep their
+#: meaning (no "nnan", no "ninf"): the divergence check rests on them.
+FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+#: Inlined, because a function that is called by name may run as its own copy or as that within its
+#: caller, whichever was loaded first; they are optimised apart, and differ in the last bits.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+
+
+def compiled(function, flags=frozenset(FLAGS)):
+    """`numba.njit` with fastgd's flags, or the caller's, and its cache."""
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = numba.njit(**_OPTIONS | {"fastmath": set(flags)})(function)
+    dispatcher._cache = KernelCache(dispatcher)
+    return dispatcher
+
+
+def pointer(dispatcher, *arguments):
+    """A compiled function of these types for a kernel's argument: its address, or itself without the JIT.
+
+    A kernel that calls through a pointer is compiled once for all functions. Numba's own function types
+    cost 50 µs an argument and call, and kernels that are given a dispatcher never find their cache again.
+    """
+    if not hasattr(dispatcher, "py_func"):
+        return dispatcher
+    return _address(dispatcher, tuple(map(numba.typeof, arguments)))
+
+
+@functools.cache
+def _address(dispatcher, types: tuple) -> int:
+    """The address, looked up once: that takes llvmlite's lock, which after a fork may stay taken."""
+    dispatcher.compile(types)
+    found = dispatcher.overloads[types]
+    return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+
+
+def call(function, arguments):
+    """The float that a function given by `pointer` returns.
+
+    The tuple has the types that `pointer` was told: nothing else checks them.
+    """
+    return function(*arguments)
+
+
+@intrinsic
+def _call(typingctx, address, arguments):
+    def codegen(context, builder, signature, given):
+        kinds, result = signature.args[1].types, signature.return_type
+        convention = context.call_conv
+        function = builder.inttoptr(
+            given[0], convention.get_function_type(result, kinds).as_pointer()
+        )
+        values = cgutils.unpack_tuple(builder, given[1], len(kinds))
+        return convention.call_function(builder, function, result, kinds, values)[1]
+
+    return numba.types.float64(address, arguments), codegen
+
+
+@overload(call, inline="always")
+def _compiled_call(function, arguments):
+    return lambda function, arguments: _call(function, arguments)
+
+
+def global_names(function) -> set[str]:
+    """The globals that a function reads; `co_names` has attributes too, as tanh of `math.tanh`."""
+    return {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
+
+
+@functools.cache
+def leaf(function):
+    """Make a plain function, and those it calls, callable from kernels on every backend.
+
+    They stay plain Python.
+    """
+    for name in global_names(function):
+        called = function.__globals__.get(name)
+        if isinstance(called, types.FunctionType):
+            leaf(called)
+    return register_jitable(forceinline=True)(function)
+
+
+def compiles() -> bool:
+    """Whether the thread that asks is in the middle of a compilation."""
+    return global_compiler_lock.is_locked()
+
+
+def default_threads() -> int:
+    """The number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

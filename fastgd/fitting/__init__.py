@@ -1,0 +1,1 @@
+"""One fit, from checked options to the result."""

@@ -1,0 +1,46 @@
+"""Early stopping: rows held out of a fit, their cost after every epoch, the best parameters so far."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import inputs
+from ..cpu.order import visiting_order
+from ..errors import InputError
+from ..sources import place
+
+
+def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and those held out, a share of them rounded up, each in the given order."""
+    m = math.ceil(fraction * n)
+    if m >= n:
+        raise InputError(f"validation={fraction:g} of {n} row(s) leaves none to train on.")
+    order = visiting_order(n, True, seed, -1)  # of an epoch before the first
+    return np.sort(order[m:]), np.sort(order[:m])
+
+
+def given_rows(given: tuple, where: Any, options: dict[str, Any], like: dict[str, Any]):
+    """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows trained on.
+
+    `like` says what those are: `d`, `k`, `dtype`, and `classes` or None.
+    """
+    try:
+        x, found = place.features(given[0], options["device"])
+        if found != where:
+            raise InputError("x lies elsewhere than the x to train on; move one of them.")
+        n, d = x.shape
+        if d != like["d"]:
+            raise InputError(f"x has {d} columns; the x to train on has {like['d']}.")
+        y = place.on_host(given[1], "y", where)
+        if like["classes"] is None:
+            y, _ = inputs.targets(y, n, like["dtype"])
+        else:
+            y = inputs.known_labels(y, n, like["classes"], like["dtype"])
+        if len(y) != like["k"]:
+            raise InputError(f"y has {len(y)} column(s); the y to train on has {like['k']}.")
+        weight = given[2] if len(given) == 3 else None
+        weight = place.on_host(weight, "sample_weight", where)
+        return x, y, inputs.weights(weight, n, np.float64)
+    except InputError as error:
+        raise InputError(f"in validation, {error}") from None

@@ -1,0 +1,152 @@
+"""The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
+
+import math
+import numbers
+import re
+from typing import Any
+
+import numpy as np
+
+from .. import inputs
+from ..arguments import plain, real, shown
+from ..errors import InputError
+from ..formulas.updates import Optimizer
+
+
+def checked(o: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of a fit, checked and made plain.
+
+    Raises
+    ------
+    InputError
+        For the first one that can't be used.
+    """
+    o = dict(o)
+    o["lr"] = _learning_rate(o["lr"])
+    for name in ("epochs", "batch_size", "n_threads"):
+        if o[name] is not None:
+            o[name] = inputs.integer(o[name], name, low=1)
+    if o["tol"] is not None:
+        o["tol"] = inputs.number(o["tol"], "tol", strict=True)
+    o["seed"] = inputs.integer(o["seed"], "seed", low=0, high=math.inf)
+    o["shuffle"] = inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
+    o["reduction"] = inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
+    for name in ("fit_intercept", "keep_path", "progress", "average"):
+        o[name] = inputs.flag(o[name], name)
+    o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
+    o["validation"] = _validation(o["validation"])
+    o["patience"] = inputs.integer(o["patience"], "patience", low=1)
+    o["optimizer"] = _optimizer(o["optimizer"])
+    o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
+    _check_together(o)
+    o["device"] = _device(o["device"])
+    if o["callback"] is not None and not callable(o["callback"]):
+        raise InputError(
+            f"callback is {shown(o['callback'])}; expected a function of one argument."
+        )
+    return o
+
+
+def _learning_rate(lr: Any) -> Any:
+    """ "auto", one number, or an array with one for each output."""
+    lr = plain(lr)
+    if isinstance(lr, str):
+        if lr != "auto":
+            raise InputError(f"lr is {shown(lr)}; pass a number or 'auto'.")
+        return lr
+    if not (isinstance(lr, list | tuple) or getattr(lr, "ndim", 0) == 1):
+        return inputs.number(lr, "lr", strict=True)
+    rates = inputs.as_array(lr, "lr").astype(np.float64)
+    if rates.ndim != 1:
+        raise InputError(f"lr has shape {rates.shape}; pass one number, or one for each output.")
+    for c, rate in enumerate(rates.tolist()):
+        inputs.number(rate, f"lr[{c}]", strict=True)
+    return rates
+
+
+def _validation(given: Any) -> Any:
+    """A fraction of the rows, or a tuple of rows."""
+    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+        return given
+    wanted = (
+        "a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)"
+    )
+    if isinstance(given, tuple):
+        raise InputError(f"validation has {len(given)} part(s); pass {wanted}.")
+    given = plain(given)
+    fraction = None if isinstance(given, bool) else real(given)
+    if fraction is None or not 0 < fraction < 1:
+        simple = isinstance(given, bool | str | numbers.Real)
+        what = shown(given) if simple else f"a {type(given).__name__}"
+        raise InputError(f"validation is {what}; pass {wanted}.")
+    return fraction
+
+
+def _optimizer(given: Any) -> Optimizer | None:
+    """The optimizer that a name stands for; None is left to the fit."""
+    given = plain(given)
+    if given is None or isinstance(given, Optimizer):
+        return given
+    from ..optimizers import OPTIMIZERS
+
+    if isinstance(given, str) and given in OPTIMIZERS:
+        return OPTIMIZERS[given]
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        raise InputError(f"optimizer is the class {given.__name__}; pass {given.__name__}().")
+    if isinstance(given, str) and given.lower() == "sgd":
+        raise InputError(
+            f"optimizer is {shown(given)}; choose 'gd', with batch_size for stochastic steps."
+        )
+    near = inputs.nearest(given, tuple(OPTIMIZERS))
+    raise InputError(
+        f"optimizer is {shown(given)}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
+        "object such as fastgd.Adam()."
+    )
+
+
+def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
+    """The schedule, a plain function of the epoch made into one."""
+    if given is None:
+        return None
+    if isinstance(lr, str) and optimizer is None:
+        raise InputError("schedule needs a learning rate to begin with; pass lr as a number.")
+    if callable(getattr(given, "rate", None)) and not isinstance(given, type):
+        return given
+    if callable(given) and not isinstance(given, type):
+        from ..schedules import LambdaLR
+
+        return LambdaLR(given)
+    raise InputError(
+        f"schedule is {shown(given)}; pass a function of the epoch, or one of fastgd.schedules, such as "
+        "StepLR(30)."
+    )
+
+
+def _check_together(o: dict[str, Any]) -> None:
+    """What each may be alone, but not with the other."""
+    optimizer = o["optimizer"]
+    plain = optimizer is None or not (
+        optimizer.joint or optimizer.rule.slots or optimizer.weight_decay
+    )
+    if o["l1"] > 0 and not plain:
+        raise InputError(
+            "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
+        )
+    joint = optimizer is not None and optimizer.joint
+    if joint and o["batch_size"] is not None:
+        raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
+    if joint and isinstance(o["lr"], np.ndarray):
+        raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
+    if o["average"] and o["batch_size"] is None:
+        raise InputError("average is for stochastic updates; pass batch_size.")
+
+
+def _device(device: Any) -> str | None:
+    """None, "cpu", "cuda" or "cuda:1", of a name or of torch.device."""
+    device = plain(device)
+    if device is None:
+        return None
+    named = shown(device).strip("'") if isinstance(device, numbers.Number) else str(device)
+    if named not in ("cpu", "cuda") and not re.fullmatch(r"cuda:\d+", named):
+        raise InputError(f"device is {shown(device)}; choose from 'cpu', 'cuda'.")
+    return named

@@ -1,0 +1,329 @@
+"""Whatever the caller has becomes checked arrays of numbers here.
+
+Data is not searched for NaN beforehand: that would be a second pass. A fit that meets a cost which
+is not finite asks `require_finite` for the culprit, so clean data pays nothing.
+"""
+
+import math
+import numbers
+import operator
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..arguments import plain, real, shown
+from ..errors import InputError
+from .frames import column_names
+
+#: Rows looked at in one go when something has to be searched for.
+_SEARCH_BYTES = 8 << 20
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """A numeric NumPy array of whatever the caller has, without a copy where there need be none.
+
+    Raises
+    ------
+    InputError
+        If `value` is ragged, sparse, masked, complex, text or otherwise not made of real numbers;
+        the first offending element is named.
+    """
+    names = None
+    if type(value) is not np.ndarray:
+        names = column_names(value)
+        value = from_other_library(value, name)
+    kind = value.dtype.kind
+    if kind == "f" and value.dtype.itemsize > 8:
+        return _from_longer(value, name, names)
+    if kind in "fiub":
+        return value
+    if kind == "O":
+        return _from_objects(value, name, names)
+    if kind == "c":
+        raise InputError(
+            f"{name} is complex; take its real part, or stack real and imaginary parts."
+        )
+    what = {"U": "text", "T": "text", "S": "bytes", "M": "dates", "m": "time spans"}
+    first = f" ({shown(plain(value.flat[0]))}{_where(0, value, names)})" if value.size else ""
+    raise InputError(
+        f"{name} holds {what.get(kind, str(value.dtype))}{first}; encode it as numbers first."
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether `value` is torch's, of whatever subclass, told without importing anything."""
+    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
+
+
+def from_other_library(value, name):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
+    if _is_tensor(value):
+        return _from_torch(value, name)
+    if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
+        raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
+    if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
+        raise InputError(f"{name} is {_a(value)}; pass an array or a list of numbers.")
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        without = _without_tensors(value, name)
+        if without is not value:
+            return from_other_library(without, name)
+        raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
+
+
+def _without_tensors(value, name):
+    """A list with an array for every tensor in it; the same list if there is none.
+
+    NumPy reads tensors in lists one by one, and none that requires a gradient.
+    """
+    if _is_tensor(value):
+        return _from_torch(value, name)
+    if not isinstance(value, list | tuple):
+        return value
+    items = [_without_tensors(item, name) for item in value]
+    return value if all(map(operator.is_, items, value)) else items
+
+
+def _why(error: Exception) -> str:
+    """What an error of another library says, as part of a sentence."""
+    text = str(error).strip().partition("\n")[0].rstrip(".")
+    return "its rows have different lengths" if "inhomogeneous" in text else text or repr(error)
+
+
+def _from_torch(value, name):
+    if value.device.type == "cuda":
+        raise InputError(f"{name} is on {value.device}; pass {name}.cpu().")
+    if value.device.type != "cpu" or str(value.layout) != "torch.strided":
+        raise InputError(
+            f"{name} is a {value.layout} tensor on {value.device}; pass a dense CPU one."
+        )
+    value = value.detach()
+    if (
+        value.is_floating_point()
+        and value.element_size() < 4
+        and str(value.dtype) != "torch.float16"
+    ):
+        value = value.float()  # bfloat16 and those of 8 bits, which NumPy does not have
+    try:
+        return value.resolve_conj().resolve_neg().numpy()
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
+
+
+def _from_longer(value, name, names):
+    """float64 of longer numbers."""
+    with np.errstate(all="ignore"):
+        converted = value.astype(np.float64)
+    beyond = np.isinf(converted) & np.isfinite(value)
+    if beyond.any():
+        _beyond(name, _where(int(np.argmax(beyond)), value, names))
+    return converted
+
+
+def _beyond(name, where) -> NoReturn:
+    raise InputError(f"{name} holds a number beyond float64{where}; scale it first.") from None
+
+
+def _from_objects(value, name, names):
+    """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
+    for index, item in enumerate(value.flat):
+        where = _where(index, value, names)
+        if is_missing(item):
+            raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
+        if not isinstance(item, numbers.Real | np.bool_):
+            raise InputError(
+                f"{name} holds {_a(item)} ({shown(item)}){where}; encode it as a number first."
+            )
+        if math.isinf(real(item)) and abs(item) < math.inf:
+            _beyond(name, where)
+    return value.astype(np.float64)
+
+
+def is_missing(item: Any) -> bool:
+    """None, NaN, NaT or pandas' NA."""
+    if item is None or type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    try:
+        return bool(item != item)
+    except (TypeError, ValueError, ArithmeticError):  # an array, a signaling NaN
+        return False
+
+
+def _a(value) -> str:
+    """What kind of thing a value is: 'text', 'None', 'a dict'."""
+    if value is None or isinstance(value, str):
+        return "None" if value is None else "text"
+    return f"a {type(value).__name__}"
+
+
+def _where(flat_index: int, array: np.ndarray, names: list[str] | None = None) -> str:
+    """' at row 3, column 1 ('age')' for a flat index."""
+    index = [int(at) for at in np.unravel_index(flat_index, array.shape)]
+    if not index:
+        return ""
+    column = f", column {index[1]}" if len(index) > 1 else ""
+    label = f" ({names[index[1]]!r})" if column and names is not None else ""
+    return f" at row {index[0]}{column}{label}"
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether `value` lies on a GPU, told without importing anything."""
+    if type(value) is np.ndarray or isinstance(value, list | tuple):
+        return False
+    if _is_tensor(value):
+        return value.is_cuda
+    if hasattr(value, "__cuda_array_interface__") or getattr(value, "__cuda_ndarray__", False):
+        return True
+    ask = getattr(value, "__dlpack_device__", None)
+    return ask is not None and int(ask()[0]) == 2
+
+
+def features(x: Any, name: str = "x") -> np.ndarray:
+    """x as (n, d); a one-dimensional x is one column."""
+    x = as_array(x, name)
+    if x.ndim == 1:
+        x = x[:, None]
+    check_shape(x.shape, name)
+    # The strides of one row are anything, and BLAS reads them.
+    return x if len(x) > 1 else x.ravel().reshape(x.shape)
+
+
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise unless it is (n, d) with a row and a column at least."""
+    if len(shape) != 2:
+        raise InputError(f"{name} has shape {shape}; expected (n,) or (n, d).")
+    if shape[0] == 0:
+        raise InputError(f"{name} has 0 rows; pass at least one.")
+    if shape[1] == 0:
+        raise InputError(f"{name} has 0 columns; pass at least one feature.")
+
+
+def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:
+    """y as (k, n) in `dtype`, and whether it came with one dimension.
+
+    Without `finite` it is not searched for NaN: the caller will meet it in the cost.
+    """
+    y = as_array(y, "y")
+    if y.ndim not in (1, 2):
+        raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
+    if y.shape[0] != n:
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise InputError("y has 0 columns; pass at least one target.")
+    flat = y.ndim == 1
+    converted = _cast(y[None, :] if flat else y.T, dtype)
+    if finite and not sum_is_finite(converted):
+        require_finite(y, "y")
+        if not np.isfinite(converted).all():
+            raise InputError(
+                f"y goes up to {np.abs(y).max():.3g}, beyond {dtype}; use dtype='float64'."
+            )
+    return converted, flat
+
+
+def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
+    """The array in units of a power of two near its largest entry, and that unit; exact.
+
+    Squares and sums of it neither overflow nor vanish. An array whose largest entry is between
+    1/`leave` and `leave` stays as it is, and so does None.
+    """
+    if array is None:
+        return None, 1.0
+    largest = max(float(array.max()), -float(array.min()))
+    if not 0 < largest < math.inf or 1 / leave < largest < leave:
+        return array, 1.0
+    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    return (array, 1.0) if unit == 1 else (array / unit, unit)
+
+
+def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
+    """y as (k, n) of labels in [0, 1]."""
+    y, flat = targets(y, n, dtype)
+    if y.min() < 0 or y.max() > 1:
+        _, row = np.unravel_index(int(np.argmax((y < 0) | (y > 1))), y.shape)
+        bad = y[(y < 0) | (y > 1)][0]
+        raise InputError(f"y is {bad} at row {row}; the cross-entropy takes labels in [0, 1].")
+    return y, flat
+
+
+def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
+    """One non-negative weight a row, or None."""
+    if sample_weight is None:
+        return None
+    weight = as_array(sample_weight, "sample_weight")
+    if weight.shape != (n,):
+        raise InputError(
+            f"sample_weight has shape {weight.shape}; expected ({n},), one a row of x."
+        )
+    weight = _cast(weight, dtype)
+    if not sum_is_finite(weight):
+        require_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        row = int(np.argmin(weight))
+        raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
+    if not weight.any():
+        raise InputError("sample_weight is zero for every row; at least one row must count.")
+    return weight
+
+
+def _cast(array: np.ndarray, dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=dtype)
+
+
+def sum_is_finite(array: np.ndarray) -> bool:
+    """A cheap look: an overflowing sum is searched like one with NaN, and found clean."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(array.sum(dtype=np.float64))
+
+
+def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
+    """Raise `InputError` with row, column and value of the first entry that is not finite."""
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    rows = max(1, _SEARCH_BYTES // max(1, array[:1].size * 8))
+    for start in range(0, len(array), rows):
+        block = array[start : start + rows]
+        bad = ~np.isfinite(block)
+        if bad.any():
+            at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+            column = ""
+            if len(at) == 2:
+                label = f" ({names[at[1]]!r})" if names is not None else ""
+                column = f", column {at[1]}{label}"
+            raise InputError(
+                f"{name} is {block[at]} at row {start + at[0]}{column}; drop or fill that row."
+            )
+
+
+def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
+    """float32 for float32 and float16 data, else float64, unless `dtype` says which."""
+    if dtype is None:
+        small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
+        return np.dtype(np.float32 if small else np.float64)
+    dtype = plain(dtype)
+    name = dtype.__name__ if isinstance(dtype, type) else shown(dtype).strip("'")
+    if isinstance(dtype, np.dtype):
+        name = dtype.name
+    if name.removeprefix("torch.") not in ("float32", "float64", "float"):
+        raise InputError(f"dtype is {shown(dtype)}; choose 'float32' or 'float64'.")
+    return np.dtype(name.removeprefix("torch."))
+
+
+def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A starting value broadcast to `shape`, float64, finite, and the caller's own untouched."""
+    if value is None:
+        return np.zeros(shape)
+    array = as_array(value, name)
+    short = shape[1:] if shape[0] == 1 else shape
+    if array.ndim == 0 and math.prod(shape) == 1:
+        array = array.reshape(shape)
+    if array.shape not in (shape, short):
+        expected = short if short else "a number"
+        raise InputError(f"{name} has shape {array.shape}; expected {expected}.")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
+    return np.array(np.broadcast_to(array, shape), dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Networks of two layers and more, by back-propagation."""

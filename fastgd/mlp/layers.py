@@ -1,0 +1,148 @@
+"""What lies between the products of a network, one kernel each.
+
+Rows on their way in; bias, activation and its slope from one exponential; loss and its slope; a slope
+times what comes from the layer above; the step of an optimizer. `fastgd.mlp.network` calls them through
+pointers, so that its own loops are compiled once for all of them: they all return a number.
+"""
+
+import functools
+import math
+
+from ..compile.functions import compiled, leaf
+from ..cpu.machine.prefetch import LINE, prefetch
+from ..cpu.machine.vector_math import exp, vectorised
+from ..cpu.machine.vector_width import use_widest_vectors
+from ..cpu.order import row_at
+from ..formulas.activations import ACTIVATIONS
+from ..formulas.updates import Rule
+from ..losses import Loss
+
+
+@compiled
+def gather(x, order, first, out):
+    """out = the rows order[first : first + m] of x, in out's dtype, asked for a row ahead."""
+    m, d = out.shape
+    for i in range(m):
+        row, ahead = row_at(order, first + i), row_at(order, first + min(i + 1, m - 1))
+        step = LINE // x.itemsize
+        for j in range(0, d, step):
+            prefetch(x, ahead, j)
+        for j in range(d):
+            out[i, j] = x[row, j]
+
+
+@functools.cache
+def activate(name: str):
+    """Compiled: z ← σ(z + b), and slope ← σ′(z + b)."""
+    value = vectorised(ACTIVATIONS[name].value)
+    slope_of = vectorised(ACTIVATIONS[name].slope)
+
+    @compiled
+    def apply(z, b, slope):
+        use_widest_vectors()
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                raw = z[i, j] + b[j]
+                slope[i, j] = slope_of(raw)
+                z[i, j] = value(raw)
+        return 0.0
+
+    return apply
+
+
+@compiled
+def _weight_at(weight, row):
+    """1 without weights."""
+    return weight[row] if weight.shape[0] > 0 else weight.dtype.type(1)
+
+
+@functools.cache
+def head(loss: Loss):
+    """Compiled: the sum of the losses at z + b; z ← share·slope, and its column sums in `by_b`."""
+    value, slope_of = vectorised(loss.value), vectorised(loss.slope)
+
+    @compiled
+    def apply(z, b, y, weight, order, first, share, by_b):
+        total = 0.0
+        by_b[:] = z.dtype.type(0)
+        for i in range(z.shape[0]):
+            row = row_at(order, first + i)
+            counts = _weight_at(weight, row)
+            for j in range(z.shape[1]):
+                raw = z[i, j] + b[j]
+                total += counts * value(raw, y[row, j])
+                z[i, j] = share * counts * slope_of(raw, y[row, j])
+                by_b[j] += z[i, j]
+        return total
+
+    return apply
+
+
+_exp, _log = vectorised(exp), math.log
+
+
+@compiled
+def softmax_head(z, b, y, weight, order, first, share, by_b):
+    """`head` of the cross-entropy log Σⱼ exp(zⱼ) − z_y; its slope is softmax(z) − [j = y]."""
+    T, (m, k) = z.dtype.type, z.shape
+    total = 0.0
+    by_b[:] = T(0)
+    for i in range(m):
+        row = row_at(order, first + i)
+        label, counts = y[row, 0], _weight_at(weight, row)
+        top = z[i, 0] + b[0]
+        for j in range(k):
+            z[i, j] += b[j]
+            top = max(top, z[i, j])
+        of_label, mass = z[i, label] - top, T(0)
+        for j in range(k):
+            z[i, j] = _exp(z[i, j] - top)
+            mass += z[i, j]
+        total += counts * (_log(mass) - of_label)
+        for j in range(k):
+            z[i, j] = share * counts * (z[i, j] / mass - (T(1) if j == label else T(0)))
+            by_b[j] += z[i, j]
+    return total
+
+
+@compiled
+def through(delta, slope, by_b):
+    """delta ← delta·slope, and its column sums in `by_b`."""
+    by_b[:] = delta.dtype.type(0)
+    for i in range(delta.shape[0]):
+        for j in range(delta.shape[1]):
+            delta[i, j] *= slope[i, j]
+            by_b[j] += delta[i, j]
+
+
+@functools.cache
+def update(rule: Rule):
+    """Compiled: the step of the parameters θ[first:stop]; penalty·θ is in their gradient."""
+    scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
+
+    @compiled
+    def apply(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
+        T = theta.dtype.type
+        zero, l2 = T(0), T(penalty)
+        u64, v64, w64 = scales(lr, t, hyper)
+        u, v, w = T(u64), T(v64), T(w64)
+        # Slices, because an index from `first` on might be negative: 7 times slower.
+        own, by_own = theta[first:stop], gradient[first:stop]
+        if slots > 0:
+            a, b, c = memory[0][first:stop], memory[1][first:stop], memory[2][first:stop]
+            for j in range(own.shape[0]):
+                g = by_own[j] + l2 * own[j]
+                own[j], a[j], b[j], c[j] = step(own[j], g, u, v, w, low_hyper, a[j], b[j], c[j])
+        else:
+            for j in range(own.shape[0]):
+                g = by_own[j] + l2 * own[j]
+                own[j] = step(own[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
+        return 0.0
+
+    return apply
+
+
+@compiled
+def stay(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
+    """`update` of no rule."""
+    return 0.0

@@ -1,0 +1,174 @@
+"""`MlpFit`: what `fit_mlp` found, what it can predict, and how to keep it."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import archive, inputs
+from ..errors import InputError
+from ..formulas.activations import ACTIVATIONS
+from ..predictor import Prediction
+
+#: Rows that go through the layers together in a prediction.
+_BLOCK = 1024
+_SAVED = (
+    "costs", "cost", "n_epochs", "converged", "method", "classes", "loss", "activation", "lrs", "flat",
+    "validation_costs", "best_epoch",
+)  # fmt: skip
+
+
+class MlpFit(Prediction):
+    """The result of `fit_mlp`; NumPy on the host.
+
+    Attributes
+    ----------
+    weights : tuple of ndarray (out, in)
+        One a layer, as ``weight`` of torch.nn.Linear.
+    biases : tuple of ndarray (out,)
+    costs : ndarray (n_epochs,)
+        The mean (or sum) of the losses that each epoch met before its updates; without penalty.
+    cost : float
+        The cost of all rows at `weights` and `biases`, without penalty.
+    n_epochs : int
+        Passes over the data that ended in an update.
+    converged : bool
+        All epochs ran, and the objective ended no higher than the first epoch met it.
+    method : str
+        The rule of the updates: "gd", "adam", …
+    classes : ndarray (k,) or None
+        The labels, where `loss` is "bce" or "cross_entropy".
+    loss, activation : str
+    lrs : ndarray (n_epochs,)
+        The learning rate of every epoch.
+    validation_costs : ndarray (n_epochs,) or None
+        With `validation`: the cost of those rows after every epoch.
+    best_epoch : int or None
+        The epoch, counted from 1, after which it was lowest: `weights` and `biases` are from there.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> fit = fastgd.fit_mlp([0, 1, 2, 3], [0, 1, 4, 9], hidden=8, epochs=5)
+    >>> [w.shape for w in fit.weights], fit.predict([1, 2]).shape
+    ([(8, 1), (1, 8)], (2,))
+    """
+
+    __slots__ = ("biases", "weights", *_SAVED)
+
+    def __init__(
+        self, *, weights, biases, costs, cost, n_epochs, converged, method, classes, loss, activation,
+        lrs, flat, validation_costs=None, best_epoch=None,
+    ):  # fmt: skip
+        self.weights, self.biases = tuple(weights), tuple(biases)
+        self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
+        self.converged, self.method, self.classes = converged, method, classes
+        self.loss, self.activation, self.lrs, self.flat = loss, activation, lrs, flat
+        self.validation_costs, self.best_epoch = validation_costs, best_epoch
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "not converged"
+        sizes = "-".join(str(size) for size in (self.weights[0].shape[1], *map(len, self.biases)))
+        return (
+            f"MlpFit({self.loss}, {sizes} {self.activation}, cost {self.cost:.6g}, "
+            f"{self.n_epochs} epochs, {self.method}, {state})"
+        )
+
+    def raw_prediction(self, x: Any) -> np.ndarray:
+        """The last layer's output: targets, or the logits of labels.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+
+        Returns
+        -------
+        ndarray (n,), or (n, k) for k outputs
+
+        Raises
+        ------
+        InputError
+            If x has another number of columns than the fit, or holds NaN or infinity.
+        """
+        from ..compile.functions import default_threads
+        from ..cpu.elementwise import evaluated
+        from ..cpu.machine.blas import one_thread
+        from ..cpu.machine.pool import for_each_part
+
+        names = inputs.column_names(x)
+        x = inputs.features(x)
+        dtype, d = self.weights[0].dtype, self.weights[0].shape[1]
+        if x.shape[1] != d:
+            raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
+        raw = np.empty((len(x), len(self.biases[-1])), dtype)
+        last = len(self.weights) - 1
+
+        def forward(group: int, part: int) -> None:
+            rows = slice(part * _BLOCK, (part + 1) * _BLOCK)
+            a = x[rows].astype(dtype, copy=False)
+            for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                z = a @ weight.T
+                z += bias
+                a = z if layer == last else evaluated(self.activation, "value", z, 1)
+            raw[rows] = a
+
+        blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
+        with np.errstate(all="ignore"), one_thread():
+            for_each_part(forward, blocks, default_threads())
+        if not np.isfinite(raw).all():
+            inputs.require_finite(x, "x", names)
+            row = int(np.argwhere(~np.isfinite(raw))[0][0])
+            raise InputError(f"the prediction overflows {dtype} at row {row}; x is too large.")
+        inputs.require_finite(x, "x", names)  # an infinity may end as a finite activation
+        return raw[:, 0] if self.flat else raw
+
+    def save(self, path: Any) -> None:
+        """Write the fit to a file without pickles; `fastgd.load` reads it.
+
+        Parameters
+        ----------
+        path : path, or binary file object
+            As `Fit.save` takes it.
+
+        Raises
+        ------
+        InputError
+            If the labels are Python objects that no file format keeps, or an attribute was set to
+            what no fit has.
+        OSError
+            If the file can't be written.
+        """
+        values = {name: getattr(self, name) for name in _SAVED}
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values |= {f"weight_{layer}": weight, f"bias_{layer}": bias}
+        archive.save(path, {"n_layers": len(self.weights), **values}, _table)
+
+
+def _table(arrays: archive.Arrays) -> archive.Table:
+    """What the members are, for weights and biases of these shapes."""
+    layers = range(max(1, sum(name.startswith("weight_") for name in arrays)))
+    first = np.asarray(arrays.get("weight_0"))
+    sizes = [archive.shape(arrays, "weight_0")[-1:]]
+    sizes += [archive.shape(arrays, f"bias_{layer}")[:1] for layer in layers]
+    outputs = sizes[-1] or (1,)
+    parameters = archive.Member(
+        tuple(t for t in archive.REAL if t is first.dtype.type), finite=True
+    )
+    every = archive.of_every_fit(arrays, max(2, *outputs))
+    # A single column of outputs is the labels' own, or as y was given.
+    flat = {outputs == (1,)} | (set() if every["classes"].types else {False})
+    return {
+        **every,
+        "n_layers": archive.Member(archive.INTEGER, among=(len(layers),)),
+        "activation": every["loss"]._replace(among=ACTIVATIONS),
+        "flat": archive.Member(archive.FLAG, among=flat),
+        **{f"weight_{n}": parameters._replace(shape=sizes[n + 1] + sizes[n]) for n in layers},
+        **{f"bias_{n}": parameters._replace(shape=sizes[n + 1]) for n in layers},
+    }
+
+
+def fit_of(arrays: archive.Arrays) -> MlpFit:
+    """The fit whose file holds these arrays."""
+    values = archive.attributes(arrays, _table(arrays))
+    layers = range(values.pop("n_layers"))
+    weights, biases = ([values.pop(f"{kind}_{n}") for n in layers] for kind in ("weight", "bias"))
+    return MlpFit(weights=weights, biases=biases, **values)

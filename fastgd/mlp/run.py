@@ -1,0 +1,383 @@
+"""One fit of `fit_mlp`: its data, its epochs, and the truth about the result."""
+
+import contextlib
+import math
+import time
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from .. import inputs
+from ..compile.functions import default_threads
+from ..cpu.order import visiting_order
+from ..errors import DivergenceError, InputError
+from ..fitting.held_out import given_rows, split
+from ..losses import LOSSES
+from ..settings import Settings
+from ..solvers.early_stopping import Validation
+from ..sources.place import HOST
+from .network import Network, end_of_block, no_losses
+from .result import MlpFit
+
+EPOCHS = 100
+_GIVEN_ORDER = np.empty(0, np.int32)
+#: Seconds between two calls of the callback.
+_CALLBACK = 0.1
+#: Seconds of one compiled call: Ctrl-C waits for its end.
+_SPAN = 0.07
+#: Spans of training that a cost may take after Ctrl-C: about 0.2 s, as it only goes forward.
+_LAST_SPANS = 8
+#: What an update and an operation take at most; the first span goes by it, the others are measured.
+_SLOW_UPDATE, _SLOW_OPERATION = 50e-6, 5e-9
+
+
+def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
+    """x as the kernels read it, float32 or float64 in any strides, and what to compute in."""
+    x = inputs.features(x)
+    working = inputs.working_dtype(x, dtype)
+    native = x.dtype.newbyteorder("=")
+    x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)[:]
+    x.flags.writeable = False  # one compilation, also for arrays that are read-only
+    return x, working
+
+
+def network_for(
+    sizes: list[int], activation: str, loss: str, dtype, n_threads: int | None = None
+) -> Network:
+    """A network of zeros with the head of this loss."""
+    return Network(sizes, activation, LOSSES.get(loss), dtype, n_threads or default_threads())
+
+
+def fill(network: Network, weights, biases) -> None:
+    """Set the parameters to (out, in) and (out,) arrays; None keeps those of all layers."""
+    for name, given, into in (
+        ("weights", weights, [w.T for w in network.weights]),
+        ("biases", biases, network.biases),
+    ):
+        if given is None:
+            continue
+        if not isinstance(given, list | tuple) or len(given) != len(into):
+            many = f"{len(given)}" if isinstance(given, list | tuple) else "no list"
+            raise InputError(f"{name} has {many} of arrays; expected {len(into)}, one a layer.")
+        for layer, (value, place) in enumerate(zip(given, into, strict=True)):
+            array = inputs.as_array(value, f"{name}[{layer}]")
+            if array.shape != place.shape:
+                raise InputError(
+                    f"{name}[{layer}] has shape {array.shape}; expected {place.shape}."
+                )
+            inputs.require_finite(array, f"{name}[{layer}]")
+            place[...] = array
+            if not np.isfinite(place).all():
+                raise InputError(
+                    f"{name}[{layer}] goes up to {np.abs(array).max():.3g}, beyond {place.dtype}; use "
+                    "dtype='float64'."
+                )
+
+
+class _Moment(NamedTuple):
+    """The parameters after so many epochs, and those of the result: with validation the best so far."""
+
+    epoch: int
+    theta: np.ndarray
+    best: np.ndarray
+
+
+class MlpRun:
+    """One fit, from checked options to the result."""
+
+    def __init__(self, x: Any, y: Any, options: dict[str, Any]):
+        self.options, o = options, options
+        self.names = inputs.column_names(x)
+        self.x, self.dtype = rows_of(x, o["dtype"])
+        self.given_x = self.x
+        n, d = self.x.shape
+        self.classes, self.flat, outputs = None, False, 0
+        # What y is read as.
+        self.kind = np.dtype(np.int64) if o["loss"] == "cross_entropy" else self.dtype
+        if o["loss"] == "mse":
+            y, self.flat = inputs.targets(y, n, self.dtype)
+            outputs = len(y)
+        else:
+            y, self.classes = inputs.labels(y, n, self.kind)
+            outputs = len(self.classes) if o["loss"] == "cross_entropy" else 1
+            self.flat = o["loss"] == "bce"
+            if self.flat and len(self.classes) > 2:
+                raise InputError(
+                    f"y has {len(self.classes)} label values; 'bce' takes two, 'cross_entropy' more."
+                )
+        self.y = np.ascontiguousarray(y.T)
+        weight = inputs.weights(o["sample_weight"], n, np.float64)
+        #: What a row's loss counts for in the cost.
+        self.share = 1.0 if o["loss"] == "cross_entropy" else 1 / outputs
+        self.held: Validation | None = None
+        if o["validation"] is not None:
+            weight = self._hold_out(weight)
+        n = len(self.x)
+        self.weight, self.scale = self._weight_and_scale(weight, n)
+        self.batch = min(n, o["batch_size"] or n)
+        self.network = network_for(
+            [d, *o["hidden"], outputs], o["activation"], o["loss"], self.dtype, o["n_threads"]
+        )
+        self._initialise()
+        self.settings = Settings(
+            lr=o["lr"], l2=o["l2"], scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
+            optimizer=o["optimizer"], schedule=o["schedule"],
+        )  # fmt: skip
+        #: Of every epoch; a moment counts how many of them are known.
+        self.costs: list[float] = []
+        self.lrs: list[float] = []
+        self.converged, self.stopped, self.warning = False, False, ""
+        theta = self.network.theta.copy()
+        #: The last moment, the one before, and the start. A signal may come between any two steps: what
+        #: is handed back is of one moment, since one assignment sets them.
+        self.moments = (_Moment(0, theta, theta),) * 3
+        #: Rows of one compiled call.
+        operations = 6 * self.batch * theta.size
+        self.span = self.batch * _SPAN / (_SLOW_UPDATE + _SLOW_OPERATION * operations)
+
+    def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
+        """The weights as kernels take them, none being ones, and what turns summed losses into a cost."""
+        mean = self.options["reduction"] == "mean"
+        weight, unit = inputs.in_units(weight)
+        if weight is None:
+            weight = np.empty(0)
+        elif mean:
+            weight = weight * (n / weight.sum())
+        return weight.astype(self.dtype), self.share / n if mean else unit
+
+    def _hold_out(self, weight):
+        """Take the rows to validate on out of x, y and the weights, or those that are given."""
+        o = self.options
+        if isinstance(o["validation"], float):
+            trained, others = split(len(self.x), o["validation"], o["seed"])
+            x, y = self.x[others], self.y[others]
+            self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
+            held, weight = (None, None) if weight is None else (weight[others], weight[trained])
+            if weight is not None and not (held.any() and weight.any()):
+                raise InputError(
+                    "sample_weight is zero for every row on one side of the validation split; choose "
+                    "another seed, or pass the rows to validate on."
+                )
+        else:
+            like = {
+                "d": self.x.shape[1], "k": self.y.shape[1], "dtype": self.kind,
+                "classes": self.classes,
+            }  # fmt: skip
+            x, y, held = given_rows(o["validation"], HOST, {"device": None}, like)
+            y = np.ascontiguousarray(y.T)
+        self.held_x = rows_of(x, self.dtype)[0]
+        if not np.isfinite(self.held_x).all():  # an infinity may end as a finite activation
+            self._require_finite()
+        held, scale = self._weight_and_scale(held, len(x))
+
+        def cost_of(theta):
+            self.network.theta[:] = theta
+            return scale * self.network.cost(self.held_x, y, held)
+
+        self.held = Validation(cost_of, o["patience"])
+        return weight
+
+    def _initialise(self) -> None:
+        """Uniform within ±1/√(units below), as torch.nn.Linear begins."""
+        given = self.options["weights_init"], self.options["biases_init"]
+        if any(one is None for one in given):
+            rng = np.random.default_rng(self.options["seed"])
+            for weight, bias in zip(self.network.weights, self.network.biases, strict=True):
+                bound = 1 / math.sqrt(len(weight))
+                weight[...] = rng.uniform(-bound, bound, weight.T.shape).T
+                bias[...] = rng.uniform(-bound, bound, len(bias))
+        fill(self.network, *given)
+
+    def result(self) -> MlpFit:
+        """Run, and return what the outside sees."""
+        with self._bar() as bar:
+            return self._run(bar)
+
+    def _bar(self):
+        if not self.options["progress"]:
+            return contextlib.nullcontext()
+        try:
+            from tqdm.auto import tqdm
+        except ImportError as error:
+            raise ImportError(
+                'progress=True needs tqdm: pip install "fastgd[progress]".'
+            ) from error
+        return tqdm(total=self.options["epochs"], unit="epoch")
+
+    def _run(self, bar) -> MlpFit:
+        o, held = self.options, self.held
+        self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
+        self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]
+        before, asked = self._penalty(), time.perf_counter()
+        for epoch in range(o["epochs"]):
+            self.costs.append(self._one_epoch(epoch))
+            theta = self.network.theta.copy()
+            if held:
+                held.look(theta)
+                if not held.finite:
+                    self._not_valid(held)
+            self._now(epoch + 1, theta, held.best if held else theta)
+            if bar is not None:
+                bar.update()
+            if o["callback"] is not None and (
+                held or epoch + 1 == o["epochs"] or time.perf_counter() - asked >= _CALLBACK
+            ):
+                self.stopped = bool(o["callback"](self.so_far(epoch + 1, theta, self.costs[-1])))
+                asked = time.perf_counter()
+            if self.stopped or (held and held.over):
+                break
+        best = self.moments[0].best
+        cost = self._cost(best)
+        if not math.isfinite(cost):
+            self._diverged()
+        before, after = self.costs[0] + before, cost + self._penalty()
+        if after > before + 8 * float(np.finfo(self.dtype).eps) * abs(before):
+            what = "the cost plus penalty" if o["l2"] else "the cost"
+            self.warning = (
+                f"{what} rose from {before:.6g} to {after:.6g} in "
+                f"{held.best_epoch if held else epoch + 1} epochs with lr={o['lr']:g}; try a smaller lr."
+            )
+        elif held and not (held.over or self.stopped):
+            self.warning = (
+                f"the validation cost was lowest after epoch {held.best_epoch} of {epoch + 1}, so "
+                f"that patience={held.patience} did not end the fit; allow more epochs."
+            )
+        self.converged = not (self.warning or self.stopped)
+        return self.so_far(epoch + 1, best, cost)
+
+    def _one_epoch(self, epoch: int) -> float:
+        """All updates of an epoch; returns the cost that they met."""
+        o, network, n, batch = self.options, self.network, len(self.x), self.batch
+        lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
+        self.lrs.append(lr)
+        order = _GIVEN_ORDER
+        if o["shuffle"] and batch < n:
+            order = visiting_order(n, o["shuffle"], o["seed"], epoch)
+        # Under "mean" a batch divides by its own rows.
+        mean = o["reduction"] == "mean"
+        unit = self.scale * n if mean else self.scale
+        losses, first, batches = no_losses(), 0, -(-n // batch)
+        while first < n:
+            stop, begun = (
+                end_of_block(first + max(1, int(self.span)), batch, n),
+                time.perf_counter(),
+            )
+            network.train(
+                self.x, self.y, self.weight, order, first, stop, batch, unit, mean, losses,
+                o["optimizer"].rule, self.memory, o["l2"], lr, epoch * batches - (-first // batch),
+                self.hyper, self.low_hyper,
+            )  # fmt: skip
+            self._measured(stop - first, stop < n, time.perf_counter() - begun)
+            cost = float(losses.sum()) * self.scale
+            if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
+                self._diverged()
+            if epoch == 0 and min(batch, n) <= stop:
+                theta = network.theta.copy()
+                self._now(0, theta, theta)
+            first = stop
+        return cost
+
+    def _measured(self, rows: int, full: bool, seconds: float) -> None:
+        """Let the next span take `_SPAN`; the last one of an epoch may be too short to tell."""
+        if full or seconds > _SPAN:
+            self.span = min(10 * self.span, rows * _SPAN / max(seconds, 1e-9))
+
+    def _now(self, epoch: int, theta: np.ndarray, best: np.ndarray) -> None:
+        self.moments = (_Moment(epoch, theta, best), *self.moments[::2])
+
+    def kept(self) -> MlpFit | None:
+        """The fit when it is interrupted: that of a call with as many epochs as have ended.
+
+        Within the first epoch, the parameters after its last updates; None if there were none.
+        """
+        moment = self.moments[0]
+        if moment is self.moments[2]:
+            return None
+        try:
+            return self._last_finite(math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span)))
+        except KeyboardInterrupt:  # once more: the last cost that is known
+            if not moment.epoch:
+                return None
+            return self.so_far(moment.epoch, moment.best, self.costs[moment.epoch - 1])
+
+    def _last_finite(self, step: int = 1) -> MlpFit | None:
+        """The fit at the last moment at which cost and penalty are finite; the cost as `_cost` has it."""
+        for moment in self.moments:
+            cost = self._cost(moment.best, step)
+            if math.isfinite(cost):
+                return self.so_far(moment.epoch, moment.best, cost)
+        return None
+
+    def _cost(self, theta: np.ndarray, step: int = 1) -> float:
+        """The cost at these parameters, from every `step`-th row; infinite if the penalty is."""
+        self.network.theta[:] = theta
+        n = len(self.x)
+        order = visiting_order(n, False, 0, 0)[::step].copy() if step > 1 else _GIVEN_ORDER
+        losses = self.network.cost(self.x, self.y, self.weight, order)
+        cost = losses * self.scale * (n / len(order) if step > 1 else 1)
+        return cost if math.isfinite(self._penalty()) else math.inf
+
+    def _penalty(self) -> float:
+        if not self.options["l2"]:
+            return 0.0
+        squares = self.network.theta[: self.network.penalised].astype(np.float64) ** 2
+        return self.options["l2"] / 2 * float(squares.sum())
+
+    def _diverged(self, what: str = "cost") -> NoReturn:
+        self._require_finite()
+        fit = self._last_finite()
+        if fit is None:
+            o, values = self.options, ["x", "y"]
+            if o["sample_weight"] is not None and o["reduction"] == "sum":
+                values.append("sample_weight")
+            values += [name for name in ("weights_init", "biases_init") if o[name] is not None]
+            values += ["l2"] * (o["l2"] > 0)
+            raise DivergenceError(
+                f"the cost overflows {self.dtype} at the start: values of "
+                f"{', '.join(values[:-1])} or {values[-1]} are too large; scale them."
+            )
+        raise DivergenceError(
+            f"the {what} is no longer finite after epoch {fit.n_epochs} with "
+            f"lr={self.options['lr']:g}; try a smaller lr. The error's attribute `fit` holds the last "
+            "finite parameters.",
+            fit,
+        )
+
+    def _not_valid(self, held: Validation) -> NoReturn:
+        """The validation cost is not finite: because of its rows, or of where the updates lead."""
+        if math.isfinite(held.cost_of(self.moments[2].theta)):
+            self._diverged("validation cost")
+        raise DivergenceError(
+            f"the validation cost overflows {self.dtype} at the start; scale the values of its rows.",
+            self._last_finite(),
+        )
+
+    def _require_finite(self) -> None:
+        """Whether it is the data itself that is not finite."""
+        inputs.require_finite(self.given_x, "x", self.names)
+        if isinstance(self.options["validation"], tuple):
+            inputs.require_finite(self.held_x, "in validation, x", self.names)
+
+    def so_far(self, epoch: int, theta: np.ndarray, cost: float) -> MlpFit:
+        """The fit after so many epochs, with these parameters."""
+        held = self.held
+        validated = np.array(held.costs[:epoch]) if held else None
+        weights, biases = self.network.views(theta)
+        return MlpFit(
+            weights=[w.T.copy() for w in weights],
+            biases=[b.copy() for b in biases],
+            costs=np.array(self.costs[:epoch]),
+            cost=float(cost),
+            n_epochs=epoch,
+            converged=self.converged,
+            method=self.options["optimizer"].rule.name,
+            classes=None if self.classes is None else self.classes.copy(),
+            loss=self.options["loss"],
+            activation=self.options["activation"],
+            lrs=np.array(self.lrs[:epoch]),
+            flat=self.flat,
+            validation_costs=validated,
+            best_epoch=None
+            if validated is None or not len(validated)
+            else int(np.argmin(validated)) + 1,
+        )

@@ -1,0 +1,1 @@
+"""How parameters move: one file for each kind of solver."""

@@ -1,0 +1,144 @@
+"""Batch gradient descent with a given learning rate, in chunks of about 100 ms."""
+
+import math
+import time
+
+import numpy as np
+
+from ..cpu import advance, dense, statistics
+from ..settings import COST, NOT_FINITE, RUNNING
+from . import work
+from .moments import centred_moments, totals_at_zero
+from .protocol import _Descent
+from .work import Pace
+
+#: What an epoch takes beside its pass. It decides nothing but how long the first chunk is.
+_EPOCH_NS = 1e3
+
+
+class AllRows(_Descent):
+    """Descent that sees all rows at once, or for squared error their sufficient statistics."""
+
+    _second: np.ndarray | None = None
+    _pace: Pace
+
+    @property
+    def chunk(self) -> int:
+        """Epochs in about 100 ms."""
+        return self._pace.units
+
+    def first_cost(self) -> float:
+        """The cost at the start, once an epoch has run."""
+        return float(self.costs[0])
+
+    def _build_statistics(self, coef, intercept):
+        """The statistics, with their anchor at these parameters."""
+        source = self.source
+        at_zero = not coef.any() and not intercept.any()
+        # From zero the first pass is in the moments; from elsewhere one pass anchors them.
+        moments, self._center = centred_moments(source, np.zeros(source.k))
+        d = source.d
+        self._second = np.empty((d + 1, d + 1))
+        self._second[:d, :d] = moments[1 : d + 1, 1 : d + 1]
+        self._second[d, :d] = self._second[:d, d] = moments[0, 1 : d + 1]
+        self._second[d, d] = moments[0, 0]
+        if at_zero:
+            anchor = totals_at_zero(moments, d, np.ones(d), -self._center)
+        else:
+            anchor = self.totals(coef, intercept)
+        self._anchor = anchor, coef.copy(), intercept.copy()
+
+
+class BatchDescent(AllRows):
+    """Every update sees all rows: a fused pass each epoch, or statistics where they are cheaper.
+
+    Squared error can be followed on X^T X instead of X. Whether that pays is decided from shapes,
+    dtype and epochs alone, so that a run takes the same path, and gives the same bits, every time.
+    If the run may stop early, it streams until it has spent what the statistics cost, as a ski renter
+    does; it then never takes more than twice the better choice.
+    """
+
+    def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
+        super().__init__(source, loss, settings, coef, intercept, keep_path)
+        self._array, self._hyper = settings.array(), settings.hyper()
+        self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
+        one_pass = work.pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
+        build = work.moments_ns(source.n, source.d, source.k)
+        on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
+        self._epochs = self._switch = epochs
+        if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
+            self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
+        self._one_pass, self._on_moments = one_pass, on_moments
+        self._pace = Pace(one_pass + _EPOCH_NS)
+        self.method = "statistics" if self._switch == 0 else "stream"
+
+    def run(self, stop: int) -> int:
+        """Go on to epoch number `stop` at most; returns the status."""
+        first, begun = self.epoch, time.perf_counter()
+        status = self._run(stop)
+        self._pace.took(self.epoch - first, time.perf_counter() - begun)
+        if status == NOT_FINITE:  # the cost of these parameters; that of those before was finite
+            self.back()
+        return status
+
+    def _run(self, stop: int) -> int:
+        self._state[COST] = math.nan
+        self._make_room(stop)
+        if self.settings.schedule is not None and len(self._rates) < stop:
+            more = self.settings.rates(len(self.coef), len(self._rates), max(stop, 2))
+            self._rates = np.concatenate([self._rates, more])
+        while self.epoch < stop:
+            if self.epoch >= self._switch:
+                status = self._run_on_statistics(stop)
+            elif self._in_one_call:
+                status = self._run_compiled(min(stop, self._switch), stop == self._epochs)
+            else:
+                status = self._run_by_parts(min(stop, self._switch))
+            if status != RUNNING:
+                return status
+        return RUNNING
+
+    @property
+    def _in_one_call(self) -> bool:
+        """Whether one thread does a pass, inside a kernel that runs many epochs."""
+        return self.source.n_parts == 1 and not self.source.converts
+
+    def cost(self) -> float:
+        if math.isnan(self._state[COST]):
+            if not self._in_one_call:
+                return super().cost()
+            self._run_compiled(self.epoch, True)
+        return float(self._state[COST])
+
+    def _run_compiled(self, stop: int, with_cost: bool) -> int:
+        """The epochs up to `stop`, and if asked for a pass for the cost at their end."""
+        source = self.source
+        kernel = dense.descend(self.loss, source.by_columns, self.settings.optimizer.rule)
+        return kernel(
+            source.seen, source.y, source.weight, self._low(self.coef), self._low(self.intercept),
+            *self._epochs_arrays(), stop, with_cost,
+        )  # fmt: skip
+
+    def _epochs_arrays(self) -> tuple:
+        """What the end of an epoch needs."""
+        return (
+            self.coef, self.intercept, self.past[0], self._array, self._rates, self._hyper,
+            self._memory, self._state, self.costs, self.norms, self.path,
+        )  # fmt: skip
+
+    def _run_by_parts(self, stop):
+        end_of_epoch, status = advance.advance(self.settings.optimizer.rule), RUNNING
+        while self.epoch < stop and status == RUNNING:
+            status = end_of_epoch(self.totals(), *self._epochs_arrays())
+        return status
+
+    def _run_on_statistics(self, stop):
+        if self._second is None:
+            self._build_statistics(self.coef, self.intercept)
+            self.method, self._pace = "statistics", Pace(self._on_moments)
+        kernel = statistics.descend_statistics(self.settings.optimizer.rule)
+        status = kernel(*self._anchor, self._second, self._center, *self._epochs_arrays(), stop)
+        if status == statistics.STALE:
+            self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
+            status = RUNNING
+        return status

@@ -1,0 +1,197 @@
+"""L-BFGS on all rows, step for step that of torch.optim.LBFGS (Liu and Nocedal, 1989).
+
+The parameters are one vector, all coefficients before the intercepts, as torch lays out a weight and
+a bias. What is remembered of the past is twice `history_size` such vectors.
+"""
+
+import functools
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from ..cpu import statistics
+from ..settings import CONVERGED, NOT_FINITE, RUNNING
+from .batch import AllRows
+from .wolfe import Trial, search
+from .work import Pace, moments_ns, pass_ns
+
+#: Curvature of a step below this says nothing.
+_LEAST_CURVATURE = 1e-10
+
+
+class LBFGSDescent(AllRows):
+    """An epoch is one call of torch's `step`: up to `max_iter` steps, and `max_eval` passes.
+
+    Squared error goes over to statistics once the passes have cost what those do: how many there will
+    be is not known, as steps end early near the optimum.
+    """
+
+    def __init__(self, source, loss, settings, coef, intercept, keep_path):
+        super().__init__(source, loss, settings, coef, intercept, keep_path)
+        self.options = settings.optimizer
+        self._most = self.options.max_eval
+        if self._most is None:
+            self._most = self.options.max_iter * 5 // 4
+        self._one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
+        build = moments_ns(source.n, source.d, source.k)
+        self._switch: float = math.inf
+        if loss.name == "mse" and self._one_pass > 100 + 0.3 * source.k * (source.d + 1) ** 2:
+            self._switch = math.ceil(build / self._one_pass)
+        self._passes = 0
+        self._pace = Pace(self._most * (self._one_pass + 1e5))
+        self.method = "lbfgs"
+        self._steps: list[np.ndarray] = []
+        self._changes: list[np.ndarray] = []
+        self._inner: list[Any] = []
+        self._taken, self._length, self._scale = 0, 0.0, 1.0
+        self._direction = self._last_gradient = np.empty(0)
+        self._first_norm = -1.0
+
+    def run(self, stop: int) -> int:
+        """Go on to epoch number `stop` at most; returns the status."""
+        self._make_room(stop)
+        with np.errstate(all="ignore"):
+            while self.epoch < stop:
+                begun = time.perf_counter()
+                status = self._one_epoch()
+                if status != RUNNING:
+                    return status
+                self._pace.took(1, time.perf_counter() - begun)
+        return RUNNING
+
+    # --- parameters as one vector ----------------------------------------------------------------
+
+    def _flat(self) -> np.ndarray:
+        learned = self.intercept if self.settings.fit_intercept else self.intercept[:0]
+        return np.concatenate([self.coef.ravel(), learned])
+
+    def _parts(self, theta) -> tuple[np.ndarray, np.ndarray]:
+        """The coefficients and the intercepts in the vector, in arrays of their own."""
+        split = self.coef.size
+        intercept = theta[split:] if self.settings.fit_intercept else self.intercept
+        return theta[:split].reshape(self.coef.shape).copy(), intercept.copy()
+
+    def _evaluate(self, theta) -> tuple[Any, np.ndarray]:
+        """The objective and its gradient; `_cost` is the former without its penalty."""
+        settings, d = self.settings, self.source.d
+        coef, intercept = self._parts(theta)
+        on_statistics = self._passes >= self._switch
+        totals = (self._statistics if on_statistics else self.totals)(coef, intercept)
+        self._passes += 1
+        self._cost = objective = settings.scale * totals[:, d + 1].sum()
+        by_coef = settings.scale * totals[:, :d]
+        if settings.l2:
+            by_coef += settings.l2 * coef
+            objective = objective + settings.l2 / 2 * (coef * coef).sum()
+        by_intercept = settings.scale * totals[:, d] if settings.fit_intercept else totals[:0, d]
+        return objective, np.concatenate([by_coef.ravel(), by_intercept])
+
+    def _evaluate_along(self, theta, direction, length):
+        return self._evaluate(theta + length * direction)
+
+    def _statistics(self, coef, intercept) -> np.ndarray:
+        if self._second is None:
+            self._build_statistics(coef, intercept)
+            self.method = "lbfgs-statistics"
+        totals = np.empty((self.source.k, self.source.d + 2))
+        where = self._second, self._center, coef, intercept, totals
+        cost = statistics.totals_at(*self._anchor, *where)
+        if cost < statistics.STALE_SHARE * self._anchor[0][:, -1].sum():
+            self._anchor = self.totals(coef, intercept), coef, intercept
+            statistics.totals_at(*self._anchor, *where)
+        return totals
+
+    # --- an epoch --------------------------------------------------------------------------------
+
+    def _one_epoch(self) -> int:
+        """Steps from the parameters on, which change at the end; in the first epoch after every step."""
+        options, theta = self.options, self._flat()
+        before_epoch = self.parameters()
+        rate = float(self.settings.rates(1, self.epoch, self.epoch + 1)[0, 0])
+        objective, gradient = self._evaluate(theta)
+        if not math.isfinite(objective):
+            self.back()
+            return NOT_FINITE
+        norm = float(np.linalg.norm(gradient))
+        self.costs[self.epoch], self.norms[self.epoch] = self._cost, norm
+        if self._first_norm < 0:
+            self._first_norm = norm
+        if self.settings.tol > 0 and norm <= self.settings.tol * self._first_norm:
+            return CONVERGED
+        passes = 1
+        done = np.abs(gradient).max() <= options.tolerance_grad
+        for iteration in range(1, 1 if done else options.max_iter + 1):
+            self._taken += 1
+            direction = self._next_direction(gradient)
+            self._last_gradient, before = gradient, objective
+            self._length = rate
+            if self._taken == 1:
+                self._length = min(1.0, 1.0 / np.abs(gradient).sum()) * rate
+            slope = gradient @ direction
+            if slope > -options.tolerance_change:
+                break
+            last = iteration == options.max_iter
+            if options.line_search_fn:
+                found, tried = search(
+                    functools.partial(self._evaluate_along, theta, direction),
+                    direction,
+                    self._length,
+                    Trial(0.0, objective, gradient, slope),
+                    change=options.tolerance_change,
+                    most=self._most - passes,
+                )
+                self._length, objective, gradient, _ = found
+                passes += tried
+                theta = theta + self._length * direction
+            else:
+                theta = theta + self._length * direction
+                if last:  # the next epoch begins with its cost
+                    break
+                objective, gradient = self._evaluate(theta)
+                passes += 1
+            if not math.isfinite(objective):
+                return NOT_FINITE
+            if self.epoch == 0:
+                self._go(*self._parts(theta), 0)
+            moved = np.abs(self._length * direction).max()
+            if (
+                last
+                or passes >= self._most
+                or np.abs(gradient).max() <= options.tolerance_grad
+                or moved <= options.tolerance_change
+                or abs(objective - before) < options.tolerance_change
+            ):
+                break
+        coef, intercept = self._parts(theta)
+        if self.keep_path:
+            self.path[self.epoch] = coef
+        self._go(coef, intercept, self.epoch + 1, past=before_epoch[None])
+        return RUNNING
+
+    def _next_direction(self, gradient) -> np.ndarray:
+        """−H·gradient, with H the inverse Hessian that the steps so far suggest."""
+        if self._taken > 1:
+            change, step = gradient - self._last_gradient, self._length * self._direction
+            inner = change @ step
+            if inner > _LEAST_CURVATURE:
+                if len(self._steps) == self.options.history_size:
+                    for remembered in (self._steps, self._changes, self._inner):
+                        del remembered[0]
+                self._steps.append(step)
+                self._changes.append(change)
+                self._inner.append(1.0 / inner)
+                self._scale = inner / (change @ change)
+        direction, alphas = -gradient, []
+        for step, change, inner in zip(*map(reversed, self._memory()), strict=True):
+            alphas.append(step @ direction * inner)
+            direction -= alphas[-1] * change
+        direction *= self._scale
+        for step, change, inner, alpha in zip(*self._memory(), reversed(alphas), strict=True):
+            direction += (alpha - change @ direction * inner) * step
+        self._direction = direction
+        return direction
+
+    def _memory(self):
+        return self._steps, self._changes, self._inner

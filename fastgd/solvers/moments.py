@@ -1,0 +1,37 @@
+"""What solvers make of the moments of a source."""
+
+import numpy as np
+
+
+def off_center(mean, variance):
+    """Which columns lie far outside of their centre, `mean` away, so that their moments lose digits."""
+    return mean**2 > 1e4 * variance
+
+
+def centred_moments(source, y_center):
+    """The moments of columns in their own units, and the centre they are taken from.
+
+    That is the mean of a sample, and where rows far away or without weight spoil it, that of all rows.
+    """
+    center, ones, d = source.sample().mean(axis=0), np.ones(source.d), source.d
+    moments = source.moments(center, ones, y_center)
+    mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
+    mean, second = mean / moments[0, 0], second / moments[0, 0]
+    rounding = np.finfo(float).eps * np.abs(center)
+    if (off_center(mean, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
+        center = center + mean
+        moments = source.moments(center, ones, y_center)
+    return moments, center
+
+
+def totals_at_zero(moments: np.ndarray, d: int, scale, shift) -> np.ndarray:
+    """The totals of squared error where all parameters are zero, which the moments hold already.
+
+    They are those of x − center − `shift`, with the center and the scale of the moments.
+    """
+    sums, by_x = moments[d + 1 :, 0], moments[d + 1 :, 1 : d + 1] / scale
+    totals = np.empty((len(sums), d + 2))
+    totals[:, :d] = -2 * (by_x - np.outer(sums, shift))
+    totals[:, d] = -2 * sums
+    totals[:, d + 1] = np.diagonal(moments[d + 1 :, d + 1 :])
+    return totals

@@ -1,0 +1,124 @@
+"""Gradient descent with a given learning rate on a GPU, in chunks of one launch each."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ..cpu.order import empty_order, visiting_order
+from ..cuda import dense, loop
+from ..cuda.driver import configured, cooperative_blocks, cuda, on
+from ..cuda.layout import WARP
+from ..cuda.stochastic import Models
+from ..errors import InputError
+from ..settings import EPOCHS
+from ..sources.streamed import StreamedRows
+from .batch import BatchDescent
+from .stochastic import StochasticDescent
+from .work import Pace
+
+#: A GPU reads a hundred times faster than the core that `pass_ns` counts for.
+_FASTER = 100
+#: Three barriers of the grid, below which no epoch comes.
+_BARRIERS_NS = 5e3
+
+
+class DeviceDescent(BatchDescent):
+    """`BatchDescent` over `DeviceRows`: the epochs of a chunk stay on the GPU.
+
+    Statistics, where they pay, are built there and followed on the host.
+    """
+
+    def __init__(self, source, *arguments):
+        super().__init__(source, *arguments)
+        if not isinstance(source, StreamedRows):
+            self._pace = Pace(max(self._one_pass / _FASTER, _BARRIERS_NS))
+
+    @property
+    def _in_one_call(self) -> bool:
+        return False  # of a kernel of the CPU
+
+    def _run_by_parts(self, stop: int) -> int:
+        """The epochs up to `stop` as one launch."""
+        if isinstance(self.source, StreamedRows):  # an epoch is many copies
+            return super()._run_by_parts(stop)
+        source: Any = self.source  # DeviceRows
+        before = self.epoch
+        epochs = stop - before
+        x, (k, d) = source.x, self.coef.shape
+        layout, part_rows = source.cut(self.loss, source.dtype)
+        parts, columns = -(-source.n // part_rows), k * (d + 2)
+        width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
+        kernel = loop.descend(
+            self.loss, layout, source.dtype.name, width, self.settings.optimizer.rule
+        )
+        with on(x.number):
+            rates = self._rates if len(self._rates) == 1 else self._rates[before:stop]
+            low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state = map(
+                x.to_device,
+                (
+                    self._low(self.coef), self._low(self.intercept), self.coef, self.intercept,
+                    self.past[0], self._array, rates, self._hyper, self._memory, self._state,
+                ),
+            )  # fmt: skip
+            costs, norms = x.to_device(np.empty(epochs)), x.to_device(np.empty(epochs))
+            outcome = x.to_device(np.zeros(2, np.int64))
+            path = x.to_device(np.empty((epochs if self.keep_path else 0, k, d)))
+            partials = cuda.device_array((parts, k, d + 2), source.dtype, stream=x.stream)
+            totals = cuda.device_array(columns, np.float64, stream=x.stream)
+            arguments = (
+                source.seen, source.device_y, source.device_weight, low, low_intercept, coef,
+                intercept, previous, settings, rates, hyper, memory, state, costs, norms, path, outcome,
+                partials, partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows,
+                before, epochs,
+            )  # fmt: skip
+            kernel = kernel.specialize(*arguments)
+            blocks = min(
+                cooperative_blocks(kernel, layout.threads), parts * dense.shares_of(self.loss, k)
+            )
+            configured(kernel, blocks, layout.threads, x.stream)(*arguments)
+            status, done = x.to_host(outcome).tolist()
+            after = before + done
+            reached = after + (status == loop.CONVERGED)  # whose cost is known without an update
+            for own, array in ((self.costs, costs), (self.norms, norms)):
+                own[before:reached] = x.to_host(array)[: reached - before]
+            if self.keep_path:
+                self.path[before:after] = x.to_host(path)[:done]
+            self._memory[:] = x.to_host(memory)
+            coef, intercept, past, state = map(x.to_host, (coef, intercept, previous, state))
+        state[EPOCHS] = after
+        vars(self).update(coef=coef, intercept=intercept, past=past[None], _state=state)
+        return int(status)
+
+
+class DeviceStochasticDescent(StochasticDescent):
+    """`StochasticDescent` over `DeviceRows`: an epoch is one launch, and every output a group of threads.
+
+    The visiting order is drawn on the host, as on the CPU, so that the updates are the same.
+    """
+
+    def __init__(self, source, *arguments, **options):
+        if isinstance(source, StreamedRows):
+            raise InputError(
+                "x does not fit into the GPU's memory, and batch_size asks for its rows in any order; "
+                "leave device out, or pass float32."
+            )
+        super().__init__(source, *arguments, **options)
+
+    def _one_epoch(self) -> int:
+        source: Any = self.source  # DeviceRows
+        begun = time.perf_counter()
+        order = empty_order(source.n, self.shuffle)
+        if self.shuffle:
+            order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
+        models = Models(
+            source, self.loss, self._moving, self._moving_intercept, self.settings, self.batch_size,
+            divide=self.mean, epoch=self.epoch, memory=self._memory,
+            updates=self.epoch * -(-source.n // self.batch_size),
+            mean=self._mean if len(self._mean) else None,
+        )  # fmt: skip
+        met = models.update(order)
+        self._moving[:], self._moving_intercept[:] = models.parameters()
+        self._memory[:], self._mean[:] = models.memory(), models.mean(self._mean)
+        self._pace.took(source.n, time.perf_counter() - begun)
+        return self._end_of_epoch(np.array([met.sum()], np.float64))

@@ -1,0 +1,107 @@
+"""The largest learning rate that is stable on given data.
+
+Batch descent on a quadratic cost is stable for lr < 2/λ, λ the largest eigenvalue of the Hessian.
+The Hessian of a loss with curvature at most c is bounded by c·scale·X^T W X + l2; λ of that is found
+by power iteration, a fused pass each. For stochastic updates λ of a single row,
+c·scale·(‖xᵢ‖² + 1), takes its place.
+"""
+
+import math
+
+import numpy as np
+
+from ..losses import LOSSES, Coupled, Loss
+
+_MOST_PASSES = 100
+
+
+def largest_stable_lr(
+    source, loss: Loss | Coupled, settings, batch_size: int | None = None
+) -> float | None:
+    """2/λ; infinity for data that is all zero, None where no bound is known.
+
+    Parameters
+    ----------
+    source : DenseRows
+    loss : Loss or Coupled
+    settings : Settings
+        `l2`, `row_scale`, `fit_intercept` and the weight decay of `optimizer` are used.
+    batch_size : int, optional
+        None for batch descent.
+    """
+    if not math.isfinite(loss.curvature):
+        return None
+    sample = np.abs(source.sample())
+    size = max(1.0, float(sample.max()))  # keeps the squares of large columns finite
+    if batch_size is None:
+        largest = _power_iteration(source, settings.fit_intercept, size)
+    else:
+        largest = _largest_row(source, settings.fit_intercept, size)
+        # Under "sum" the rows of a batch add up; under "mean" their mean is at most the largest.
+        largest *= batch_size if settings.row_scale == settings.scale else 1
+    bound = loss.curvature * settings.row_scale * largest
+    if not math.isfinite(bound):
+        return None
+    # bound·size² is the curvature; divided in two steps it cannot overflow on the way.
+    slope = bound * size + (settings.l2 + settings.optimizer.weight_decay) / size
+    return 2 / size / slope if slope > 0 else math.inf
+
+
+def momentum_share(optimizer, batch_size: int | None) -> float:
+    """How much of that rate is stable with the momentum m of an optimizer; 0 where nothing is.
+
+    Batch descent keeps all of it, and with Nesterov's momentum (1 + m)/(1 + 2m). In stochastic updates a
+    row that comes back only later has moved the parameters by 1/(1 − m) of its gradient.
+    """
+    if optimizer.rule.name != "momentum":
+        return 1.0
+    m = optimizer.momentum
+    if m >= 1:
+        return 0.0
+    if batch_size is not None:
+        return 1 - m
+    return (1 + m) / (1 + 2 * m) if optimizer.nesterov else 1.0
+
+
+def _power_iteration(source, fit_intercept: bool, size: float) -> float:
+    """The largest eigenvalue of [x/size, 1/size]^T W [x/size, 1/size], to six digits."""
+    zeros = source.__class__(
+        source.x, np.zeros((1, source.n)), _weight(source), np.float64, source.n_threads
+    )
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal(source.d + 1)
+    if not fit_intercept:
+        v[-1] = 0
+    v /= np.linalg.norm(v)
+    value = 0.0
+    for _ in range(_MOST_PASSES):
+        # The gradient of Σ w (x·v)² is twice the matrix times v.
+        totals = zeros.totals(LOSSES["mse"], v[None, :-1] / size, v[-1:] / size)[0, :-1] / 2
+        product = totals / size
+        if not fit_intercept:
+            product[-1] = 0
+        before, value = value, float(np.linalg.norm(product))
+        if not math.isfinite(value) or value == 0:
+            return value
+        v = product / value
+        if abs(value - before) <= 1e-7 * value:
+            break
+    return value
+
+
+def _largest_row(source, fit_intercept: bool, size: float) -> float:
+    """The largest weighted squared norm of a row of [x/size, 1/size]."""
+    largest = 0.0
+    weight = _weight(source)
+    rows = max(1, (4 << 20) // (8 * source.d))
+    for start in range(0, source.n, rows):
+        block = source.x[start : start + rows].astype(np.float64) / size
+        norms = np.einsum("ij,ij->i", block, block) + (fit_intercept / size) / size
+        if weight is not None:
+            norms *= weight[start : start + rows]
+        largest = max(largest, float(norms.max()))
+    return largest
+
+
+def _weight(source):
+    return source.weight.astype(np.float64) if len(source.weight) else None

@@ -1,0 +1,224 @@
+"""A gradient source: dense rows in memory, read where they are, in fixed parts on several threads.
+
+Kernels read float32 and float64 in C or F order. Anything else (other strides, integers, float16,
+foreign byte order) is converted: at once where it is small, else a part at a time, so that a large X
+is never copied whole.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..cpu import dense, statistics
+from ..cpu.machine.pool import for_each_part
+from ..losses import Loss
+
+#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
+#: short ones take more arithmetic than reading.
+PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
+#: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
+_GROUPS = 32
+#: The same for moment matrices: at most this many entries in all.
+_MOMENT_ENTRIES = 1 << 21
+
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that kernels see as read-only, so that one compilation serves both kinds."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether the kernels can read x as it lies."""
+    contiguous = x.flags.c_contiguous or x.flags.f_contiguous
+    return x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and x.flags.aligned and contiguous
+
+
+def _groups(n_parts: int, n_groups: int) -> list[range]:
+    n_groups = min(n_parts, n_groups)
+    bounds = [n_parts * g // n_groups for g in range(n_groups + 1)]
+    return [range(a, b) for a, b in itertools.pairwise(bounds)]
+
+
+class DenseRows:
+    """x (n, d), y (k, n) and weight (n,) or (0,) as a source of costs, gradients and moments.
+
+    Parameters
+    ----------
+    x : ndarray (n, d)
+        Any real dtype, any strides.
+    y : ndarray (k, n)
+        Contiguous, float32 or float64; (1, n) class indices where a loss couples the outputs.
+    weight : ndarray (n,) or None
+    dtype : numpy dtype
+        float32 or float64: what sums inside a block are computed in.
+    n_threads : int
+    k : int, optional
+        The number of outputs, if it is not that of the rows of y.
+    """
+
+    def __init__(self, x, y, weight, dtype, n_threads: int, k: int | None = None):
+        n, d = x.shape
+        self.dtype = np.dtype(dtype)
+        self.n_threads = n_threads
+        self.converts = not _readable(x, self.dtype)
+        if self.converts and x.size * self.dtype.itemsize <= PART_BYTES:
+            x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
+        # A single column is a row of numbers: by columns its loop runs over them.
+        self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
+        self.x = x
+        self.seen = _read_only(x.T if self.by_columns else x)
+        #: x row by row, where it can be read so.
+        self.by_rows = _read_only(x) if not self.converts and x.flags.c_contiguous else None
+        self.y = _read_only(np.ascontiguousarray(y, dtype=self.dtype))
+        weight = np.empty(0) if weight is None else weight
+        self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+        # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
+        row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
+        self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
+        self.n_parts = max(1, -(-n // self.part_rows))
+        self.n, self.d, self.k = n, d, k or y.shape[0]
+
+    def _bounds(self, part: int) -> tuple[int, int]:
+        return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
+
+    def _over_parts(self, kernel, before, after, into) -> None:
+        """Call ``kernel(x, *before, first, last, offset, *after, into[g])`` over all parts."""
+        groups = _groups(self.n_parts, len(into))
+
+        def work(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            if self.converts:
+                block = _read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+                kernel(block, *before, *after, 0, last - first, first, into[group])
+            else:
+                kernel(self.seen, *before, *after, first, last, 0, into[group])
+
+        for_each_part(work, groups, self.n_threads)
+
+    def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
+        """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
+
+        The loss is a `Loss` or a `Coupled`. With a `center` the pass sees x − center and computes in
+        the dtype of `coef`. Without `slopes_too` it finds the cost alone, in less time.
+        """
+        make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
+        kernel = make(loss, center is not None, slopes_too)
+        into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
+        center = coef[0, :0] if center is None else center
+        self._over_parts(kernel, (self.y, self.weight, _read_only(center)), (coef, intercept), into)
+        return _ordered_sum(into)
+
+    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+        """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
+        into = np.zeros((min(_GROUPS, self.n_parts), len(coefs)))
+        kernel = dense.many_costs(loss, self.by_columns)
+        before = (self.y, self.weight, _read_only(coefs[0, :0]))
+        self._over_parts(kernel, before, (coefs, intercepts), into)
+        return _ordered_sum(into)
+
+    def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
+        """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64."""
+        wide = 1 + self.d + len(y_center)
+        padded = -(-wide // 4) * 4
+        n_groups = max(1, min(8, self.n_parts, _MOMENT_ENTRIES // padded**2))
+        into = np.zeros((n_groups, padded, padded))
+        weight = self.weight if weight is None else _read_only(weight)
+        self._over_parts(
+            statistics.moments_kernel(self.by_columns),
+            (self.y, weight, center, scale, y_center),
+            (),
+            into,
+        )
+        upper = np.triu(_ordered_sum(into)[:wide, :wide])
+        return upper + np.triu(upper, 1).T
+
+    def predictions(self, coef, intercept) -> np.ndarray:
+        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        out = np.empty(self.n)
+        kernel = dense.predictions(self.by_columns)
+
+        def work(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            if self.converts:
+                block = _read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+                kernel(block, coef, intercept, 0, last - first, first, out)
+            else:
+                kernel(self.seen, coef, intercept, first, last, 0, out)
+
+        for_each_part(work, _groups(self.n_parts, _GROUPS), self.n_threads)
+        return out
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value of every column."""
+        low, high = np.full((2, self.n_parts, self.d), np.nan)
+
+        def find(block, first, last):
+            part = first // self.part_rows
+            low[part], high[part] = block.min(axis=0), block.max(axis=0)
+
+        for_each_part(self._blocks(find), _groups(self.n_parts, _GROUPS), self.n_threads)
+        return low.min(axis=0), high.max(axis=0)
+
+    def column_moments(self, centred: bool, center=None):
+        """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
+
+        For many columns, where a square matrix is too much. `center` is a value near every mean, by
+        default the mean of a sample.
+        """
+        if center is None:
+            center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+        sums = np.zeros((min(_GROUPS, self.n_parts), 2, self.d))
+        groups = _groups(self.n_parts, _GROUPS)
+        weight = self.weight.astype(np.float64) if len(self.weight) else np.ones(self.n)
+
+        def work(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            block = self.x[first:last].astype(np.float64) - center
+            sums[group, 0] += weight[first:last] @ block
+            np.square(block, out=block)
+            sums[group, 1] += weight[first:last] @ block
+
+        for_each_part(work, groups, self.n_threads)
+        mass = float(weight.sum())
+        mean, second = _ordered_sum(sums) / mass
+        if centred:
+            second = second - mean**2
+        return mass, center + mean, second
+
+    def _blocks(self, work):
+        def on_part(group: int, part: int) -> None:
+            first, last = self._bounds(part)
+            work(np.asarray(self.x[first:last], dtype=np.float64), first, last)
+
+        return on_part
+
+    def subset(self, every: int, together: int = 64) -> tuple["DenseRows", float]:
+        """One row in so many, in runs of rows that lie together, and its share of the weight."""
+        starts = np.arange(0, self.n, every * together)
+        rows = (starts[:, None] + np.arange(together)).ravel()
+        rows = rows[rows < self.n]
+        x = self.x[rows]
+        if x.dtype not in _NATIVE or not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x, dtype=self.dtype)
+        weight, share = None, len(rows) / self.n
+        if len(self.weight):
+            weight = self.weight[rows]
+            share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
+        y = self.y[:, rows]
+        return DenseRows(x, y, weight, self.dtype, self.n_threads, self.k), share
+
+    def sample(self, rows: int = 256) -> np.ndarray:
+        """Evenly spaced rows, float64: enough for a centre and a scale."""
+        return np.array(self.x[:: max(1, self.n // rows)], dtype=np.float64)
+
+
+def _ordered_sum(parts: np.ndarray) -> np.ndarray:
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total

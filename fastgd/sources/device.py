@@ -1,0 +1,328 @@
+"""A gradient source: dense rows in the memory of a GPU, read where they are.
+
+Its methods are those of `fastgd.sources.dense.DenseRows`, with NumPy arrays for all that is small, so
+that the descents that drive the CPU drive a GPU too.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..cuda import dense, rows, statistics
+from ..cuda.driver import (
+    SIMULATED,
+    as_column,
+    configured,
+    cuda,
+    current_stream,
+    device_array,
+    device_number,
+    is_aligned,
+    is_device_array,
+    on,
+    transposed,
+)
+from ..cuda.layout import (
+    MOST_COLUMNS,
+    THREADS,
+    column_layout,
+    coupled_layout,
+    row_layout,
+    rows_of_coupled_part,
+    rows_of_part,
+)
+from ..errors import InputError
+from ..losses import Coupled, Loss
+
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+#: Blocks of a kernel that loops until it is done.
+_BLOCKS = 2048
+
+
+class DeviceMatrix:
+    """x (n, d) on a GPU, that gives NumPy copies of the rows that are asked for.
+
+    Parameters
+    ----------
+    x : array on a GPU (n, d) or (n,), of any library
+        Not copied.
+    """
+
+    def __init__(self, x: Any):
+        self.number = device_number(x)
+        with on(self.number):
+            self.stream = current_stream(x)
+            self.array = device_array(x)
+            if self.array.ndim == 1:
+                self.array = as_column(self.array)
+        self.shape, self.dtype = tuple(self.array.shape), np.dtype(self.array.dtype)
+        self.ndim, self.size = self.array.ndim, int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        first, stop, step = wanted.indices(len(self))
+        with on(self.number):
+            taken = self.taken(first, max(step, 1), 1, len(range(first, stop, step)), self.dtype)
+            return self.to_host(taken)
+
+    def taken(self, first: int, stride: int, run: int, m: int, dtype) -> Any:
+        """m rows on the GPU, in C order: `run` rows that lie together every `stride` rows."""
+        out = cuda.device_array((m, self.shape[1]), dtype, stream=self.stream)
+        if m:
+            self.launch(rows.take(), m * self.shape[1], self.array, first, stride, run, out)
+        return out
+
+    def launch(self, kernel, work: int, *arguments, threads: int | None = None) -> None:
+        """Run a kernel that loops over `work` items, a thread each."""
+        threads = threads or (32 if SIMULATED else THREADS)
+        blocks = 2 if SIMULATED else _BLOCKS
+        blocks = max(1, min(blocks, -(-work // threads)))
+        configured(kernel, blocks, threads, self.stream)(*arguments)
+
+    def to_host(self, array) -> np.ndarray:
+        """A NumPy copy, once the work before it is done."""
+        host = array.copy_to_host(stream=self.stream)
+        if not SIMULATED:
+            self.stream.synchronize()
+        return host
+
+    def to_device(self, array) -> Any:
+        """A small array on the GPU."""
+        return cuda.to_device(np.ascontiguousarray(array), stream=self.stream)
+
+
+class DeviceRows:
+    """x (n, d), y (k, n) and weight (n,) or (0,) on a GPU, as a source of costs, gradients and moments.
+
+    Parameters
+    ----------
+    x : DeviceMatrix, array on a GPU, or ndarray (n, d)
+        float32 or float64 in C or F order is read where it is; anything else is converted, once.
+        What lies on the host is moved.
+    y : ndarray or array on a GPU (k, n)
+        Or (1, n) class indices where a loss couples the outputs.
+    weight : ndarray or array on a GPU (n,), or None
+    dtype : numpy dtype
+        float32 or float64: what sums inside a part are computed in.
+    n_threads : int
+        Not used; sources are made alike.
+    k : int, optional
+        The number of outputs, if it is not that of the rows of y.
+    """
+
+    #: For `BatchDescent`: epochs go through `totals` and not through the kernels of the CPU.
+    converts, by_rows = True, None
+    #: Threads in a block of the pass.
+    threads = THREADS
+
+    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
+        self.dtype, self.n_threads = np.dtype(dtype), n_threads
+        if not isinstance(x, DeviceMatrix):
+            x = DeviceMatrix(x if is_device_array(x) else self._moved(x))
+        self.x: DeviceMatrix = x
+        self.n, self.d = int(x.shape[0]), int(x.shape[1])
+        if self.d > MOST_COLUMNS:
+            raise InputError(
+                f"x has {self.d} columns; on CUDA {MOST_COLUMNS} are the most. Use the CPU."
+            )
+        with on(x.number):
+            self._read(x)
+            self.device_y = self._contiguous(y)
+            self.device_weight = self._contiguous(np.empty(0) if weight is None else weight)
+        self.k, self.n_parts = k or self.device_y.shape[0], 1
+        self._host: dict[str, np.ndarray] = {}
+        vector = 16 // self.seen.dtype.itemsize
+        # A column of x, and a target in y, begin where the one before ends.
+        whole = self.n % vector == 0 or (self.d == 1 and self.device_y.shape[0] == 1)
+        aligned = all(map(is_aligned, (self.seen, self.device_y, self.device_weight)))
+        self._aligned = aligned and (whole or not self.by_columns)
+        #: Whether rows in C order can be read 16 bytes at a time, given the right number of columns.
+        self.rows_aligned = aligned
+
+    def _moved(self, x: np.ndarray) -> Any:
+        contiguous = x.flags.c_contiguous or x.flags.f_contiguous
+        if x.dtype not in _NATIVE or x.itemsize > self.dtype.itemsize or not contiguous:
+            x = np.array(x, dtype=self.dtype, order="C")
+        return cuda.to_device(x)
+
+    def _read(self, x: DeviceMatrix) -> None:
+        """Set `seen`, x as the kernels read it, and `by_columns`."""
+        array = x.array
+        in_rows, in_columns = array.flags["C_CONTIGUOUS"], array.flags["F_CONTIGUOUS"]
+        if x.dtype not in _NATIVE or x.dtype.itemsize > self.dtype.itemsize:
+            in_rows = in_columns = False
+        # A single column is a row of numbers: by columns its loop runs over them.
+        self.by_columns = bool(in_columns and (self.d == 1 or self.n > 1))
+        if self.by_columns:
+            self.seen = transposed(array)
+        elif in_rows:
+            self.seen = array
+        else:
+            self.seen = x.taken(0, 1, 1, self.n, self.dtype)
+
+    def _contiguous(self, array) -> Any:
+        """y or weight on the GPU, in C order and in `dtype`."""
+        if not is_device_array(array):
+            return self.x.to_device(np.asarray(array, dtype=self.dtype))
+        array = device_array(array)
+        if array.dtype == self.dtype and array.flags["C_CONTIGUOUS"]:
+            return array
+        matrix = array if array.ndim == 2 else transposed(as_column(array))
+        out = cuda.device_array(matrix.shape, self.dtype, stream=self.x.stream)
+        self.x.launch(rows.take(), out.size, matrix, 0, 1, 1, out)
+        return out if array.ndim == 2 else out.reshape(-1)
+
+    @property
+    def y(self) -> np.ndarray:
+        """The targets (k, n) on the host, copied when first asked for."""
+        return self._on_host("y", self.device_y)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weights (n,), or (0,), on the host, copied when first asked for."""
+        return self._on_host("weight", self.device_weight)
+
+    def _on_host(self, name: str, array) -> np.ndarray:
+        if name not in self._host:
+            with on(self.x.number):
+                self._host[name] = self.x.to_host(array)
+        return self._host[name]
+
+    def cut(self, loss: Loss | Coupled, dtype) -> tuple[Any, int]:
+        """How blocks lie over x when they compute in `dtype`, and the rows of a part."""
+        if isinstance(loss, Coupled):
+            coupled = coupled_layout(self.d, self.k, self.by_columns, self.threads)
+            return coupled, rows_of_coupled_part(self.n, self.d, self.k, coupled)
+        make: Any = column_layout if self.by_columns else row_layout
+        layout = make(
+            self.d, self.seen.dtype.itemsize, dtype.itemsize, self._aligned, self.threads
+        )  # fmt: skip
+        return layout, rows_of_part(self.n, layout)
+
+    def totals(
+        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+    ) -> np.ndarray:
+        """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
+
+        With a `center` the pass sees x − center and computes in the dtype of `coef`. Without
+        `slopes_too` it finds the cost alone.
+        """
+        (layout, part_rows), x = self.cut(loss, coef.dtype), self.x
+        parts, k, columns = -(-self.n // part_rows), len(coef), self.d + 2
+        kernel = dense.accumulate(
+            loss, layout, coef.dtype.name, slopes_too, center is not None
+        )  # fmt: skip
+        center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
+        with on(x.number):
+            partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
+            blocks = parts * dense.shares_of(loss, k)
+            configured(kernel, blocks, layout.threads, x.stream)(
+                self.seen, self.device_y, self.device_weight,
+                *map(x.to_device, (center, coef, intercept)), part_rows, partials,
+            )  # fmt: skip
+            totals = self._added(partials.reshape(parts, k * columns)).reshape(k, columns)
+        if not slopes_too:
+            totals[:, : self.d + 1] = 0
+        return totals
+
+    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+        """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
+        return self.totals(loss, coefs, intercepts, slopes_too=False)[:, -1].copy()
+
+    def _added(self, partials) -> np.ndarray:
+        """The sums of the columns of partials (parts, columns), in float64 and in order."""
+        x, columns = self.x, partials.shape[1]
+        width, threads = dense.adders(columns, *([32] if SIMULATED else []))
+        totals = cuda.device_array(columns, np.float64, stream=x.stream)
+        kernel = dense.add_up(width, threads)
+        configured(kernel, -(-columns // width), threads, x.stream)(partials, totals)
+        return x.to_host(totals)
+
+    def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
+        """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64."""
+        x, wide = self.x, 1 + self.d + len(y_center)
+        side = 8 if SIMULATED else statistics.SIDE
+        pairs, parts, part_rows = statistics.shape_of(self.n, wide, side)
+        with on(x.number):
+            weight = self.device_weight if weight is None else x.to_device(weight)
+            partials = cuda.device_array((parts, pairs, side, side), np.float64, stream=x.stream)
+            kernel = statistics.moments_kernel(side)
+            configured(kernel, parts * pairs, (side // 4) ** 2, x.stream)(
+                transposed(self.seen) if self.by_columns else self.seen, self.device_y, weight,
+                *map(x.to_device, (center, scale, y_center)), part_rows, partials,
+            )  # fmt: skip
+            tiles = self._added(partials.reshape(parts, pairs * side * side))
+        strips = -(-wide // side)
+        full = np.zeros((strips, side, strips, side))
+        above = zip(*np.triu_indices(strips), strict=True)
+        for (p, q), tile in zip(above, tiles.reshape(pairs, side, side), strict=True):
+            full[p, :, q] = tile
+        upper = np.triu(full.reshape(strips * side, -1)[:wide, :wide])
+        return upper + np.triu(upper, 1).T
+
+    def predictions(self, coef, intercept) -> np.ndarray:
+        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        x = self.x
+        kernel = rows.predictions_by_columns() if self.by_columns else rows.predictions()
+        work = self.n if self.by_columns else self.n * 32
+        with on(x.number):
+            out = cuda.device_array(self.n, np.float64, stream=x.stream)
+            x.launch(kernel, work, self.seen, *map(x.to_device, (coef, intercept)), out)
+            return x.to_host(out)
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value of every column."""
+        x, (parts, part_rows) = self.x, self._parts_of_columns()
+        with on(x.number):
+            low, high = (cuda.device_array((parts, self.d), np.float64) for _ in range(2))
+            x.launch(rows.column_extremes(), parts * self.d, x.array, part_rows, low, high)
+            return x.to_host(low).min(axis=0), x.to_host(high).max(axis=0)
+
+    def column_moments(self, centred: bool, center=None):
+        """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
+
+        For many columns, where a square matrix is too much. `center` is a value near every mean, by
+        default the mean of a sample.
+        """
+        x, (parts, part_rows) = self.x, self._parts_of_columns()
+        if center is None:
+            center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+        with on(x.number):
+            partials = cuda.device_array((parts, 2 * self.d), np.float64, stream=x.stream)
+            x.launch(
+                rows.column_sums(), parts * self.d,
+                x.array, self.device_weight, x.to_device(center), part_rows, partials,
+            )  # fmt: skip
+            sums = self._added(partials).reshape(2, self.d)
+        mass = float(self.weight.sum(dtype=np.float64)) if len(self.weight) else float(self.n)
+        mean, second = sums / mass
+        if centred:
+            second = second - mean**2
+        return mass, center + mean, second
+
+    def _parts_of_columns(self) -> tuple[int, int]:
+        part_rows = max(64, -(-self.n // 256))
+        return -(-self.n // part_rows), part_rows
+
+    def subset(self, every: int, together: int = 64) -> tuple["DeviceRows", float]:
+        """One row in so many, in runs of rows that lie together, and its share of the weight."""
+        x, stride = self.x, every * together
+        starts = np.arange(0, self.n, stride)
+        chosen = (starts[:, None] + np.arange(together)).ravel()
+        chosen = chosen[chosen < self.n]
+        with on(x.number):
+            dtype = self.seen.dtype
+            taken = DeviceMatrix(x.taken(0, stride, together, len(chosen), dtype))
+            taken.number, taken.stream = x.number, x.stream
+        weight, share = None, len(chosen) / self.n
+        if len(self.weight):
+            weight = self.weight[chosen]
+            share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
+        y = np.ascontiguousarray(self.y[:, chosen])
+        return type(self)(taken, y, weight, self.dtype, self.n_threads, self.k), share
+
+    def sample(self, rows: int = 256) -> np.ndarray:
+        """Evenly spaced rows, float64: enough for a centre and a scale."""
+        return self.x[:: max(1, self.n // rows)].astype(np.float64)

@@ -1,0 +1,103 @@
+"""Rows that lie on the host because a GPU has no room for them: they pass through it in chunks.
+
+While one chunk is worked on, the next is on its way: copied to page-locked memory by the host, and from
+there by the GPU's copy engine. A pass then takes as long as the slower of the two copies; the work on a
+chunk is a hundredth of that.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..cuda.driver import SIMULATED, cuda, fits
+from ..losses import Coupled, Loss
+from .dense import DenseRows
+from .device import DeviceMatrix, DeviceRows
+
+#: Bytes of a chunk: 3 ms of copying, a hundred times what a launch costs.
+_CHUNK_BYTES = 64 << 20
+
+
+def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -> Any:
+    """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
+
+    Which one depends on the memory that the GPU has, and not on how much of it is free: sums in another
+    order have other last bits.
+    """
+    if isinstance(x, np.ndarray) and not fits(x.size * np.dtype(dtype).itemsize):
+        return StreamedRows(x, y, weight, dtype, n_threads, k)
+    return DeviceRows(x, y, weight, dtype, n_threads, k)
+
+
+class StreamedRows(DenseRows):
+    """`DenseRows` whose passes run on a GPU, a chunk of rows at a time.
+
+    What looks at few rows, or only once at each column, is done on the host, where the rows are.
+    """
+
+    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
+        super().__init__(x, y, weight, dtype, n_threads, k)
+        self.converts, self.by_rows = True, None  # nothing is for the kernels of the CPU
+        rows = min(self.n, max(1, _CHUNK_BYTES // (self.d * self.dtype.itemsize)))
+        self._starts = range(0, self.n, rows)
+        shape = (rows, self.d)
+        self._host = [cuda.pinned_array(shape, self.dtype) for _ in range(2)]
+        self._device = [cuda.device_array(shape, self.dtype) for _ in range(2)]
+        # Not the default stream, which would wait for the copy of the next chunk.
+        self._copies, self._work = cuda.stream(), cuda.stream()
+
+    def _chunks(self, weight=None) -> Iterator[DeviceRows]:
+        """The chunks as sources on the GPU, each good until the next one is asked for."""
+        weight = self.weight if weight is None else weight
+        arrived = self._send(0)
+        for number in range(len(self._starts)):
+            matrix, there = arrived
+            if number + 1 < len(self._starts):
+                arrived = self._send(number + 1)
+            if not SIMULATED:
+                there.wait(self._work)
+            first = self._starts[number]
+            rows = slice(first, first + len(matrix))
+            own = weight[rows] if len(weight) else None
+            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype, 1, self.k)
+
+    def _send(self, number: int) -> tuple[DeviceMatrix, Any]:
+        """Start the copy of a chunk; the chunk, and an event for its arrival."""
+        first, half = self._starts[number], number % 2
+        block = self.x[first : first + self._starts.step]
+        host, device = self._host[half][: len(block)], self._device[half][: len(block)]
+        np.copyto(host, block, casting="same_kind" if block.dtype.kind == "f" else "unsafe")
+        device.copy_to_device(host, stream=self._copies)
+        matrix = DeviceMatrix(device)
+        matrix.stream = self._work
+        event = None
+        if not SIMULATED:
+            event = cuda.event(timing=False)
+            event.record(self._copies)
+        return matrix, event
+
+    def totals(
+        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+    ) -> np.ndarray:
+        return _sum(
+            rows.totals(loss, coef, intercept, center, slopes_too) for rows in self._chunks()
+        )
+
+    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+        return _sum(rows.costs(loss, coefs, intercepts) for rows in self._chunks())
+
+    def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
+        chunks = self._chunks(weight=weight)
+        return _sum(rows.moments(center, scale, y_center) for rows in chunks)
+
+    def predictions(self, coef, intercept) -> np.ndarray:
+        chunks = self._chunks()
+        return np.concatenate([rows.predictions(coef, intercept) for rows in chunks])
+
+
+def _sum(parts) -> np.ndarray:
+    """Their sum, in order."""
+    *_, total = itertools.accumulate(parts)
+    return total
