@@ -270,7 +270,7 @@ def test_a_function_that_changed_in_the_process_has_none():
 def test_a_file_named_as_a_module_of_python_is_followed(tmp_path):
     code = """
         import statistics
-        from fastgd._fingerprint import fingerprint
+        from fastgd.compile.fingerprint import fingerprint
         print(fingerprint(statistics.kernel))
     """
     digests = []
@@ -292,9 +292,10 @@ def printed(code, **environment):
 def test_every_process_finds_the_same():
     code = """
         import numba
-        from fastgd import losses, rules
-        from fastgd.cpu import descent, dense, network, layers, elementwise, stochastic
-        from fastgd._fingerprint import fingerprint
+        from fastgd import losses
+        from fastgd.cpu import dense, elementwise, stochastic
+        from fastgd.mlp import layers, network
+        from fastgd.compile.fingerprint import fingerprint
         def kernel(x):
             return x in {"red", "green", "blue", "white"}
         print(fingerprint(kernel))

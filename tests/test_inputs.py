@@ -495,7 +495,7 @@ def test_the_culprit_is_named_on_every_loop(value, options, dtype):
 
 
 def test_a_culprit_far_down_is_found(monkeypatch):
-    monkeypatch.setattr(inputs, "_SEARCH_BYTES", 64)
+    monkeypatch.setattr(inputs.arrays, "_SEARCH_BYTES", 64)
     x = with_(np.ones((500, 2)), NAN, 499, 1)
     with pytest.raises(fastgd.InputError, match="x is nan at row 499, column 1"):
         inputs.require_finite(x, "x")

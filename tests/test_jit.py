@@ -25,7 +25,7 @@ FIT = """
 COUNT = """
     from fastgd.cpu import dense
     from fastgd.losses import LOSSES
-    from fastgd.rules import RULES
+    from fastgd.formulas.updates import RULES
     kernel = dense.descend(LOSSES["mse"], True, RULES["gd"])
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
@@ -147,8 +147,8 @@ def _printed(code, folder):
 def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
-            from fastgd._jit import call, compiled, pointer
-            from fastgd.cpu.vector_width import use_widest_vectors
+            from fastgd.compile.functions import call, compiled, pointer
+            from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
                 def called_by_name(x):

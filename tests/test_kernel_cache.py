@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 KERNELS = """
-    from fastgd._jit import compiled
+    from fastgd.compile.functions import compiled
 
     @compiled
     def twice(x):
@@ -124,7 +124,7 @@ def test_a_file_of_an_earlier_version_is_not_loaded(tmp_path):
 USE = """
     import consts, losses, numpy as np
     import fastgd
-    from fastgd import _jit
+    from fastgd.compile import functions as _jit
     from fastgd.cpu import dense
     loss = fastgd.losses.Loss("scaled", losses.value, losses.slope)
     kernel = dense._values(loss)
@@ -169,7 +169,7 @@ def test_what_changes_in_a_process_is_not_cached_under_its_new_value(tmp_path):
     tmp_path.joinpath("users.py").write_text(
         textwrap.dedent("""
             import consts, numba
-            from fastgd._jit import compiled
+            from fastgd.compile.functions import compiled
 
             @numba.njit
             def helper(x):
@@ -194,8 +194,8 @@ def test_variants_of_a_helper_from_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
             import numba
-            from fastgd._jit import call, compiled, pointer
-            from fastgd.cpu.vector_width import use_widest_vectors
+            from fastgd.compile.functions import call, compiled, pointer
+            from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
                 # Of one flag: the order of several differs from process to process, and so the names.
@@ -251,7 +251,7 @@ def test_a_folder_that_vanishes_or_is_full(tmp_path):
         print(twice(1))
         def full(*_):
             raise OSError(28, "No space left on device")
-        from fastgd import _kernel_cache
+        from fastgd.compile import cache as _kernel_cache
         _kernel_cache._write = full
         print(twice(1j))
     """
@@ -278,14 +278,15 @@ def test_every_kernel_is_cached():
         import numpy as np
         from numba.core.registry import CPUDispatcher
         import fastgd.cpu
-        from fastgd._fingerprint import fingerprint
+        from fastgd.compile.fingerprint import fingerprint
         from fastgd.losses import CROSS_ENTROPY, LOSSES
-        from fastgd.rules import RULES
-        from fastgd.scalars import ACTIVATIONS
+        from fastgd.formulas.updates import RULES
+        from fastgd.formulas.activations import ACTIVATIONS
 
         for module in pkgutil.iter_modules(fastgd.cpu.__path__, "fastgd.cpu."):
             importlib.import_module(module.name)
-        from fastgd.cpu import coupled, dense, elementwise, layers, small, statistics, stochastic
+        from fastgd.cpu import coupled, dense, elementwise, small, statistics, stochastic
+        from fastgd.mlp import layers
 
         kernels = []
         for loss, rule in itertools.product([*LOSSES.values(), CROSS_ENTROPY], RULES.values()):

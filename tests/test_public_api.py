@@ -1,11 +1,12 @@
 """The door: which names there are, that they are documented, and what importing them costs."""
 
-import importlib
+import ast
 import inspect
 import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,13 +167,9 @@ def test_the_errors_are_documented_and_descend_from_the_builtin_ones():
 
 
 def test_every_module_is_documented():
-    for name in ("fastgd", "scalars", "activations", "losses", "optimizers", "schedules", "settings",
-                 "reference", "inputs", "fit", "result", "errors", "costs", "images", "cpu", "cpu.dense",
-                 "cpu.coupled", "cpu.advance", "cpu.stochastic", "cpu.order", "cpu.statistics",
-                 "cpu.elementwise", "cpu.vector_math", "cpu.network", "cpu.blas", "mlp", "mlp_run",
-                 "mlp_result"):  # fmt: skip
-        module = importlib.import_module(name if name == "fastgd" else f"fastgd.{name}")
-        assert module.__doc__, name
+    files = sorted(Path(fastgd.__file__).parent.rglob("*.py"))
+    assert len(files) > 50
+    assert not [f for f in files if not ast.get_docstring(ast.parse(f.read_text("utf-8")))]
 
 
 def test_importing_fastgd_loads_nothing_heavy():

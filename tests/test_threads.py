@@ -129,7 +129,7 @@ def test_a_pool_of_fresh_processes(tmp_path):
 def test_the_interpreter_ends_cleanly_after_a_threaded_fit():
     code = """
         import numpy as np, fastgd
-        from fastgd.cpu import source
+        from fastgd.sources import dense as source
         source.PART_BYTES = 1 << 14
         x = np.random.default_rng(0).standard_normal((4000, 6))
         print(fastgd.fit_linear(x, x[:, 0], lr=0.1, epochs=5, n_threads=3).n_epochs)
@@ -198,7 +198,7 @@ def test_a_fit_at_exit():
     code = """
         import atexit
         import numpy as np, fastgd
-        from fastgd.cpu import source
+        from fastgd.sources import dense as source
         source.PART_BYTES = 1 << 14
         x = np.random.default_rng(0).standard_normal((4000, 6))
         fit = lambda: fastgd.fit_linear(x, x[:, 0], lr=0.1, epochs=5, n_threads=3)
@@ -213,7 +213,7 @@ def test_a_fit_at_exit():
 def test_work_in_a_signal_handler_waits_for_nothing_of_what_it_interrupts():
     code = """
         import random, signal
-        from fastgd.cpu import threads
+        from fastgd.cpu.machine import pool as threads
         fits = 0
         def work():
             threads.for_each_part(lambda group, part: None, [range(2)] * 4, 4)
