@@ -28,13 +28,15 @@ def kernels():
         size = dtype.bitwidth // 8
         v, m, t = (array(dtype, ndim) for ndim in (1, 2, 3))
         for name, loss in LOSSES.items():
+            if loss.coupled:
+                continue
             for make in (layout.row_layout, layout.column_layout):
                 lay = make(32, size, size, True)
                 title = f"{name}, {dtype}, {make.__name__}"
                 yield (
                     f"accumulate, {title}",
                     dense.accumulate(loss, lay, dtype.name),
-                    (m, m, v, v, m, v, i8, t),
+                    (m, m, v, dtype, v, m, v, i8, t),
                 )
                 yield (
                     f"descend, {title}",

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import InputError
-from .losses import LOSS_NAMES
+from .losses import CLASSES, LOSSES
+from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
 FORMAT = 1
@@ -76,15 +77,17 @@ def of_every_fit(arrays: Arrays, n_labels: int) -> dict[str, Member]:
     """The members that fits of every kind have; of one on labels, there are `n_labels` of them."""
     epochs = _size(arrays, "costs")
     history = Member(REAL, (epochs,))
-    on_targets = str(arrays.get("loss")) == "mse"
+    known = LOSSES.get(str(arrays.get("loss")))
+    on_labels = known is not None and known.targets in (LABEL_TARGETS, CLASSES)
+    on_targets = known is not None and not on_labels
     return {
         "costs": history,
         "cost": Member(REAL, finite=epochs > 0),
         "n_epochs": Member(INTEGER, among=(epochs,)),
         "converged": Member(FLAG),
         "method": Member(TEXT),
-        "loss": Member(TEXT, among=LOSS_NAMES),
-        "classes": Member(() if on_targets else LABELS, (n_labels,), optional=on_targets),
+        "loss": Member(TEXT),
+        "classes": Member(() if on_targets else LABELS, (n_labels,), optional=not on_labels),
         "lrs": history,
         "validation_costs": history._replace(optional=True),
         "best_epoch": Member(

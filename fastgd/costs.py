@@ -6,7 +6,7 @@ import numpy as np
 
 from . import inputs
 from .errors import DivergenceError, InputError
-from .losses import CROSS_ENTROPY, LOSSES, Coupled, Loss
+from .losses import BCE, CROSS_ENTROPY, LABELS, MSE, Loss, chosen
 
 _SHARED = """
     Parameters
@@ -67,14 +67,14 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
     coef = inputs.as_array(coef, "coef")
     given = coef.shape
     outputs = {}
-    if isinstance(loss, Coupled):
+    if loss.coupled:
         if coef.ndim != 2 or len(coef) < 2:
             raise InputError(
                 f"coef has shape {given}; expected (k, {d}), a row for each of k classes."
             )
         outputs = {"k": len(coef)}
         y = inputs.class_indices(y, n, len(coef), dtype)
-    elif loss.name == "bce":
+    elif loss.targets == LABELS:
         y, _ = inputs.probabilities(y, n, dtype)
     else:
         y, _ = inputs.targets(y, n, dtype, finite=False)
@@ -124,7 +124,7 @@ def mse_cost(
     reduction: str = "mean",
 ) -> float:
     """The mean squared error ``mean((x·coef + intercept − y)²)``."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _COST)[0]
+    return _evaluate(MSE, x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
 
 @_documented(
@@ -141,7 +141,7 @@ def mse_gradient(
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
     """The gradient of `mse_cost`: ``2/n·X^T r`` and ``2/n·Σr`` with r = x·coef + intercept − y."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
+    return _evaluate(MSE, x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
 
 
 @_documented(
@@ -158,7 +158,7 @@ def mse_cost_and_gradient(
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
     """`mse_cost` and `mse_gradient` in one pass over the data."""
-    return _evaluate(LOSSES["mse"], x, y, coef, intercept, sample_weight, reduction, _BOTH)
+    return _evaluate(MSE, x, y, coef, intercept, sample_weight, reduction, _BOTH)
 
 
 _LABELS = "Labels in [0, 1]."
@@ -178,7 +178,7 @@ def bce_cost(
 
     It is computed as ``max(z, 0) − z·y + log(1 + exp(−|z|))``, which never overflows.
     """
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _COST)[0]
+    return _evaluate(BCE, x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
 
 @_documented(
@@ -196,7 +196,7 @@ def bce_gradient(
     reduction: str = "mean",
 ) -> tuple[Any, Any]:
     """The gradient of `bce_cost`: ``1/n·X^T (σ(z) − y)`` and ``1/n·Σ(σ(z) − y)``."""
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
+    return _evaluate(BCE, x, y, coef, intercept, sample_weight, reduction, _GRADIENT)
 
 
 @_documented(
@@ -215,7 +215,7 @@ def bce_cost_and_gradient(
     reduction: str = "mean",
 ) -> tuple[float, Any, Any]:
     """`bce_cost` and `bce_gradient` in one pass over the data."""
-    return _evaluate(LOSSES["bce"], x, y, coef, intercept, sample_weight, reduction, _BOTH)
+    return _evaluate(BCE, x, y, coef, intercept, sample_weight, reduction, _BOTH)
 
 
 _CLASSES = "Class indices from 0 to k − 1, shape (n,); coef has a row for each class."
@@ -299,7 +299,8 @@ def cost_curve(
     coefs : array-like (m, d), or (m,) where x has one column
     intercept : float or array-like (m,), default=0.0
         The same for all, or one for each.
-    loss : {"mse", "bce"} or Loss, default="mse"
+    loss : str or Loss, default="mse"
+        A name or an object of `fastgd.losses`, or a `Loss` of your own.
     sample_weight, reduction
         As in `mse_cost`.
 
@@ -322,8 +323,9 @@ def cost_curve(
     from .solvers import curve
     from .sources import place
 
-    if not isinstance(loss, Loss):
-        loss = LOSSES[inputs.choice(loss, "loss", tuple(LOSSES))]
+    of_row = chosen(loss)
+    if of_row.coupled:
+        raise InputError(f"the loss {of_row.name!r} takes a row of coefficients for each class.")
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
     x, where = place.features(x, None)
@@ -331,7 +333,7 @@ def cost_curve(
     sample_weight = place.on_host(sample_weight, "sample_weight", where)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
-    check = inputs.probabilities if loss.name == "bce" else inputs.targets
+    check = inputs.probabilities if of_row.targets == LABELS else inputs.targets
     y, flat = check(y, n, dtype)
     if not flat and len(y) > 1:
         raise InputError(f"y has shape {(n, len(y))}; cost_curve takes one target, shape (n,).")
@@ -351,10 +353,10 @@ def cost_curve(
     levels = np.broadcast_to(level, (m,)).astype(np.float64)
     costs = np.full(m, np.nan)
     with np.errstate(all="ignore"):
-        if curve.pays(source, loss, m):
-            costs = curve.squared_costs(source, loss, coefs.astype(np.float64), levels)
+        if curve.pays(source, of_row, m):
+            costs = curve.squared_costs(source, of_row, coefs.astype(np.float64), levels)
         if not np.isfinite(costs).all():
-            costs = source.costs(loss, coefs.astype(dtype), levels.astype(dtype))
+            costs = source.costs(of_row, coefs.astype(dtype), levels.astype(dtype))
         in_units, costs = costs, costs * _scale(reduction, weight, unit, n, 1)
     if not np.isfinite(costs).all():
         inputs.require_finite(x, "x", names)

@@ -11,9 +11,7 @@ import math
 
 from .formulas.activations import Activation
 from .formulas.updates import GD, Optimizer, soft
-from .losses import CROSS_ENTROPY, LOSSES, Loss
-
-MSE = LOSSES["mse"]
+from .losses import CROSS_ENTROPY, MSE, Loss
 
 
 def predict(x, coef, intercept=0.0):
@@ -29,7 +27,8 @@ def cost(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction="me
     """The weighted mean (or sum) of the losses, without the penalty."""
     weight = _weights(y, weight)
     total = sum(
-        w * loss.value(z, t) for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
+        w * loss.value(z, t, *loss.parameters)
+        for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
     )
     return total / sum(weight) if reduction == "mean" else total
 
@@ -38,7 +37,8 @@ def gradient(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction
     """The gradient of `cost`: a list for the coefficients, and a number for the intercept."""
     weight = _weights(y, weight)
     slopes = [
-        w * loss.slope(z, t) for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
+        w * loss.slope(z, t, *loss.parameters)
+        for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
     ]
     by_coef = [sum(s * row[j] for s, row in zip(slopes, x, strict=True)) for j in range(len(coef))]
     by_intercept = sum(slopes)
@@ -197,8 +197,8 @@ def mlp_cost_and_gradient(
             total += met
         else:
             pairs = list(zip(zs[-1], target, strict=True))
-            total += sum(loss.value(z, t) for z, t in pairs)
-            delta = [loss.slope(z, t) for z, t in pairs]
+            total += sum(loss.value(z, t, *loss.parameters) for z, t in pairs)
+            delta = [loss.slope(z, t, *loss.parameters) for z, t in pairs]
         for layer in range(len(weights) - 1, -1, -1):
             for i, d in enumerate(delta):
                 by_biases[layer][i] += share * d

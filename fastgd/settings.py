@@ -10,8 +10,8 @@ from .errors import InputError
 from .formulas.updates import GD, HYPER, SLOTS, Optimizer
 
 #: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and for minibatches
-#: 1 where a batch divides by its rows.
-L1, L2, SCALE, LEARN, LAST = range(5)
+#: 1 where a batch divides by its rows; P is the parameter of the loss.
+L1, L2, SCALE, LEARN, LAST, P = range(6)
 
 #: What an epoch ends with.
 RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
@@ -54,11 +54,12 @@ class Settings:
         self.optimizer, self.schedule = optimizer, schedule
         self._scheduled: list[list[float]] = []  # the rates of the epochs so far
 
-    def array(self, dtype=np.float64, last: float | None = None) -> np.ndarray:
-        """What kernels read one by one; `last` in place of the tolerance."""
-        values = np.empty(5, dtype)
+    def array(self, dtype=np.float64, last: float | None = None, p: float = 0.0) -> np.ndarray:
+        """What kernels read one by one; `last` in place of the tolerance, `p` the loss's parameter."""
+        values = np.empty(6, dtype)
         values[L1], values[L2], values[SCALE] = self.l1, self.l2, self.row_scale
         values[LEARN], values[LAST] = self.fit_intercept, self.tol if last is None else last
+        values[P] = p
         return values
 
     @property

@@ -27,10 +27,17 @@ ACTIVATIONS = {
 LOSSES = {
     "mse": functional.mse_loss,
     "bce": functional.binary_cross_entropy_with_logits,
+    "huber": lambda z, y, **options: functional.huber_loss(z, y, delta=1.35, **options),
+    "poisson": lambda z, y, **options: functional.poisson_nll_loss(z, y, full=False, **options),
 }
 #: Losses of all raw predictions of a row together, and of the index of the right one.
 COUPLED = {"cross_entropy": functional.cross_entropy}
-MODULES = {"mse": torch.nn.MSELoss, "bce": torch.nn.BCEWithLogitsLoss}
+MODULES = {
+    "mse": torch.nn.MSELoss,
+    "bce": torch.nn.BCEWithLogitsLoss,
+    "huber": lambda **options: torch.nn.HuberLoss(delta=1.35, **options),
+    "poisson": lambda **options: torch.nn.PoissonNLLLoss(full=False, **options),
+}
 #: torch's class, and the options that the name stands for.
 OPTIMIZERS: dict = {
     "gd": (torch.optim.SGD, {}),
@@ -111,7 +118,11 @@ def problem(n, d, loss="mse", *, seed=0, dtype=np.float64):
     """Random x (n, d), y (n,), positive weights (n,), coef (d,) and an intercept, fit for the loss."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)).astype(dtype)
-    y = rng.integers(0, 2, n) if loss == "bce" else rng.standard_normal(n) * 2
+    y = rng.standard_normal(n) * 2
+    if loss == "bce":
+        y = rng.integers(0, 2, n)
+    elif loss == "poisson":
+        y = rng.poisson(1.5, n)
     weight = rng.random(n) + 0.1
     coef = rng.standard_normal(d) / np.sqrt(d)
     return x, y.astype(dtype), weight.astype(dtype), coef.astype(dtype), float(dtype(0.3))

@@ -44,10 +44,11 @@ def one_pass(x, y, weight, coef, intercept, loss, by_columns, center=None, bound
     make = dense.accumulate_columns if by_columns else dense.accumulate_rows
     x = np.ascontiguousarray(x.T if by_columns else x)
     totals = np.zeros((len(coef), coef.shape[1] + 2))
-    empty = coef[0, :0]
-    arrays = [read_only(a) for a in (x, y, weight, empty if center is None else center)]
+    empty, centred = coef[0, :0], center is not None
+    x, y, weight, center = map(read_only, (x, y, weight, empty if center is None else center))
+    kernel, p = make(loss.formula, centred), coef.dtype.type(loss.p)
     for first, last in bounds or [(0, y.shape[1])]:
-        make(loss, center is not None)(*arrays, coef, intercept, first, last, offset, totals)
+        kernel(x, y, weight, p, center, coef, intercept, first, last, offset, totals)
     return totals
 
 
@@ -109,7 +110,7 @@ def test_many_costs(shape, name, scalar, weighted, by_columns):
     totals = np.zeros(3)
     dense.many_costs(LOSSES[name], by_columns)(
         read_only(np.ascontiguousarray(x.T if by_columns else x)), read_only(y), read_only(weight),
-        read_only(coef[0, :0]), coefs, intercepts, 0, shape[0], 0, totals,
+        scalar(0), read_only(coef[0, :0]), coefs, intercepts, 0, shape[0], 0, totals,
     )  # fmt: skip
     wanted = [
         expected_totals(x, y, weight, coefs[c : c + 1], intercepts[c : c + 1], LOSSES[name])[0, -1]
@@ -135,7 +136,7 @@ def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
         z, values = memory[0, 900 + gap :][:170], memory[0, 1070 + 2 * gap :][:170]
         z[:] = np.linspace(-3, 3, 170)
         weights = weights if weighted else weights[:0]
-        sums = losses(z, values, read_only(labels[None]), read_only(weights), 0, first, 170)
+        sums = losses(z, values, read_only(labels[None]), read_only(weights), 0.0, 0, first, 170)
         results.add((*sums, z.tobytes()))
     assert len(results) == 1
 

@@ -158,7 +158,9 @@ def test_the_cost_where_all_coefficients_are_zero(loss_name, weighted, dtype, cl
     weight = weight if weighted else np.empty(0, dtype)
     intercept = np.array([b, -1.0], dtype=dtype)
     ys = np.stack([y, np.roll(y, 1)])
-    got = stochastic.cost_at_zero(LOSSES[loss_name])(*map(read_only, (ys, weight)), intercept)
+    got = stochastic.cost_at_zero(LOSSES[loss_name])(
+        *map(read_only, (ys, weight)), dtype(0), intercept
+    )
     wanted = sum(
         reference.cost(
             x.tolist(), target.tolist(), [0.0] * 4, float(level), LOSSES[loss_name],

@@ -15,6 +15,7 @@ from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, overload, register_jitable
 
+from ..losses import takes_parameter
 from .cache import KernelCache
 
 #: Sums may be reordered and contracted, which lets loops vectorise. NaN and infinity keep their
@@ -97,6 +98,18 @@ def leaf(function):
         if isinstance(called, types.FunctionType):
             leaf(called)
     return register_jitable(forceinline=True)(function)
+
+
+@functools.cache
+def with_parameter(function):
+    """A function of a loss, already a leaf, as kernels call it: f(z, y, p), where it may ignore p."""
+    if takes_parameter(function):
+        return function
+
+    def without(z, y, p):
+        return function(z, y)
+
+    return leaf(without)
 
 
 def compiles() -> bool:

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from ..compile.functions import compiled
-from ..losses import Coupled
+from ..losses import CoupledLoss
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
 from .reading import element_of, row_of
@@ -29,7 +29,7 @@ def scratch(x, coef, by_columns):
 
 
 @functools.cache
-def _losses(loss: Coupled, slopes_too: bool):
+def _losses(loss: CoupledLoss, slopes_too: bool):
     """Compiled: predictions in memory[:k] become slopes; returns the summed cost."""
     add, value, slope = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
@@ -80,7 +80,7 @@ def _add_slopes(memory, totals, m):
 
 
 @functools.cache
-def rows_pass(loss: Coupled, centred: bool, slopes_too: bool, ordered: bool):
+def rows_pass(loss: CoupledLoss, centred: bool, slopes_too: bool, ordered: bool):
     """The compiled pass of `dense.rows_pass`, with the index of the right class in y (1, n)."""
     element, row, losses = element_of(centred), row_of(ordered), _losses(loss, slopes_too)
 
@@ -163,7 +163,20 @@ def rows_pass(loss: Coupled, centred: bool, slopes_too: bool, ordered: bool):
 
     @compiled
     def one_pass(
-        x, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
+        x,
+        order,
+        y,
+        weight,
+        p,
+        center,
+        coef,
+        intercept,
+        first,
+        last,
+        offset,
+        memory,
+        gradient,
+        totals,
     ):
         k, d = coef.shape
         rows = memory.shape[1]
@@ -198,13 +211,26 @@ def rows_pass(loss: Coupled, centred: bool, slopes_too: bool, ordered: bool):
 
 
 @functools.cache
-def columns_pass(loss: Coupled, centred: bool, slopes_too: bool):
+def columns_pass(loss: CoupledLoss, centred: bool, slopes_too: bool):
     """The same pass over columns: x is given as its transpose (d, n) in C order."""
     element, losses = element_of(centred), _losses(loss, slopes_too)
 
     @compiled
     def one_pass(
-        xt, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
+        xt,
+        order,
+        y,
+        weight,
+        p,
+        center,
+        coef,
+        intercept,
+        first,
+        last,
+        offset,
+        memory,
+        gradient,
+        totals,
     ):
         k, d = coef.shape
         x = xt.T

@@ -13,10 +13,10 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import compiled
+from ..compile.functions import compiled, with_parameter
 from ..formulas.updates import Rule
-from ..losses import Coupled, Loss
-from ..settings import COST, EPOCHS, RUNNING, SCALE
+from ..losses import CoupledLoss, Loss
+from ..settings import COST, EPOCHS, RUNNING, SCALE, P
 from . import coupled
 from .advance import advance
 from .machine.prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
@@ -35,18 +35,18 @@ _SUMMED = 256
 @functools.cache
 def _values(loss: Loss):
     """Compiled: the weighted sum of the losses at raw predictions z."""
-    value = vectorised(loss.value)
+    value = with_parameter(vectorised(loss.value))
 
     @compiled
-    def values(z, y, weight, c, start, m):
+    def values(z, y, weight, p, c, start, m):
         use_widest_vectors()
         cost = z.dtype.type(0)
         if weight.shape[0] > 0:
             for i in range(m):
-                cost += weight[start + i] * value(z[i], y[c, start + i])
+                cost += weight[start + i] * value(z[i], y[c, start + i], p)
         else:
             for i in range(m):
-                cost += value(z[i], y[c, start + i])
+                cost += value(z[i], y[c, start + i], p)
         return cost
 
     return values
@@ -55,25 +55,26 @@ def _values(loss: Loss):
 @functools.cache
 def _losses(loss: Loss):
     """Compiled: raw predictions in z become slopes; returns the summed cost and slope."""
-    value, slope = vectorised(loss.value), vectorised(loss.slope)
+    value = with_parameter(vectorised(loss.value))
+    slope = with_parameter(vectorised(loss.slope))
 
     # Value and slope in one loop share their exponential, 2.1 and not 2.8 ns a row in float32. Sums in
     # loops of their own: one that both sums and stores is compiled twice, as vector and as scalar code,
     # and where the arrays lie in memory decides at run time which one runs: one call in a hundred then
     # added up in another order.
     @compiled
-    def losses(z, values, y, weight, c, start, m):
+    def losses(z, values, y, weight, p, c, start, m):
         use_widest_vectors()
         if weight.shape[0] > 0:
             for i in range(m):
                 prediction, w = z[i], weight[start + i]
-                values[i] = w * value(prediction, y[c, start + i])
-                z[i] = w * slope(prediction, y[c, start + i])
+                values[i] = w * value(prediction, y[c, start + i], p)
+                z[i] = w * slope(prediction, y[c, start + i], p)
         else:
             for i in range(m):
                 prediction = z[i]
-                values[i] = value(prediction, y[c, start + i])
-                z[i] = slope(prediction, y[c, start + i])
+                values[i] = value(prediction, y[c, start + i], p)
+                z[i] = slope(prediction, y[c, start + i], p)
         cost, slopes = z.dtype.type(0), z.dtype.type(0)
         for i in range(m):
             cost += values[i]
@@ -92,23 +93,23 @@ def _scratch(x, coef, by_columns):
     return np.empty((2, rows), coef.dtype), np.zeros((k, d), coef.dtype)
 
 
-def scratch(loss: Loss | Coupled):
+def scratch(loss: Loss | CoupledLoss):
     """Compiled: working memory of a pass over x, ``(x, coef, by_columns)``.
 
     Raw predictions and losses of a block, and sums in the dtype of `coef`.
     """
-    return coupled.scratch if isinstance(loss, Coupled) else _scratch
+    return coupled.scratch if loss.coupled else _scratch
 
 
 @functools.cache
 def rows_pass(
-    loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True, ordered: bool = False
+    loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True, ordered: bool = False
 ):
     """Compiled: add rows `first` to `last` to `totals`, in memory of `scratch`.
 
     Without `slopes_too` it adds the cost alone. If `ordered`, the rows are order[first:last].
     """
-    if isinstance(loss, Coupled):
+    if loss.coupled:
         return coupled.rows_pass(loss, centred, slopes_too, ordered)
     element = element_of(centred)
     row = row_of(ordered)
@@ -117,7 +118,20 @@ def rows_pass(
 
     @compiled
     def one_pass(
-        x, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
+        x,
+        order,
+        y,
+        weight,
+        p,
+        center,
+        coef,
+        intercept,
+        first,
+        last,
+        offset,
+        memory,
+        gradient,
+        totals,
     ):
         k, d = coef.shape
         zero = coef.dtype.type(0)
@@ -159,16 +173,16 @@ def rows_pass(
                         prediction += element(x, center, r0, j) * coef[c, j]
                     z[i - start] = prediction + intercept[c]
                 if not slopes_too:
-                    totals[c, d + 1] += values(z, y, weight, c, start + offset, stop - start)
+                    totals[c, d + 1] += values(z, y, weight, p, c, start + offset, stop - start)
                     continue
                 if ordered:
                     for i in range(stop - start):
                         own_y[0, i] = y[c, order[start + i]]
                     for i in range(min(stop - start, own_weight.shape[0])):
                         own_weight[i] = weight[order[start + i]]
-                    cost, slopes = losses(z, met, own_y, own_weight, 0, 0, stop - start)
+                    cost, slopes = losses(z, met, own_y, own_weight, p, 0, 0, stop - start)
                 else:
-                    cost, slopes = losses(z, met, y, weight, c, start + offset, stop - start)
+                    cost, slopes = losses(z, met, y, weight, p, c, start + offset, stop - start)
                 for i in range(start, fours, 4):
                     if ahead and c == 0:
                         ask(x, order, i + rows + 2, 2)
@@ -202,15 +216,28 @@ def rows_pass(
 
 
 @functools.cache
-def _columns_pass(loss: Loss | Coupled, centred: bool, slopes_too: bool = True):
-    if isinstance(loss, Coupled):
+def _columns_pass(loss: Loss | CoupledLoss, centred: bool, slopes_too: bool = True):
+    if loss.coupled:
         return coupled.columns_pass(loss, centred, slopes_too)
     element = element_of(centred)
     values, losses = _values(loss), _losses(loss)
 
     @compiled
     def columns_pass(
-        xt, order, y, weight, center, coef, intercept, first, last, offset, memory, gradient, totals
+        xt,
+        order,
+        y,
+        weight,
+        p,
+        center,
+        coef,
+        intercept,
+        first,
+        last,
+        offset,
+        memory,
+        gradient,
+        totals,
     ):
         k, d = coef.shape
         x = xt.T
@@ -238,9 +265,9 @@ def _columns_pass(loss: Loss | Coupled, centred: bool, slopes_too: bool = True):
                     for i in range(m):
                         z[i] += element(x, center, start + i, j) * w
                 if not slopes_too:
-                    totals[c, d + 1] += values(z, y, weight, c, start + offset, m)
+                    totals[c, d + 1] += values(z, y, weight, p, c, start + offset, m)
                     continue
-                cost, slopes = losses(z, met, y, weight, c, start + offset, m)
+                cost, slopes = losses(z, met, y, weight, p, c, start + offset, m)
                 for j in range(0, fours, 4):
                     g0, g1, g2, g3 = zero, zero, zero, zero
                     for i in range(m):
@@ -265,11 +292,12 @@ def _columns_pass(loss: Loss | Coupled, centred: bool, slopes_too: bool = True):
 
 
 @functools.cache
-def accumulate_rows(loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True):
+def accumulate_rows(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
     """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
 
-    The kernel takes ``(x, y, weight, center, coef, intercept, first, last, offset, totals)`` with
-    y (k, n), weight (n,) or (0,) for none, center (d,) or (0,), coef (k, d), intercept (k,). Row i of
+    The kernel takes ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)`` with
+    y (k, n), weight (n,) or (0,) for none, the loss's parameter p, center (d,) or (0,), coef (k, d),
+    intercept (k,), p in the dtype of coef. Row i of
     x belongs to sample i + offset of y and weight. It adds to `totals`, without `slopes_too` only the
     cost, and returns nothing.
     """
@@ -277,7 +305,7 @@ def accumulate_rows(loss: Loss | Coupled, centred: bool = False, slopes_too: boo
 
 
 @functools.cache
-def accumulate_columns(loss: Loss | Coupled, centred: bool = False, slopes_too: bool = True):
+def accumulate_columns(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
     """The same pass over columns: x is given as its transpose (d, n) in C order."""
     return _accumulate(loss, _columns_pass(loss, centred, slopes_too), True)
 
@@ -286,7 +314,7 @@ def _accumulate(loss, one_pass, by_columns):
     make_room = scratch(loss)
 
     @compiled
-    def accumulate(x, y, weight, center, coef, intercept, first, last, offset, totals):
+    def accumulate(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
         memory, gradient = make_room(x, coef, by_columns)
         given = np.empty(0, np.int32)
         one_pass(
@@ -294,6 +322,7 @@ def _accumulate(loss, one_pass, by_columns):
             given,
             y,
             weight,
+            p,
             center,
             coef,
             intercept,
@@ -343,7 +372,7 @@ def many_costs(loss: Loss, by_columns: bool):
     values = _values(loss)
 
     @compiled
-    def costs_pass(x, y, weight, center, coef, intercept, first, last, offset, totals):
+    def costs_pass(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
         x = x.T if by_columns else x
         m, d = coef.shape
         rows = min(1024, max(1, _ROW_BLOCK // max(d * x.itemsize, 1)))
@@ -363,13 +392,13 @@ def many_costs(loss: Loss, by_columns: bool):
                         for j in range(d):
                             prediction += x[start + i, j] * coef[c, j]
                         z[i] = prediction
-                totals[c] += values(z, y, weight, 0, start + offset, stop - start)
+                totals[c] += values(z, y, weight, p, 0, start + offset, stop - start)
 
     return costs_pass
 
 
 @functools.cache
-def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
+def descend(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
     """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
 
     `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the
@@ -404,6 +433,7 @@ def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
         totals = np.empty((k, d + 2))
         room, gradient = make_room(x, low, by_columns)
         n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
+        p = low.dtype.type(settings[P])
         for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
             for c in range(k):
                 low_intercept[c] = intercept[c]
@@ -413,7 +443,7 @@ def descend(loss: Loss | Coupled, by_columns: bool, rule: Rule):
                 for j in range(d + 2):
                     totals[c, j] = 0.0
             one_pass(
-                x, given, y, weight, center, low, low_intercept, 0, n, 0, room, gradient, totals
+                x, given, y, weight, p, center, low, low_intercept, 0, n, 0, room, gradient, totals
             )
             if epoch == last_epoch:
                 state[COST] = 0.0
@@ -451,7 +481,7 @@ def cost_and_gradient(loss: Loss):
     >>> gradient
     array([-5.])
     """
-    one_pass = accumulate_rows(loss)
+    one_pass, parameter = accumulate_rows(loss.formula), float(loss.p)
 
     @compiled
     def mean_cost_and_gradient(x, y, coef, intercept, gradient):
@@ -460,7 +490,17 @@ def cost_and_gradient(loss: Loss):
         constant = np.empty(1, coef.dtype)
         constant[0] = intercept
         one_pass(
-            x, y.reshape(1, n), coef[:0], coef[:0], coef.reshape(1, d), constant, 0, n, 0, totals
+            x,
+            y.reshape(1, n),
+            coef[:0],
+            coef.dtype.type(parameter),
+            coef[:0],
+            coef.reshape(1, d),
+            constant,
+            0,
+            n,
+            0,
+            totals,
         )
         for j in range(d):
             gradient[j] = totals[0, j] / n

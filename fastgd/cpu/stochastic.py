@@ -13,10 +13,10 @@ import math
 
 import numpy as np
 
-from ..compile.functions import call, compiled, leaf
+from ..compile.functions import call, compiled, leaf, with_parameter
 from ..formulas.updates import Rule, soft
-from ..losses import Coupled, Loss
-from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE
+from ..losses import CoupledLoss, Loss
+from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from .dense import rows_pass, scratch
 from .machine import team
 from .machine.prefetch import ask_for_ordered, ask_for_rows
@@ -38,17 +38,17 @@ _LEAST = 50_000
 @functools.cache
 def sum_of_losses(loss: Loss):
     """Compiled: the weighted sum of the losses at raw predictions z (k, m) of rows in order."""
-    value = vectorised(loss.value)
+    value = with_parameter(vectorised(loss.value))
 
     @compiled
-    def losses_met(z, y, weight, order, first, m):
+    def losses_met(z, y, weight, p, order, first, m):
         cost = 0.0
         for c in range(z.shape[0]):
             met = z.dtype.type(0)
             for i in range(m):
                 row = row_at(order, first + i)
                 w = weight[row] if weight.shape[0] > 0 else z.dtype.type(1)
-                met += w * value(z[c, i], y[c, row])
+                met += w * value(z[c, i], y[c, row], p)
             cost += met
         return cost
 
@@ -58,15 +58,15 @@ def sum_of_losses(loss: Loss):
 @functools.cache
 def cost_at_zero(loss: Loss):
     """The compiled sum of losses where every coefficient is zero: it needs no row of x."""
-    value, losses_met = vectorised(loss.value), sum_of_losses(loss)
+    value, losses_met = with_parameter(vectorised(loss.value)), sum_of_losses(loss)
 
     @compiled
-    def cost_of_intercept(y, weight, intercept):
+    def cost_of_intercept(y, weight, p, intercept):
         k, n = y.shape
         cost = 0.0
         for c in range(k):
             z = intercept[c]
-            zero, one = value(z, y.dtype.type(0)), value(z, y.dtype.type(1))
+            zero, one = value(z, y.dtype.type(0), p), value(z, y.dtype.type(1), p)
             labels, mass, ones = 0, 0.0, 0.0
             for i in range(n):
                 w = weight[i] if weight.shape[0] > 0 else y.dtype.type(1)
@@ -80,7 +80,7 @@ def cost_at_zero(loss: Loss):
             given = np.empty(0, np.int32)
             for start in range(0, n, BLOCK):
                 m = min(BLOCK, n - start)
-                cost += losses_met(predictions, y[c : c + 1], weight, given, start, m)
+                cost += losses_met(predictions, y[c : c + 1], weight, p, given, start, m)
         return cost
 
     return cost_of_intercept
@@ -102,14 +102,14 @@ def per_sample(loss: Loss):
     """
     # One row waits for the other: with libm's exp a logistic update at d=8 took 27 ns, with the
     # vector code's longer chain 37.
-    slope = leaf(loss.slope)
+    slope = with_parameter(leaf(loss.slope))
     losses_met = sum_of_losses(loss)
 
     @compiled
     def one_output(x, y, weight, order, w, b, z, settings, lr, start, stop):
         d = w.shape[0]
         zero, one = w.dtype.type(0), w.dtype.type(1)
-        l2, scale, learn = settings[L2], settings[SCALE], settings[LEARN]
+        l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
         shrink = one - lr * l2
         ahead = _AHEAD
         if order.shape[0] > 0:
@@ -134,9 +134,9 @@ def per_sample(loss: Loss):
                     p2 += x2 * w[j]
                     product += x1 * x2
                 z1 = p1 + b
-                u1 = step1 * slope(z1, y[row1])
+                u1 = step1 * slope(z1, y[row1], p)
                 z2 = (shrink * p2 + b) - u1 * product
-                u2 = step2 * slope(z2, y[row2])
+                u2 = step2 * slope(z2, y[row2], p)
                 z[at - start], z[at + 1 - start] = z1, z2
                 if l2 == zero:
                     for j in range(d):
@@ -148,11 +148,11 @@ def per_sample(loss: Loss):
             for at in range(pairs, group_stop):
                 row = row_at(order, at)
                 step = lr * scale * weight[row] if weight.shape[0] > 0 else lr * scale
-                p = zero
+                product = zero
                 for j in range(d):
-                    p += x[row, j] * w[j]
-                z[at - start] = p + b
-                u = step * slope(p + b, y[row])
+                    product += x[row, j] * w[j]
+                z[at - start] = product + b
+                u = step * slope(product + b, y[row], p)
                 for j in range(d):
                     w[j] = shrink * w[j] - u * x[row, j]
                 b -= learn * u
@@ -179,7 +179,7 @@ def per_sample(loss: Loss):
                 )  # fmt: skip
                 for j in range(d):
                     coef[c, j] = w[j]
-            met[0] += losses_met(z, y, weight, order, start, stop - start)
+            met[0] += losses_met(z, y, weight, settings[P], order, start, stop - start)
         return 0.0
 
     return updates
@@ -199,7 +199,7 @@ def _share(n, part, parts):
 
 
 @functools.cache
-def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool):
+def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: bool):
     """The compiled loop of one update a batch, as far as it is one thread's.
 
     ``(members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
@@ -215,7 +215,7 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
 
     @compiled
     def gradient_part(
-        x, y, weight, order, coef, intercept, room, gradient, totals, part, parts, first, last
+        x, y, weight, p, order, coef, intercept, room, gradient, totals, part, parts, first, last
     ):
         k, d = coef.shape
         for c in range(k):
@@ -225,7 +225,20 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
         low, high = first + n * part // parts, first + n * (part + 1) // parts
         none = coef[0, :0]
         one_pass(
-            x, order, y, weight, none, coef, intercept, low, high, 0, room, gradient, totals[part]
+            x,
+            order,
+            y,
+            weight,
+            p,
+            none,
+            coef,
+            intercept,
+            low,
+            high,
+            0,
+            room,
+            gradient,
+            totals[part],
         )
 
     @compiled
@@ -301,7 +314,20 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
             t += 1.0
             if alone:
                 gradient_part(
-                    x, y, weight, order, coef, intercept, room, gradient, totals, 0, 1, batch, stop
+                    x,
+                    y,
+                    weight,
+                    settings[P],
+                    order,
+                    coef,
+                    intercept,
+                    room,
+                    gradient,
+                    totals,
+                    0,
+                    1,
+                    batch,
+                    stop,
                 )
                 move_part(
                     coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, 0,
@@ -313,8 +339,8 @@ def minibatch(loss: Loss | Coupled, shuffled: bool, rule: Rule, averaging: bool)
                 part = mine - begun
                 team.wait_for(members, begun, rest)
                 gradient_part(
-                    x, y, weight, order, coef, intercept, room, gradient, totals, part, parts, batch,
-                    stop,
+                    x, y, weight, settings[P], order, coef, intercept, room, gradient, totals, part,
+                    parts, batch, stop,
                 )  # fmt: skip
                 team.finish(members)
                 mine = team.take(members)

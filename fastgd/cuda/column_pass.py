@@ -9,7 +9,7 @@ import functools
 
 import numba
 
-from ..compile.functions import leaf
+from ..compile.functions import leaf, with_parameter
 from ..losses import Loss
 from .driver import cuda
 from .groups import sum_of_block, sum_of_lanes
@@ -29,14 +29,14 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
     warps = threads // WARP
     real = getattr(numba, dtype)
     load = fetch(vector)
-    value, slope = leaf(loss.value), leaf(loss.slope)
+    value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block = sum_of_block(threads)
     met, in_flight = 2 * warps, columns * vector  # sizes of arrays have to be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         meeting = cuda.shared.array(met, real)
         gradient = cuda.local.array(columns, real)
@@ -78,9 +78,9 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                     z = b
                     for j in range(columns):
                         z += block[j * vector + v] * coef[c, j]
-                    cost += shares[v] * value(z, labels[v])
+                    cost += shares[v] * value(z, labels[v], p)
                     if slopes_too:
-                        s = shares[v] * slope(z, labels[v])
+                        s = shares[v] * slope(z, labels[v], p)
                         slopes += s
                         for j in range(columns):
                             gradient[j] += s * block[j * vector + v]
@@ -105,14 +105,14 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
     groups = threads // tile
     warps = threads // WARP
     real = getattr(numba, dtype)
-    value, slope = leaf(loss.value), leaf(loss.slope)
+    value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block, over_rows = sum_of_block(threads), sum_of_lanes(1, tile)
     met, two_turns = 2 * warps, 2 * threads  # sizes of arrays have to be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         meeting = cuda.shared.array(met, real)
         predicted = cuda.shared.array(two_turns, real)
@@ -146,9 +146,9 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
             s = zero
             if i < last:
                 share = weight[i] if weighted else one
-                cost += share * value(z, y[target, i])
+                cost += share * value(z, y[target, i], p)
                 if slopes_too:
-                    s = share * slope(z, y[target, i])
+                    s = share * slope(z, y[target, i], p)
                     slopes += s
             if slopes_too:
                 # As often for every group: lanes of different groups meet in the sum.

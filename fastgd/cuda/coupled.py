@@ -2,9 +2,9 @@
 
 A block takes a few rows at a time, and their columns come through shared memory, a tile at a time, so
 that rows may lie in C or F order: first for the predictions, which a thread a row folds into the two
-numbers of `Coupled.add`, then, from the cache, for the gradient. Slopes take the place of predictions in
-shared memory. More classes than fit there are predicted once more, as their slopes need what all classes
-add up to.
+numbers of `CoupledLoss.add`, then, from the cache, for the gradient. Slopes take the place of predictions
+in shared memory. More classes than fit there are predicted once more, as their slopes need what all
+classes add up to.
 
 The gradient of a block is in memory: its tiles are summed in registers, and added there.
 """
@@ -14,7 +14,7 @@ import functools
 import numba
 
 from ..compile.functions import leaf
-from ..losses import Coupled
+from ..losses import CoupledLoss
 from .driver import cuda
 from .groups import sum_of_block
 from .layout import WARP, CoupledLayout
@@ -102,12 +102,17 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
 
 @functools.cache
 def coupled_pass(
-    loss: Coupled, layout: CoupledLayout, dtype: str, slopes_too=True, centred=False, ordered=False
+    loss: CoupledLoss,
+    layout: CoupledLayout,
+    dtype: str,
+    slopes_too=True,
+    centred=False,
+    ordered=False,
 ):
     """A device function that all threads of a block call; it fills `out` (k, d+2).
 
-    ``(x, order, y, weight, center, coef, intercept, first, last, out)``: the rows `first` to `last`, at
-    least one, of x (n, d), or (d, n) if the layout is by columns, or if `ordered` those of
+    ``(x, order, y, weight, p, center, coef, intercept, first, last, out)``: the rows `first` to `last`,
+    at least one, of x (n, d), or (d, n) if the layout is by columns, or if `ordered` those of
     order[first:last], at coef (k, d) and intercept (k,). y is (1, n), the index of the right class as a
     float; `weight` and `center` are (0,) for none. `out` gets for every class the summed gradient of its
     coefficients and that of its intercept, and at its end the cost, all of it in the first class; without
@@ -126,7 +131,7 @@ def coupled_pass(
     tile_size, z_size, of_rows = columns * pitch, classes * pitch, 4 * rows
 
     @cuda.jit(device=True)
-    def one_pass(x, order, y, weight, center, coef, intercept, first, last, out):
+    def one_pass(x, order, y, weight, p, center, coef, intercept, first, last, out):
         meeting = cuda.shared.array(warps, real)
         tile = cuda.shared.array(tile_size, real)
         z = cuda.shared.array(z_size, real)

@@ -10,7 +10,7 @@ import numba
 
 from ..compile.functions import leaf
 from ..formulas.updates import Rule
-from ..losses import Coupled
+from ..losses import CoupledLoss
 from ..settings import L1, L2, LAST, LEARN, SCALE
 from .coupled import coupled_pass
 from .driver import cuda
@@ -20,7 +20,7 @@ from .step import parameter_step
 
 @functools.cache
 def coupled_minibatch(
-    loss: Coupled, layout: CoupledLayout, dtype: str, ordered: bool, rule: Rule, averaging: bool
+    loss: CoupledLoss, layout: CoupledLayout, dtype: str, ordered: bool, rule: Rule, averaging: bool
 ):
     """The kernel of one update a batch, for one block.
 
@@ -43,7 +43,7 @@ def coupled_minibatch(
         batch = first
         while batch < last:
             stop = min(batch + batch_size, last)
-            one_pass(x, order, y, weight, none, coef, intercept, batch, stop, totals)
+            one_pass(x, order, y, weight, zero, none, coef, intercept, batch, stop, totals)
             cuda.syncthreads()
             share = scale / coef.dtype.type(stop - batch) if by_rows else scale
             t += 1.0

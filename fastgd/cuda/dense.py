@@ -11,10 +11,11 @@ Where a loss couples the outputs, one block has them all.
 """
 
 import functools
+from typing import Any
 
 import numba
 
-from ..losses import Coupled, Loss
+from ..losses import CoupledLoss, Loss
 from .column_pass import column_pass
 from .coupled import coupled_pass
 from .driver import cuda
@@ -26,7 +27,7 @@ _ADDERS = 512
 
 
 def block_pass(
-    loss: Loss, layout: RowLayout | ColumnLayout, dtype: str, slopes_too=True, centred=False
+    loss: Any, layout: RowLayout | ColumnLayout, dtype: str, slopes_too=True, centred=False
 ):
     """The device function of `row_pass` or `column_pass`, as the layout says.
 
@@ -44,30 +45,30 @@ def block_pass(
     return column_pass(loss, layout, dtype, slopes_too, centred)
 
 
-def shares_of(loss: Loss | Coupled, k: int) -> int:
+def shares_of(loss: Loss | CoupledLoss, k: int) -> int:
     """How many blocks each part takes."""
-    return 1 if isinstance(loss, Coupled) else k
+    return 1 if loss.coupled else k
 
 
 @functools.cache
 def share_of_part(
-    loss: Loss | Coupled, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
+    loss: Loss | CoupledLoss, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
     slopes_too=True, centred=False,
 ):  # fmt: skip
     """A device function: what block number `block` of so many shares does for `partials`.
 
-    ``(x, y, weight, center, coef, intercept, block, part_rows, partials)``, as for `accumulate`.
+    ``(x, y, weight, p, center, coef, intercept, block, part_rows, partials)``, as for `accumulate`.
     """
-    if isinstance(loss, Coupled):
+    if loss.coupled:
         assert isinstance(layout, CoupledLayout)
         of_all = coupled_pass(loss, layout, dtype, slopes_too, centred)
 
         @cuda.jit(device=True)
-        def all_outputs(x, y, weight, center, coef, intercept, block, part_rows, partials):
+        def all_outputs(x, y, weight, p, center, coef, intercept, block, part_rows, partials):
             first = block * part_rows
             last = min(first + part_rows, y.shape[1])
             of_all(
-                x, weight, y, weight, center, coef, intercept, first, last, partials[block]
+                x, weight, y, weight, p, center, coef, intercept, first, last, partials[block]
             )  # fmt: skip
 
         return all_outputs
@@ -76,7 +77,7 @@ def share_of_part(
     one_pass = block_pass(loss, layout, dtype, slopes_too, centred)
 
     @cuda.jit(device=True)
-    def one_output(x, y, weight, center, coef, intercept, block, part_rows, partials):
+    def one_output(x, y, weight, p, center, coef, intercept, block, part_rows, partials):
         k = partials.shape[1]
         part = (block & INT32) // (k & INT32)
         c = block - part * k
@@ -84,7 +85,7 @@ def share_of_part(
         last = min(first + part_rows, y.shape[1])
         target = c if y.shape[0] > 1 else 0
         one_pass(
-            x, weight, y, weight, center, coef, intercept, c, target, first, last, partials[part, c]
+            x, weight, y, weight, p, center, coef, intercept, c, target, first, last, partials[part, c]
         )  # fmt: skip
 
     return one_output
@@ -92,24 +93,24 @@ def share_of_part(
 
 @functools.cache
 def accumulate(
-    loss: Loss | Coupled, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
+    loss: Loss | CoupledLoss, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
     slopes_too=True, centred=False,
 ):  # fmt: skip
     """The kernel that fills `partials`, for a grid of any size.
 
-    ``(x, y, weight, center, coef, intercept, part_rows, partials)`` with x (n, d), or (d, n) for a
+    ``(x, y, weight, p, center, coef, intercept, part_rows, partials)`` with x (n, d), or (d, n) for a
     layout by columns, in C order; y (k, n), or (1, n) for one target of all outputs; weight (n,) or
-    (0,); center (d,) or (0,); coef (k, d), intercept (k,) and partials of `dtype`.
+    (0,); p of the loss; center (d,) or (0,); coef (k, d), intercept (k,) and partials of `dtype`.
     """
     share = share_of_part(loss, layout, dtype, slopes_too, centred)
-    coupled = isinstance(loss, Coupled)
+    coupled = loss.coupled
 
     @cuda.jit
-    def fill_partials(x, y, weight, center, coef, intercept, part_rows, partials):
+    def fill_partials(x, y, weight, p, center, coef, intercept, part_rows, partials):
         blocks = partials.shape[0] * (1 if coupled else partials.shape[1])
         block = cuda.blockIdx.x
         while block < blocks:
-            share(x, y, weight, center, coef, intercept, block, part_rows, partials)
+            share(x, y, weight, p, center, coef, intercept, block, part_rows, partials)
             cuda.syncthreads()
             block += cuda.gridDim.x
 

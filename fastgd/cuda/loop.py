@@ -12,8 +12,8 @@ import numba
 
 from ..compile.functions import leaf
 from ..formulas.updates import RULES, Rule, l1_slope, soft
-from ..losses import Coupled, Loss
-from ..settings import CONVERGED, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE
+from ..losses import CoupledLoss, Loss
+from ..settings import CONVERGED, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from .dense import share_of_part, sums_of_columns
 from .driver import cuda
 from .layout import INT32
@@ -113,7 +113,7 @@ def advance(threads: int, rule: Rule = RULES["gd"]):
 
 
 @functools.cache
-def descend(loss: Loss | Coupled, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
+def descend(loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
     """The kernel of a whole chunk of epochs, for a grid whose blocks all run at the same time.
 
     ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
@@ -127,7 +127,7 @@ def descend(loss: Loss | Coupled, layout, dtype: str, width: int, rule: Rule = R
     chunk ran to its end. `width` columns are added up side by side.
     """
     threads = layout.threads
-    share, coupled = share_of_part(loss, layout, dtype), isinstance(loss, Coupled)
+    share, coupled = share_of_part(loss, layout, dtype), loss.coupled
     sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, rule)
 
     @cuda.jit
@@ -139,11 +139,11 @@ def descend(loss: Loss | Coupled, layout, dtype: str, width: int, rule: Rule = R
         grid = cuda.cg.this_grid()
         k, d, columns = coef.shape[0], coef.shape[1], flat.shape[1]
         blocks = partials.shape[0] * (1 if coupled else k)
-        none = low_intercept[:0]
+        none, p = low_intercept[:0], low.dtype.type(settings[P])
         for epoch in range(epochs + 1):
             block = cuda.blockIdx.x
             while block < blocks:
-                share(x, y, weight, none, low, low_intercept, block, part_rows, partials)
+                share(x, y, weight, p, none, low, low_intercept, block, part_rows, partials)
                 cuda.syncthreads()
                 block += cuda.gridDim.x
             grid.sync()

@@ -9,7 +9,7 @@ import functools
 
 import numba
 
-from ..compile.functions import leaf
+from ..compile.functions import leaf, with_parameter
 from ..losses import Loss
 from .driver import cuda
 from .groups import sum_of_block, sum_of_lanes
@@ -23,10 +23,11 @@ def row_pass(
 ):
     """A device function that all threads of a block call; it fills `out` (d+2,) for one output.
 
-    ``(x, order, y, weight, center, coef, intercept, c, target, first, last, out)``: the rows `first` to
-    `last` of x (n, d), or if `ordered` those of order[first:last], at coef[c] and intercept[c], towards
-    y[target]; `weight` and `center` are (0,) for none. `out` gets the summed gradient of the
-    coefficients, that of the intercept and the cost; without `slopes_too` only the cost.
+    ``(x, order, y, weight, p, center, coef, intercept, c, target, first, last, out)``: the rows `first`
+    to `last` of x (n, d), or if `ordered` those of order[first:last], at coef[c] and intercept[c],
+    towards y[target]; p is the loss's parameter, `weight` and `center` are (0,) for none. `out` gets the
+    summed gradient of the coefficients, that of the intercept and the cost; without `slopes_too` only
+    the cost.
 
     `coef`, and every sum, is of `dtype`. Shared memory of the function is free again at the next barrier.
     """
@@ -35,7 +36,7 @@ def row_pass(
     wide, warps = lanes > WARP, threads // WARP
     real = getattr(numba, dtype)
     load, load_one = fetch(vector), fetch(1)
-    value, slope = leaf(loss.value), leaf(loss.slope)
+    value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block = sum_of_block(threads)
     over_lanes = sum_of_lanes(1, min(lanes, WARP))
     over_groups = sum_of_lanes(min(lanes, WARP), WARP)
@@ -49,7 +50,7 @@ def row_pass(
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         meeting = cuda.shared.array(met, real)
         gathered = cuda.shared.array(reduced, real)
@@ -108,9 +109,9 @@ def row_pass(
                     load_one(y, target * n + at, label, 0)
                     if weighted:
                         load_one(weight, at, share, 0)
-                    cost += share[0] * value(z, label[0])
+                    cost += share[0] * value(z, label[0], p)
                     if slopes_too:
-                        s = share[0] * slope(z, label[0])
+                        s = share[0] * slope(z, label[0], p)
                         slopes += s
                         for e in range(held):
                             gradient[e] += s * row[u * held + e]

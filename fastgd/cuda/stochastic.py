@@ -13,10 +13,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..compile.functions import leaf
+from ..compile.functions import leaf, with_parameter
 from ..formulas.updates import RULES, Rule, gd
-from ..losses import Coupled, Loss
-from ..settings import L1, L2, LAST, LEARN, SCALE
+from ..losses import CoupledLoss, Loss
+from ..settings import L1, L2, LAST, LEARN, SCALE, P
 from .coupled_updates import coupled_minibatch
 from .driver import configured, cuda, on
 from .groups import sum_of_block, sum_of_lanes
@@ -42,7 +42,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
     held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
     real = getattr(numba, dtype)
     load = fetch(vector)
-    value, slope, step = leaf(loss.value), leaf(loss.slope), leaf(gd)
+    value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
+    step = leaf(gd)
     over_block, over_lanes = sum_of_block(threads), sum_of_lanes(1, min(lanes, WARP))
 
     @cuda.jit
@@ -58,7 +59,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
         # Lanes without a model go along, as their warp needs them, and touch no parameters: those
         # of the last model may already be the next ones.
         c, mine = min(model, k - 1), model < k
-        lr, l2, scale = rates[c], settings[L2], settings[SCALE]
+        lr, l2, scale, p = rates[c], settings[L2], settings[SCALE], settings[P]
         learn = settings[LEARN] != zero
         b = intercept[c] if mine else zero
         for r in range(loads):
@@ -94,8 +95,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
                 else:
                     z = over_lanes(z)
                 z += b
-                cost += share * value(z, label)
-                s = scale * share * slope(z, label)
+                cost += share * value(z, label, p)
+                s = scale * share * slope(z, label, p)
                 for e in range(held):
                     w[e] = step(w[e], s * row[e] + l2 * w[e], lr)
                 if learn:
@@ -146,7 +147,7 @@ def minibatch(
             while batch < last:
                 stop = min(batch + batch_size, last)
                 one_pass(
-                    x, order, y, weight, none, coef, intercept, c, c, batch, stop, totals
+                    x, order, y, weight, settings[P], none, coef, intercept, c, c, batch, stop, totals
                 )  # fmt: skip
                 cuda.syncthreads()
                 share = scale / coef.dtype.type(stop - batch) if by_rows else scale
@@ -176,7 +177,7 @@ class Models:
     ----------
     source : DeviceRows
         Its y (k, n) holds the targets of each model, or (1, n) the index of the right output.
-    loss : Loss or Coupled
+    loss : Loss or CoupledLoss
     coef, intercept : ndarray (k, d), (k,)
         Where to start, in the dtype of the source.
     settings : Settings
@@ -194,12 +195,12 @@ class Models:
     """
 
     def __init__(
-        self, source: Any, loss: Loss | Coupled, coef, intercept, settings, batch_size: int, *,
+        self, source: Any, loss: Loss | CoupledLoss, coef, intercept, settings, batch_size: int, *,
         divide=True, epoch: int = 0, updates: int = 0, memory=None, mean=None,
     ):  # fmt: skip
         self.source, self.batch_size, self.updates = source, batch_size, updates
         dtype, x, (k, d) = source.dtype, source.x, coef.shape
-        self._coupled = isinstance(loss, Coupled)
+        self._coupled = loss.coupled
         self._plain = batch_size == 1 and settings.plain and mean is None and not self._coupled
         self._averages, self._rule = mean is not None, settings.optimizer.rule
         memory = settings.memory(k, d, dtype) if memory is None else memory
@@ -215,7 +216,7 @@ class Models:
                 map(
                     x.to_device,
                     (
-                        settings.array(dtype, float(divide)),
+                        settings.array(dtype, float(divide), loss.p),
                         settings.rates(k, epoch, epoch + 1, dtype)[0],
                         *([] if self._plain else [settings.hyper(), settings.hyper(dtype)]),
                     ),
@@ -234,7 +235,7 @@ class Models:
             )
         # Few kernels for all d, and none with more than the 48 KiB that a block may share.
         self._columns = min(1 << (d + 1).bit_length(), MOST_COLUMNS + 2)
-        self._loss: Any = loss
+        self._loss: Any = loss.formula
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
         """Visit order[first:last], or these rows for an empty order; the losses met, (k,) float64."""

@@ -10,7 +10,7 @@ from ..compile.functions import default_threads
 from ..cpu.machine.blas import one_thread
 from ..errors import DivergenceError, InputError
 from ..formulas.updates import GD
-from ..losses import CROSS_ENTROPY, Coupled, Loss
+from ..losses import CROSS_ENTROPY, CoupledLoss, Loss
 from ..result import Fit
 from ..settings import CONVERGED, NOT_FINITE, Settings
 from ..solvers.batch import BatchDescent
@@ -43,7 +43,7 @@ class Run:
     """One fit, from checked options to the result."""
 
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
-        self.loss: Loss | Coupled = loss
+        self.loss: Loss | CoupledLoss = loss
         self.options = options
         self.names = inputs.column_names(x)
         self.x, self.place = place.features(x, options["device"])
@@ -89,7 +89,7 @@ class Run:
                 options["class_weight"], self.y[0], self.classes, weight
             )
             self.unit *= unit
-        self.coupled = isinstance(self.loss, Coupled)
+        self.coupled = self.loss.coupled
         self.k = len(self.classes) if self.coupled else len(self.y)
         self.held_out: Any = None
         if trained is not None:
@@ -184,7 +184,7 @@ class Run:
         keep = o["keep_path"]
         y = self.y
         if self.automatic:
-            if self.loss.name == "mse":
+            if self.loss.quadratic:
                 y = self._centred_targets()
             self.source = self._source_of(self.x, y, self.weight)
             settings.l1 /= self.y_unit
@@ -278,7 +278,7 @@ class Run:
 
     def _automatic_start(self) -> np.ndarray:
         """The intercept to start from, for centred targets: their mean, unless the caller says."""
-        if self.options["intercept_init"] is None and self.loss.name == "mse":
+        if self.options["intercept_init"] is None and self.loss.quadratic:
             return np.zeros(self.k)
         return (self.intercept - self.y_center) / self.y_unit
 

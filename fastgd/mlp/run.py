@@ -45,7 +45,9 @@ def network_for(
     sizes: list[int], activation: str, loss: str, dtype, n_threads: int | None = None
 ) -> Network:
     """A network of zeros with the head of this loss."""
-    return Network(sizes, activation, LOSSES.get(loss), dtype, n_threads or default_threads())
+    found: Any = LOSSES[loss]
+    by_output = None if found.coupled else found
+    return Network(sizes, activation, by_output, dtype, n_threads or default_threads())
 
 
 def fill(network: Network, weights, biases) -> None:

@@ -60,13 +60,13 @@ class BatchDescent(AllRows):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
-        self._array, self._hyper = settings.array(), settings.hyper()
+        self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
         self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
         one_pass = work.pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         build = work.moments_ns(source.n, source.d, source.k)
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
         self._epochs = self._switch = epochs
-        if loss.name == "mse" and build + epochs * on_moments < epochs * one_pass:
+        if loss.quadratic and build + epochs * on_moments < epochs * one_pass:
             self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
         self._pace = Pace(one_pass + _EPOCH_NS)
@@ -113,7 +113,7 @@ class BatchDescent(AllRows):
     def _run_compiled(self, stop: int, with_cost: bool) -> int:
         """The epochs up to `stop`, and if asked for a pass for the cost at their end."""
         source = self.source
-        kernel = dense.descend(self.loss, source.by_columns, self.settings.optimizer.rule)
+        kernel = dense.descend(self.loss.formula, source.by_columns, self.settings.optimizer.rule)
         return kernel(
             source.seen, source.y, source.weight, self._low(self.coef), self._low(self.intercept),
             *self._epochs_arrays(), stop, with_cost,

@@ -14,7 +14,7 @@ _LOST = 1e-6
 def pays(source: DenseRows, loss: Loss, m: int) -> bool:
     """Whether the moments cost less than the sums of m losses a row: 0.5 ns each and 0.1 a column."""
     sums = m * source.n * (0.5 + 0.1 * source.d)
-    return loss.name == "mse" and moments_ns(source.n, source.d, 1) < sums
+    return loss.quadratic and moments_ns(source.n, source.d, 1) < sums
 
 
 def squared_costs(source: DenseRows, loss: Loss, coefs, intercepts) -> np.ndarray:

@@ -37,7 +37,7 @@ class LBFGSDescent(AllRows):
         self._one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
         build = moments_ns(source.n, source.d, source.k)
         self._switch: float = math.inf
-        if loss.name == "mse" and self._one_pass > 100 + 0.3 * source.k * (source.d + 1) ** 2:
+        if loss.quadratic and self._one_pass > 100 + 0.3 * source.k * (source.d + 1) ** 2:
             self._switch = math.ceil(build / self._one_pass)
         self._passes = 0
         self._pace = Pace(self._most * (self._one_pass + 1e5))

@@ -50,7 +50,7 @@ class DeviceDescent(BatchDescent):
         parts, columns = -(-source.n // part_rows), k * (d + 2)
         width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
         kernel = loop.descend(
-            self.loss, layout, source.dtype.name, width, self.settings.optimizer.rule
+            self.loss.formula, layout, source.dtype.name, width, self.settings.optimizer.rule
         )
         with on(x.number):
             rates = self._rates if len(self._rates) == 1 else self._rates[before:stop]

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cpu.coordinates import substitute, sweep
-from ..losses import Coupled
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
 from .metric import FULL_METRIC, NotFiniteError, diagonal_metric, full_metric
 from .whitened import AutomaticDescent
@@ -59,7 +58,7 @@ class ProximalDescent(AutomaticDescent):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
-        self._coupled, self.bound = isinstance(loss, Coupled), None
+        self._coupled, self.bound = loss.coupled, None
         self._by_newton = is_joint(source) if self._coupled else source.d <= FULL_METRIC
         self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
 
@@ -74,7 +73,7 @@ class ProximalDescent(AutomaticDescent):
         source, settings = self.source, self.settings
         curvature = self.loss.curvature * settings.scale
         how = (source, curvature, settings.l2, settings.fit_intercept)
-        exact = self.loss.name == "mse"
+        exact = self.loss.quadratic
         if not self._by_newton:
             full = source.d <= FULL_METRIC
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)

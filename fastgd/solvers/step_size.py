@@ -10,20 +10,20 @@ import math
 
 import numpy as np
 
-from ..losses import LOSSES, Coupled, Loss
+from ..losses import MSE, CoupledLoss, Loss
 
 _MOST_PASSES = 100
 
 
 def largest_stable_lr(
-    source, loss: Loss | Coupled, settings, batch_size: int | None = None
+    source, loss: Loss | CoupledLoss, settings, batch_size: int | None = None
 ) -> float | None:
     """2/λ; infinity for data that is all zero, None where no bound is known.
 
     Parameters
     ----------
     source : DenseRows
-    loss : Loss or Coupled
+    loss : Loss or CoupledLoss
     settings : Settings
         `l2`, `row_scale`, `fit_intercept` and the weight decay of `optimizer` are used.
     batch_size : int, optional
@@ -76,7 +76,7 @@ def _power_iteration(source, fit_intercept: bool, size: float) -> float:
     value = 0.0
     for _ in range(_MOST_PASSES):
         # The gradient of Σ w (x·v)² is twice the matrix times v.
-        totals = zeros.totals(LOSSES["mse"], v[None, :-1] / size, v[-1:] / size)[0, :-1] / 2
+        totals = zeros.totals(MSE, v[None, :-1] / size, v[-1:] / size)[0, :-1] / 2
         product = totals / size
         if not fit_intercept:
             product[-1] = 0

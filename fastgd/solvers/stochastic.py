@@ -12,7 +12,6 @@ from ..cpu import stochastic
 from ..cpu.machine import team
 from ..cpu.machine.atomics import resting
 from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
-from ..losses import Coupled
 from ..settings import CONVERGED, RUNNING
 from ..sources.dense import PART_BYTES
 from .protocol import _Descent
@@ -52,10 +51,10 @@ class StochasticDescent(_Descent):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
         # The look-ahead of single rows is for outputs that don't see each other.
-        plain = settings.plain and not average and not isinstance(loss, Coupled)
+        plain = settings.plain and not average and not loss.coupled
         self._by_row = batch_size == 1 and plain
         self._in_place = source.by_rows is not None
-        self._array = settings.array(source.dtype, float(mean))
+        self._array = settings.array(source.dtype, float(mean), loss.p)
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
         self._memory = settings.memory(*coef.shape, source.dtype)
         self._moving, self._moving_intercept = self._low(coef), self._low(intercept)
@@ -88,15 +87,16 @@ class StochasticDescent(_Descent):
         source = self.source
         if self.coef.any():
             return self.cost()
-        if isinstance(self.loss, Coupled):  # every row of a class has the same loss
-            z, add, value = self.intercept.tolist(), self.loss.add, self.loss.value
+        if self.loss.coupled:  # every row of a class has the same loss
+            loss: Any = self.loss
+            z, add, value = self.intercept.tolist(), loss.add, loss.value
             top, rest = functools.reduce(lambda sums, one: add(*sums, one), z[1:], (z[0], 0.0))
             weight = source.weight if len(source.weight) else None
             masses = np.bincount(source.y[0].astype(np.intp), weight, len(z))
             losses = [value(one, top, rest) for one in z]
             return self.settings.scale * float(masses @ losses)
-        kernel = stochastic.cost_at_zero(self.loss)
-        return self.settings.scale * kernel(source.y, source.weight, self._low(self.intercept))
+        kernel, p = stochastic.cost_at_zero(self.loss.formula), source.dtype.type(self.loss.p)
+        return self.settings.scale * kernel(source.y, source.weight, p, self._low(self.intercept))
 
     def run(self, stop: int) -> int:
         """Go on to epoch number `stop` at most; returns the status."""
@@ -155,11 +155,11 @@ class StochasticDescent(_Descent):
     def _address(self, given: tuple):
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
         if self._by_row:
-            kernel = stochastic.per_sample(self.loss)
+            kernel = stochastic.per_sample(self.loss.formula)
         else:
             ordered, average = self._in_place and bool(self.shuffle), len(self._mean) > 0
             rule = self.settings.optimizer.rule
-            kernel = stochastic.minibatch(self.loss, ordered, rule, average)
+            kernel = stochastic.minibatch(self.loss.formula, ordered, rule, average)
         _, _, x, y, _, order, *_ = given
         key = kernel, x.dtype, y.dtype, order.dtype  # all that the types of the arguments depend on
         if key not in _addresses:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..losses import Coupled, Loss
+from ..losses import CoupledLoss, Loss
 from .metric import (
     FULL_METRIC,
     Metric,
@@ -74,7 +74,7 @@ class AutomaticDescent:
     def __init__(
         self,
         source,
-        loss: Loss | Coupled,
+        loss: Loss | CoupledLoss,
         settings,
         coef,
         intercept,
@@ -90,7 +90,7 @@ class AutomaticDescent:
         self.trouble: str | None = None
         self.null: np.ndarray | None = None
         self.stopped = False
-        self.method = "whitened" if loss.name == "mse" else "whitened-lbfgs"
+        self.method = "whitened" if loss.quadratic else "whitened-lbfgs"
         self.intercept = intercept.copy()
         self.final_cost = math.nan
         #: Data passes with a step so far.
@@ -180,11 +180,11 @@ class AutomaticDescent:
         if not full:
             self.method = "diagonal-lbfgs"
         curvature = self.loss.curvature * settings.scale
-        options = {"squares": True} if full and self.loss.name == "mse" else {}
+        options = {"squares": True} if full and self.loss.quadratic else {}
         metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
         self.null = metric.null
-        exact = full and self.loss.name == "mse"
-        coupled = isinstance(self.loss, Coupled)
+        exact = full and self.loss.quadratic
+        coupled = self.loss.coupled
         renewed = full and not exact and not coupled
         level = self._centred(metric, self.intercept)
         at_zero = not self.coef.any() and not level.any()
@@ -197,7 +197,7 @@ class AutomaticDescent:
         done = self._descend(metric, point, exact, refresh, after_step)
         if renewed:
             self._follow(after_step, done)
-        elif settings.l2 == 0 and self.loss.name != "mse" and self._apart():
+        elif settings.l2 == 0 and not self.loss.quadratic and self._apart():
             self.trouble = "separable"
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
@@ -343,7 +343,7 @@ class AutomaticDescent:
     def _size(self, metric, level, exact) -> float:
         """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
         size = metric.size(self.coef, level)
-        if exact or self.loss.name == "mse":
+        if exact or self.loss.quadratic:
             return size
         weight = self.source.weight
         mass = float(weight.sum()) if len(weight) else self.source.n
@@ -388,7 +388,7 @@ class AutomaticDescent:
 
     def _apart(self) -> bool:
         """Whether the labels are separable, in all rows or for softmax in some."""
-        coupled = isinstance(self.loss, Coupled) and self.source.d <= FULL_METRIC
+        coupled = self.loss.coupled and self.source.d <= FULL_METRIC
         return self._separated() or (coupled and self._parted())
 
     def _margins(self) -> np.ndarray:
@@ -401,7 +401,7 @@ class AutomaticDescent:
 
     def _separated(self) -> bool:
         """Whether these parameters put every row on the right side: then no finite optimum exists."""
-        if not isinstance(self.loss, Coupled):
+        if not self.loss.coupled:
             return bool(self._margins().min() > 0)
         y, weight = self.source.y, self.source.weight
         raw = self._raw()

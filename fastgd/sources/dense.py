@@ -103,21 +103,22 @@ class DenseRows:
     def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
-        The loss is a `Loss` or a `Coupled`. With a `center` the pass sees x − center and computes in
+        The loss is a `Loss` or a `CoupledLoss`. With a `center` the pass sees x − center and computes in
         the dtype of `coef`. Without `slopes_too` it finds the cost alone, in less time.
         """
         make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
-        kernel = make(loss, center is not None, slopes_too)
+        kernel = make(loss.formula, center is not None, slopes_too)
         into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
         center = coef[0, :0] if center is None else center
-        self._over_parts(kernel, (self.y, self.weight, _read_only(center)), (coef, intercept), into)
+        given = self.y, self.weight, coef.dtype.type(loss.p), _read_only(center)
+        self._over_parts(kernel, given, (coef, intercept), into)
         return _ordered_sum(into)
 
     def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
         """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
         into = np.zeros((min(_GROUPS, self.n_parts), len(coefs)))
-        kernel = dense.many_costs(loss, self.by_columns)
-        before = (self.y, self.weight, _read_only(coefs[0, :0]))
+        kernel = dense.many_costs(loss.formula, self.by_columns)
+        before = (self.y, self.weight, coefs.dtype.type(loss.p), _read_only(coefs[0, :0]))
         self._over_parts(kernel, before, (coefs, intercepts), into)
         return _ordered_sum(into)
 

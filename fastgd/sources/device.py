@@ -32,7 +32,7 @@ from ..cuda.layout import (
     rows_of_part,
 )
 from ..errors import InputError
-from ..losses import Coupled, Loss
+from ..losses import CoupledLoss, Loss
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 #: Blocks of a kernel that loops until it is done.
@@ -190,9 +190,9 @@ class DeviceRows:
                 self._host[name] = self.x.to_host(array)
         return self._host[name]
 
-    def cut(self, loss: Loss | Coupled, dtype) -> tuple[Any, int]:
+    def cut(self, loss: Loss | CoupledLoss, dtype) -> tuple[Any, int]:
         """How blocks lie over x when they compute in `dtype`, and the rows of a part."""
-        if isinstance(loss, Coupled):
+        if loss.coupled:
             coupled = coupled_layout(self.d, self.k, self.by_columns, self.threads)
             return coupled, rows_of_coupled_part(self.n, self.d, self.k, coupled)
         make: Any = column_layout if self.by_columns else row_layout
@@ -202,7 +202,7 @@ class DeviceRows:
         return layout, rows_of_part(self.n, layout)
 
     def totals(
-        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+        self, loss: Loss | CoupledLoss, coef, intercept, center=None, slopes_too=True
     ) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
@@ -212,14 +212,14 @@ class DeviceRows:
         (layout, part_rows), x = self.cut(loss, coef.dtype), self.x
         parts, k, columns = -(-self.n // part_rows), len(coef), self.d + 2
         kernel = dense.accumulate(
-            loss, layout, coef.dtype.name, slopes_too, center is not None
+            loss.formula, layout, coef.dtype.name, slopes_too, center is not None
         )  # fmt: skip
         center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
         with on(x.number):
             partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
             blocks = parts * dense.shares_of(loss, k)
             configured(kernel, blocks, layout.threads, x.stream)(
-                self.seen, self.device_y, self.device_weight,
+                self.seen, self.device_y, self.device_weight, coef.dtype.type(loss.p),
                 *map(x.to_device, (center, coef, intercept)), part_rows, partials,
             )  # fmt: skip
             totals = self._added(partials.reshape(parts, k * columns)).reshape(k, columns)

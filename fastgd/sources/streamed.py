@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cuda.driver import SIMULATED, cuda, fits
-from ..losses import Coupled, Loss
+from ..losses import CoupledLoss, Loss
 from .dense import DenseRows
 from .device import DeviceMatrix, DeviceRows
 
@@ -79,7 +79,7 @@ class StreamedRows(DenseRows):
         return matrix, event
 
     def totals(
-        self, loss: Loss | Coupled, coef, intercept, center=None, slopes_too=True
+        self, loss: Loss | CoupledLoss, coef, intercept, center=None, slopes_too=True
     ) -> np.ndarray:
         return _sum(
             rows.totals(loss, coef, intercept, center, slopes_too) for rows in self._chunks()

@@ -55,8 +55,9 @@ def one_pass(
     partials = cuda.to_device(np.full((parts, k, d + 2), np.nan, coef.dtype))
     x = np.ascontiguousarray(x.T if by_columns else x)
     center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
-    arrays = [cuda.to_device(a) for a in (x, y, weight, center, coef, intercept)]
-    kernel[blocks or parts * k, threads](*arrays, part_rows, partials)
+    x, y, weight, *others = (cuda.to_device(a) for a in (x, y, weight, center, coef, intercept))
+    p = coef.dtype.type(loss.p)
+    kernel[blocks or parts * k, threads](x, y, weight, p, *others, part_rows, partials)
     totals = cuda.to_device(np.full(k * (d + 2), np.nan))
     width, adders = dense.adders(k * (d + 2), threads)
     dense.add_up(width, adders)[2, adders](partials.reshape(parts, k * (d + 2)), totals)
@@ -189,7 +190,7 @@ def test_from_a_kernel_of_your_own(threads):
     @cuda.jit
     def descend(x, y, none, coef, intercept, totals, costs):
         for epoch in range(costs.shape[0]):
-            pass_of_block(x, none, y, none, none, coef, intercept, 0, 0, 0, n, totals)
+            pass_of_block(x, none, y, none, 0.0, none, coef, intercept, 0, 0, 0, n, totals)
             cuda.syncthreads()
             if cuda.threadIdx.x < d:
                 coef[0, cuda.threadIdx.x] -= lr * totals[cuda.threadIdx.x] / n

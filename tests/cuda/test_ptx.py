@@ -121,8 +121,9 @@ def wide_loads(text: str, dtype: str) -> int:
 
 
 def pass_arguments(x: str, dtype: str) -> list:
-    parameters = [array(dtype, ndim) for ndim in (2, 1, 1, 2, 1)]
-    return [array(x, 2), *parameters, numba.int64, array(dtype, 3)]
+    y, weight, center, coef, intercept = (array(dtype, ndim) for ndim in (2, 1, 1, 2, 1))
+    p = getattr(numba, dtype)
+    return [array(x, 2), y, weight, p, center, coef, intercept, numba.int64, array(dtype, 3)]
 
 
 def row_layout(d, x, dtype, make=layout.row_layout):

@@ -59,7 +59,7 @@ def test_every_layout_gives_the_numbers_of_the_cpu(lay, move):
         DenseRows(laid, y, weight, np.float64, 1),
     )
     assert (found.n, found.d, found.k, found.dtype) == (20, 3, 2, np.float64)
-    for loss in LOSSES.values():
+    for loss in (LOSSES[name] for name in ("mse", "bce", "huber", "poisson")):
         np.testing.assert_allclose(
             found.totals(loss, coef, intercept), wanted.totals(loss, coef, intercept), **CLOSE
         )
