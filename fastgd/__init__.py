@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from . import losses
 from ._version import __version__
 from .costs import (
     bce_cost,
@@ -17,7 +18,7 @@ from .costs import (
     mse_gradient,
 )
 from .errors import ConvergenceWarning, DivergenceError, InputError
-from .fit import fit_linear, fit_logistic
+from .fit import fit, fit_linear, fit_logistic
 from .result import Fit, load
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ __all__ = [
     "cross_entropy_cost",
     "cross_entropy_cost_and_gradient",
     "cross_entropy_gradient",
+    "fit",
     "fit_linear",
     "fit_logistic",
     "fit_mlp",
     "linear",
     "load",
+    "losses",
     "mlp_cost_and_gradient",
     "mse_cost",
     "mse_cost_and_gradient",

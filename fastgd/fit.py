@@ -1,49 +1,58 @@
-"""The two fits, as they are called."""
+"""The fits, as they are called."""
+
+from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConvergenceWarning
-from .fitting.options import checked
-from .losses import LOSSES, Loss
+from .losses import BCE, MSE, CoupledLoss, Loss, chosen
 from .result import Fit
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def fit_linear(
-    x: Any,
-    y: Any,
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from .formulas.updates import Optimizer
+
+
+def fit(
+    x: ArrayLike,
+    y: ArrayLike,
+    loss: str | Loss | CoupledLoss = "mse",
     *,
     fit_intercept: bool = True,
-    lr: Any = "auto",
+    lr: float | ArrayLike = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,
     seed: int = 0,
-    optimizer: Any = None,
-    schedule: Any = None,
+    optimizer: str | Optimizer | None = None,
+    schedule: Callable[[int], float] | Any = None,
     average: bool = False,
     tol: float | None = None,
     reduction: str = "mean",
     l1: float = 0.0,
     l2: float = 0.0,
-    sample_weight: Any = None,
-    coef_init: Any = None,
-    intercept_init: Any = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: dict[Any, float] | str | None = None,
+    coef_init: ArrayLike | None = None,
+    intercept_init: ArrayLike | None = None,
     keep_path: bool = False,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     n_threads: int | None = None,
-    callback: Any = None,
+    callback: Callable[[Fit], Any] | None = None,
     progress: bool = False,
-    validation: Any = None,
+    validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
 ) -> Fit:
-    """Least squares by gradient descent.
+    """A linear model of any loss by gradient descent.
 
-    Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²``, with ``cost = mean((x·coef + intercept − y)²)``: no
-    factor 1/2, gradient ``2/n·X^T r``, as in torch's MSELoss. With k targets the mean is over all n·k
-    entries.
+    Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²``, with ``cost = mean(loss(z, y))`` and the raw
+    prediction ``z = x·coef + intercept``. With k targets the mean is over all n·k entries.
 
     Parameters
     ----------
@@ -52,14 +61,18 @@ def fit_linear(
         or any array on a GPU. Read where it is; only what is not float32 or float64 is converted, by
         block if it is large.
     y : array-like (n,) or (n, k)
-        Targets.
+        Targets; for losses of labels (n,) labels of any kind.
+    loss : str or Loss, default="mse"
+        A name or an object of `fastgd.losses`: "mse" (z − y)², "huber" or ``Huber(delta=1.35)``,
+        "poisson" exp(z) − y·z for counts, "bce" for two labels or (softmax) more, "cross_entropy" with
+        coefficients for every label, or a `Loss` of two plain functions.
     fit_intercept : bool, default=True
         Learn the bias b. It is never penalised.
     lr : float, array-like (k,), or "auto", default="auto"
         A number: that constant step, plain and unscaled; every iterate is the textbook's. An array: one
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
-        internally.
+        internally. It needs a loss whose second derivative has a bound, which "poisson" has not.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -96,6 +109,9 @@ def fit_linear(
         way a coefficient of zero is exactly that.
     sample_weight : array-like (n,), optional
         Non-negative. "mean" divides by their sum; stochastic updates use weights scaled to mean 1.
+    class_weight : dict or "balanced", optional
+        For labels: what the weights of a label's rows are multiplied with: a dict of labels, 1 for those
+        not in it, or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
     coef_init, intercept_init : array-like, optional
         Where to start; zeros by default.
     keep_path : bool, default=False
@@ -110,8 +126,8 @@ def fit_linear(
     n_threads : int, optional
         Default: the processors this process may use. The result is the same, bit for bit.
     callback : callable, optional
-        Called with the `Fit` so far about every 100 ms (with `validation` after every epoch); a true
-        return value stops the fit.
+        ``callback(fit: Fit) -> bool | None``, called with the fit so far about every 100 ms (with
+        `validation` after every epoch); a true return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
     validation : float, (x, y) or (x, y, sample_weight), optional
@@ -145,6 +161,86 @@ def fit_linear(
         If the run ended above where it began, short of its tolerance or of `patience`, or on dependent
         columns.
 
+    See Also
+    --------
+    fit_linear : Least squares, the default loss.
+    fit_logistic : Logistic regression, loss="bce".
+    fit_mlp : Networks.
+
+    References
+    ----------
+    Nocedal and Wright (2006), Numerical Optimization. Polyak and Juditsky (1992), Acceleration of
+    stochastic approximation by averaging, SIAM J. Control Optim. 30. Böhning and Lindsay (1988),
+    Monotonicity of quadratic-approximation algorithms, Ann. Inst. Statist. Math. 40.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> fit = fastgd.fit([0, 1, 2, 3], [1, 2, 8, 20], loss="poisson", lr=0.01, epochs=5000)
+    >>> fit.predict([4.0]).round(1)
+    array([54.7])
+    """
+    options = dict(locals())  # every argument by its name
+    return _fit(chosen(loss), options)
+
+
+def fit_linear(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    fit_intercept: bool = True,
+    lr: float | ArrayLike = "auto",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    shuffle: bool | str = True,
+    seed: int = 0,
+    optimizer: str | Optimizer | None = None,
+    schedule: Callable[[int], float] | Any = None,
+    average: bool = False,
+    tol: float | None = None,
+    reduction: str = "mean",
+    l1: float = 0.0,
+    l2: float = 0.0,
+    sample_weight: ArrayLike | None = None,
+    coef_init: ArrayLike | None = None,
+    intercept_init: ArrayLike | None = None,
+    keep_path: bool = False,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    n_threads: int | None = None,
+    callback: Callable[[Fit], Any] | None = None,
+    progress: bool = False,
+    validation: float | tuple[ArrayLike, ...] | None = None,
+    patience: int = 5,
+) -> Fit:
+    """Least squares by gradient descent: `fit` with loss="mse".
+
+    Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²``, with ``cost = mean((x·coef + intercept − y)²)``: no
+    factor 1/2, gradient ``2/n·X^T r``, as in torch's MSELoss.
+
+    Parameters
+    ----------
+    x : array-like (n, d), or (n,) for one column
+    y : array-like (n,) or (n, k)
+    fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
+l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
+progress, validation, patience
+        As in `fit`.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError, DivergenceError, KeyboardInterrupt
+        As in `fit`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        As in `fit`.
+
     Examples
     --------
     >>> import fastgd
@@ -156,37 +252,37 @@ def fit_linear(
     (18.666667, 100)
     """
     options = dict(locals())  # every argument by its name
-    return _fit(LOSSES["mse"], x, y, options)
+    return _fit(MSE, options)
 
 
 def fit_logistic(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     fit_intercept: bool = True,
-    lr: Any = "auto",
+    lr: float | ArrayLike = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
     shuffle: bool | str = True,
     seed: int = 0,
-    optimizer: Any = None,
-    schedule: Any = None,
+    optimizer: str | Optimizer | None = None,
+    schedule: Callable[[int], float] | Any = None,
     average: bool = False,
     tol: float | None = None,
     reduction: str = "mean",
     l1: float = 0.0,
     l2: float = 0.0,
-    sample_weight: Any = None,
-    class_weight: Any = None,
-    coef_init: Any = None,
-    intercept_init: Any = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: dict[Any, float] | str | None = None,
+    coef_init: ArrayLike | None = None,
+    intercept_init: ArrayLike | None = None,
     keep_path: bool = False,
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
     device: str | None = None,
     n_threads: int | None = None,
-    callback: Any = None,
+    callback: Callable[[Fit], Any] | None = None,
     progress: bool = False,
-    validation: Any = None,
+    validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
 ) -> Fit:
     """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
@@ -205,13 +301,10 @@ def fit_logistic(
     x : array-like (n, d), or (n,) for one column
     y : array-like (n,)
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
-    class_weight : dict or "balanced", optional
-        What the weights of a label's rows are multiplied with: a dict of labels, 1 for those not in it,
-        or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
-l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
-progress, validation, patience
-        As in `fit_linear`.
+l1, l2, sample_weight, class_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, \
+callback, progress, validation, patience
+        As in `fit`.
 
     Returns
     -------
@@ -221,12 +314,12 @@ progress, validation, patience
     Raises
     ------
     InputError, DivergenceError, KeyboardInterrupt
-        As in `fit_linear`.
+        As in `fit`.
 
     Warns
     -----
     ConvergenceWarning
-        As in `fit_linear`, and where the labels are separable, so that no finite optimum exists.
+        As in `fit`, and where the labels are separable, so that no finite optimum exists.
 
     Examples
     --------
@@ -239,32 +332,34 @@ progress, validation, patience
     ((3, 1), ['a', 'c'])
     """
     options = dict(locals())  # every argument by its name
-    return _fit(LOSSES["bce"], x, y, options)
+    return _fit(BCE, options)
 
 
 @functools.cache
-def _ways():
-    """The two ways to fit; Numba comes with them, 0.3 s that only a fit should cost."""
+def _parts() -> tuple[Any, Any, Any]:
+    """What a fit is made of; Numba comes with it, 0.3 s that only a fit should cost."""
+    from .fitting.options import Options
+    from .fitting.problem import Problem
     from .fitting.run import Run
-    from .fitting.small import attempt
 
-    return attempt, Run
+    return Options, Problem, Run
 
 
-def _fit(loss: Loss, x, y, options) -> Fit:
-    in_a_hurry, planned = _ways()
+def _fit(loss: Loss | CoupledLoss, given: dict[str, Any]) -> Fit:
+    """The fit with the arguments of a call; a warning is one of the caller's caller."""
+    x, y = given.pop("x"), given.pop("y")
+    given.pop("loss", None)
     run: Any = None
-    fit: Fit | None = None
+    found: Fit | None = None
     try:
-        fit = in_a_hurry(loss, x, y, options, fit_linear.__kwdefaults__)
-        if fit is not None:
-            return fit
-        run = planned(loss, x, y, checked(options))
-        fit = run.result()
+        make_options, make_problem, make_run = _parts()
+        run = make_run(make_problem(loss, x, y, make_options(**given)))
+        found = run.result()
         if run.warning:
             warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
     except KeyboardInterrupt as stop:
-        kept = run.kept() if run and fit is None else fit
+        kept = run.kept() if run and found is None else found
         stop.fit = kept  # type: ignore[attr-defined]
         raise
-    return fit
+    assert found is not None
+    return found

@@ -55,6 +55,10 @@ class Loss(NamedTuple):
         A parameter that kernels take at run time: another value compiles nothing.
     for_classes : CoupledLoss, optional
         The loss that takes the place of this one where y has more than two labels.
+    open_ended : bool, default=False
+        Whether the loss falls for ever as z goes to the side of its label, with a slope of at most 1 and
+        the second derivative of the logistic loss: labels that a plane separates then have no finite
+        optimum.
 
     Examples
     --------
@@ -74,6 +78,7 @@ class Loss(NamedTuple):
     quadratic: bool = False
     p: float = 0.0
     for_classes: Any = None
+    open_ended: bool = False
 
     @property
     def coupled(self) -> bool:
@@ -112,7 +117,7 @@ class CoupledLoss(NamedTuple):
         A bound of the largest eigenvalue of the second derivatives, for every k.
     link : callable, optional
         ``link(z, top, rest)``: the probability of a class.
-    targets, quadratic, p, second, for_classes, parameters
+    targets, quadratic, p, open_ended, second, for_classes, parameters
         As in `Loss`.
     """
 
@@ -125,6 +130,7 @@ class CoupledLoss(NamedTuple):
     targets: str = CLASSES
     quadratic: bool = False
     p: float = 0.0
+    open_ended: bool = False
 
     second: None = None
     for_classes: None = None
@@ -263,12 +269,18 @@ def poisson_second(z, y):
 
 #: Softmax regression. Its second derivatives diag(p) − p·p^T are at most (1 − 1·1^T/k)/2 (Böhning, 1992).
 CROSS_ENTROPY = CoupledLoss(
-    "cross_entropy", log_sum_exp_step, cross_entropy, cross_entropy_slope, 0.5, softmax
+    "cross_entropy",
+    log_sum_exp_step,
+    cross_entropy,
+    cross_entropy_slope,
+    0.5,
+    softmax,
+    open_ended=True,
 )
 MSE = Loss("mse", squared_error, squared_error_slope, 2.0, squared_error_second, quadratic=True)
 BCE = Loss(
     "bce", binary_cross_entropy, binary_cross_entropy_slope, 0.25, binary_cross_entropy_second,
-    link=logistic, targets=LABELS, for_classes=CROSS_ENTROPY,
+    link=logistic, targets=LABELS, for_classes=CROSS_ENTROPY, open_ended=True,
 )  # fmt: skip
 POISSON = Loss(
     "poisson", poisson, poisson_slope, math.inf, poisson_second, link=exponential, targets=COUNTS
@@ -302,8 +314,8 @@ def Huber(delta: float = 1.35) -> Loss:  # noqa: N802
     >>> from fastgd.losses import Huber
     >>> x, y = [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0, 6.0, 80.0]
     >>> fit = fastgd.fit(x, y, loss=Huber(delta=0.5), lr=0.1, epochs=2000)
-    >>> round(float(fit.coef[0]), 1)
-    2.5
+    >>> round(float(fit.coef[0]), 2)
+    2.25
     """
     return Loss(
         "huber", huber, huber_slope, 1.0, huber_second,

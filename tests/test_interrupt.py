@@ -10,7 +10,7 @@ import pytest
 
 import fastgd
 from fastgd.cpu import advance, dense, statistics, stochastic
-from fastgd.fitting.run import Run
+from fastgd.fitting import run as run_module
 from fastgd.solvers import work
 from fastgd.sources import dense as source
 
@@ -51,8 +51,9 @@ SHORT = {
 FILES = tuple(
     os.path.join("fastgd", *name.split("/"))
     for name in (
-        "fitting/run.py", "solvers/protocol.py", "solvers/batch.py", "solvers/stochastic.py",
-        "solvers/early_stopping.py", "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py",
+        "fitting/run.py", "fitting/problem.py", "fitting/diagnosis.py", "solvers/protocol.py",
+        "solvers/batch.py", "solvers/stochastic.py", "solvers/early_stopping.py",
+        "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py",
     )
 )  # fmt: skip
 POINTS = 25
@@ -89,13 +90,13 @@ class Signal:
 
     def __init__(self, monkeypatch, at):
         self.at, self.seen, self.descent, self.moved = at, 0, None, None
-        plan = Run._plan
+        plan = run_module.plan
 
-        def planned(fit):
-            self.descent = plan(fit)
+        def planned(problem):
+            self.descent = plan(problem)
             return self.descent
 
-        monkeypatch.setattr(Run, "_plan", planned)
+        monkeypatch.setattr(run_module, "plan", planned)
 
     def __call__(self, frame, event, argument):
         if not frame.f_code.co_filename.endswith(FILES):

@@ -285,7 +285,7 @@ def test_every_kernel_is_cached():
 
         for module in pkgutil.iter_modules(fastgd.cpu.__path__, "fastgd.cpu."):
             importlib.import_module(module.name)
-        from fastgd.cpu import coupled, dense, elementwise, small, statistics, stochastic
+        from fastgd.cpu import coupled, dense, elementwise, statistics, stochastic
         from fastgd.mlp import layers
 
         kernels = []
@@ -296,7 +296,7 @@ def test_every_kernel_is_cached():
         for loss in (loss for loss in LOSSES.values() if not loss.coupled):
             kernels += [dense.cost_and_gradient(loss), dense.many_costs(loss, True)]
             kernels += [stochastic.descend, stochastic.per_sample(loss)]
-            kernels += [small.descend(loss, True), layers.head(loss)]
+            kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             kernels += [elementwise._kernel(name, which, np.dtype("float32")), layers.activate(name)]
         found = {k for k in gc.get_objects() if type(k) is CPUDispatcher}

@@ -8,7 +8,6 @@ import pytest
 from test_fit import made
 
 import fastgd
-from fastgd.fitting import small
 from fastgd.solvers import whitened as automatic
 from fastgd.solvers import work
 from fastgd.sources import dense as source
@@ -71,20 +70,6 @@ def test_a_run_that_may_stop_goes_over_in_the_middle(dtype):
     at_once = linear(x, y, 200)
     np.testing.assert_allclose(through.path, at_once.path, **CLOSE[dtype])
     np.testing.assert_allclose(through.costs, at_once.costs, **CLOSE[dtype])
-
-
-@pytest.mark.parametrize("logistic", [False, True])
-@pytest.mark.parametrize("batch_size", [None, 1])
-def test_from_the_fast_lane_to_the_planned_run(logistic, batch_size):
-    """1,024 numbers of x, and a row more."""
-    n = small._MOST_NUMBERS // 4
-    x, y = made(n + 1, 4, logistic=logistic)
-    x[n] = 0.0  # a row that moves nothing, but counts in the mean
-    fit = fastgd.fit_logistic if logistic else fastgd.fit_linear
-    options = {"epochs": 20, "batch_size": batch_size, "fit_intercept": False, "shuffle": False}
-    lane = fit(x[:n], y[:n], lr=0.01, **options)
-    run = fit(x, y, lr=0.01 if batch_size == 1 else 0.01 * (n + 1) / n, **options)
-    np.testing.assert_allclose(lane.coef, run.coef, rtol=1e-11)
 
 
 def test_from_one_part_to_several(monkeypatch):

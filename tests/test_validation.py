@@ -9,10 +9,11 @@ from test_fit import made
 import fastgd
 from fastgd import reference
 from fastgd.cpu.order import visiting_order
-from fastgd.fitting import options
 from fastgd.fitting.held_out import split
+from fastgd.fitting.options import Options
+from fastgd.fitting.problem import Problem
 from fastgd.fitting.run import Run
-from fastgd.losses import LOSSES
+from fastgd.losses import LOSSES, MSE
 from fastgd.sources import dense as source
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -241,15 +242,16 @@ def test_a_fraction_is_the_fit_on_the_other_rows(loop, logistic):
 
 def test_rows_that_are_given_are_not_copied(monkeypatch):
     whole = fastgd.fit_linear.__kwdefaults__ | {"lr": 0.1, "validation": (X_VAL, Y_VAL)}
-    run = Run(LOSSES["mse"], X, Y, options.checked(whole))
-    sources, made_of = [], run._source_of
+    problem = Problem(MSE, X, Y, Options(**whole))
+    sources, made_of = [], problem._source_of
     monkeypatch.setattr(
-        run, "_source_of", lambda *rows: sources.append(made_of(*rows)) or sources[-1]
+        problem, "_source_of", lambda *rows: sources.append(made_of(*rows)) or sources[-1]
     )
+    run = Run(problem)
     run.result()
     assert np.shares_memory(sources[0].x, X_VAL)
-    assert np.shares_memory(run.source.x, X)
-    assert np.shares_memory(run.source.y, Y)
+    assert np.shares_memory(run.solver.source.x, X)
+    assert np.shares_memory(run.solver.source.y, Y)
 
 
 # --- together with the rest -----------------------------------------------------------------------

@@ -20,25 +20,25 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[m:]), np.sort(order[:m])
 
 
-def given_rows(given: tuple, where: Any, options: dict[str, Any], like: dict[str, Any]):
-    """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows trained on.
-
-    `like` says what those are: `d`, `k`, `dtype`, and `classes` or None.
-    """
+def given_rows(
+    given: tuple, where: Any, device: Any, *, d: int, k: int, dtype: Any, classes: Any, loss: Any
+):
+    """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows to train on."""
     try:
-        x, found = place.features(given[0], options["device"])
+        x, found = place.features(given[0], device)
         if found != where:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")
-        n, d = x.shape
-        if d != like["d"]:
-            raise InputError(f"x has {d} columns; the x to train on has {like['d']}.")
+        n, columns = x.shape
+        if columns != d:
+            raise InputError(f"x has {columns} columns; the x to train on has {d}.")
         y = place.on_host(given[1], "y", where)
-        if like["classes"] is None:
-            y, _ = inputs.targets(y, n, like["dtype"])
+        if classes is None:
+            y, _ = inputs.targets(y, n, dtype)
+            inputs.require_domain(y, loss.targets, loss.name)
         else:
-            y = inputs.known_labels(y, n, like["classes"], like["dtype"])
-        if len(y) != like["k"]:
-            raise InputError(f"y has {len(y)} column(s); the y to train on has {like['k']}.")
+            y = inputs.known_labels(y, n, classes, dtype)
+        if len(y) != k:
+            raise InputError(f"y has {len(y)} column(s); the y to train on has {k}.")
         weight = given[2] if len(given) == 3 else None
         weight = place.on_host(weight, "sample_weight", where)
         return x, y, inputs.weights(weight, n, np.float64)

@@ -3,6 +3,7 @@
 import math
 import numbers
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,38 +14,72 @@ from ..errors import InputError
 from ..formulas.updates import Optimizer
 
 
-def checked(o: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of a fit, checked and made plain.
+class Options:
+    """The keyword arguments of a fit, checked and made plain; as the fits document them.
 
     Raises
     ------
     InputError
         For the first one that can't be used.
     """
-    o = dict(o)
-    o["lr"] = _learning_rate(o["lr"])
-    for name in ("epochs", "batch_size", "n_threads"):
-        if o[name] is not None:
-            o[name] = inputs.integer(o[name], name, low=1)
-    if o["tol"] is not None:
-        o["tol"] = inputs.number(o["tol"], "tol", strict=True)
-    o["seed"] = inputs.integer(o["seed"], "seed", low=0, high=math.inf)
-    o["shuffle"] = inputs.choice(o["shuffle"], "shuffle", (True, False, "block"))
-    o["reduction"] = inputs.choice(o["reduction"], "reduction", ("mean", "sum"))
-    for name in ("fit_intercept", "keep_path", "progress", "average"):
-        o[name] = inputs.flag(o[name], name)
-    o["l1"], o["l2"] = inputs.number(o["l1"], "l1"), inputs.number(o["l2"], "l2")
-    o["validation"] = _validation(o["validation"])
-    o["patience"] = inputs.integer(o["patience"], "patience", low=1)
-    o["optimizer"] = _optimizer(o["optimizer"])
-    o["schedule"] = _schedule(o["schedule"], o["lr"], o["optimizer"])
-    _check_together(o)
-    o["device"] = _device(o["device"])
-    if o["callback"] is not None and not callable(o["callback"]):
-        raise InputError(
-            f"callback is {shown(o['callback'])}; expected a function of one argument."
-        )
-    return o
+
+    lr: Any  # "auto", a float, or ndarray (k,)
+    epochs: int | None
+    batch_size: int | None
+    shuffle: bool | str
+    seed: int
+    optimizer: Optimizer | None
+    schedule: Any
+    average: bool = False
+    tol: float | None = None
+    reduction: str
+    l1: float = 0.0
+    l2: float
+    fit_intercept: bool = True
+    sample_weight: Any
+    class_weight: Any = None
+    coef_init: Any = None
+    intercept_init: Any = None
+    keep_path: bool = False
+    dtype: Any
+    device: str | None = None
+    n_threads: int | None
+    callback: Callable[[Any], Any] | None
+    progress: bool
+    validation: Any  # None, a float, or a tuple
+    patience: int
+
+    def __init__(self, **given: Any):
+        o = self
+        vars(o).update(given)
+        o.lr = _learning_rate(o.lr)
+        for name in ("epochs", "batch_size", "n_threads"):
+            value = given[name]
+            if value is not None:
+                setattr(o, name, inputs.integer(value, name, low=1))
+        if o.tol is not None:
+            o.tol = inputs.number(o.tol, "tol", strict=True)
+        o.seed = inputs.integer(o.seed, "seed", low=0, high=math.inf)
+        o.shuffle = inputs.choice(o.shuffle, "shuffle", (True, False, "block"))
+        o.reduction = inputs.choice(o.reduction, "reduction", ("mean", "sum"))
+        for name in ("fit_intercept", "keep_path", "progress", "average"):
+            setattr(o, name, inputs.flag(getattr(o, name), name))
+        o.l1, o.l2 = inputs.number(o.l1, "l1"), inputs.number(o.l2, "l2")
+        o.validation = _validation(o.validation)
+        o.patience = inputs.integer(o.patience, "patience", low=1)
+        o.optimizer = _optimizer(o.optimizer)
+        o.schedule = _schedule(o.schedule, o.lr, o.optimizer)
+        _check_together(o)
+        o.device = _device(o.device)
+        if o.callback is not None and not callable(o.callback):
+            raise InputError(
+                f"callback is {shown(o.callback)}; expected a function of one argument."
+            )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the data provides the step, unless a batch size does not let it."""
+        return isinstance(self.lr, str) and self.optimizer is None
 
 
 def _learning_rate(lr: Any) -> Any:
@@ -122,22 +157,22 @@ def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
     )
 
 
-def _check_together(o: dict[str, Any]) -> None:
+def _check_together(o: Options) -> None:
     """What each may be alone, but not with the other."""
-    optimizer = o["optimizer"]
+    optimizer = o.optimizer
     plain = optimizer is None or not (
         optimizer.joint or optimizer.rule.slots or optimizer.weight_decay
     )
-    if o["l1"] > 0 and not plain:
+    if o.l1 > 0 and not plain:
         raise InputError(
             "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
         )
     joint = optimizer is not None and optimizer.joint
-    if joint and o["batch_size"] is not None:
+    if joint and o.batch_size is not None:
         raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
-    if joint and isinstance(o["lr"], np.ndarray):
+    if joint and isinstance(o.lr, np.ndarray):
         raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
-    if o["average"] and o["batch_size"] is None:
+    if o.average and o.batch_size is None:
         raise InputError("average is for stochastic updates; pass batch_size.")
 
 

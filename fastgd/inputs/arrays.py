@@ -239,6 +239,23 @@ def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
     return (array, 1.0) if unit == 1 else (array / unit, unit)
 
 
+def require_domain(y: np.ndarray, domain: str, loss: str) -> None:
+    """Refuse targets (k, n) outside of the domain of a loss: "counts" are at least 0, "positive" above 0.
+
+    NaN passes: the cost finds it.
+    """
+    if domain not in ("counts", "positive"):
+        return
+    outside = y < 0 if domain == "counts" else y <= 0
+    if outside.any():
+        column, row = divmod(int(np.flatnonzero(outside)[0]), y.shape[1])
+        where = f"row {row}" + (f", column {column}" if len(y) > 1 else "")
+        bound = "from 0 up" if domain == "counts" else "above 0"
+        raise InputError(
+            f"y is {y[column, row]:g} at {where}; the loss {loss!r} takes numbers {bound}."
+        )
+
+
 def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
     """y as (k, n) of labels in [0, 1]."""
     y, flat = targets(y, n, dtype)

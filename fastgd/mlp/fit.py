@@ -7,16 +7,10 @@ import numpy as np
 
 from .. import inputs
 from ..errors import ConvergenceWarning, DivergenceError, InputError
-from ..fitting.options import checked
 from ..formulas.activations import ACTIVATIONS
+from ..losses import LABELS
+from .options import MlpOptions, loss_of
 from .result import MlpFit
-
-_LOSSES = ("mse", "bce", "cross_entropy")
-#: What `options.checked` asks for and a network does not have.
-_ABSENT = {
-    "tol": None, "fit_intercept": True, "keep_path": False, "average": False, "l1": 0.0,
-    "device": None,
-}  # fmt: skip
 
 
 def fit_mlp(
@@ -132,7 +126,9 @@ def fit_mlp(
     >>> fit.predict(x).tolist()
     ['same', 'not', 'not', 'same']
     """
-    options = _checked(dict(locals()))
+    given = dict(locals())  # every argument by its name
+    x, y = given.pop("x"), given.pop("y")
+    options = MlpOptions(**given)
     from .run import MlpRun  # Numba comes with it
 
     run: Any = None
@@ -148,34 +144,6 @@ def fit_mlp(
             stop.fit = run.kept() if run and fit is None else fit  # type: ignore[attr-defined]
             raise
     return fit
-
-
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    o = options | _ABSENT
-    o["hidden"] = _hidden(o["hidden"])
-    o["activation"] = inputs.choice(o["activation"], "activation", tuple(ACTIVATIONS))
-    o["loss"] = inputs.choice(o["loss"], "loss", _LOSSES)
-    optimizer = o["optimizer"] = inputs.plain(o["optimizer"])
-    lbfgs = isinstance(optimizer, str) and optimizer == "lbfgs"
-    if lbfgs or getattr(optimizer, "joint", False):
-        raise InputError("fit_mlp does not take 'lbfgs'; choose 'adam' or another optimizer.")
-    automatic = isinstance(inputs.plain(o["lr"]), str)
-    if o["optimizer"] is None:
-        o["optimizer"] = "adam" if automatic else "gd"
-    if o["epochs"] is None:
-        raise InputError("epochs is None; expected a whole number.")
-    o = checked(o)
-    if not isinstance(o["lr"], str | float):
-        raise InputError("lr has several values; a network takes one number.")
-    if automatic:
-        o["lr"] = o["optimizer"].lr
-    return o
-
-
-def _hidden(hidden: Any) -> tuple[int, ...]:
-    if isinstance(hidden, list | tuple):
-        return tuple(inputs.integer(h, f"hidden[{i}]", low=1) for i, h in enumerate(hidden))
-    return (inputs.integer(hidden, "hidden", low=1),)
 
 
 def mlp_cost_and_gradient(
@@ -227,7 +195,7 @@ def mlp_cost_and_gradient(
     (0.5, [[-2.0]], [-1.0])
     """
     activation = inputs.choice(activation, "activation", tuple(ACTIVATIONS))
-    loss = inputs.choice(loss, "loss", _LOSSES)
+    chosen = loss_of(loss)
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     from . import run as mlp_run
     from .network import no_losses
@@ -242,13 +210,13 @@ def mlp_cost_and_gradient(
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"weights[{layer}] has shape {shape}; expected (out, in).")
     sizes = [d, *(shape[0] for shape in shapes)]
-    network = mlp_run.network_for(sizes, activation, loss, dtype)
+    network = mlp_run.network_for(sizes, activation, chosen, dtype)
     with np.errstate(all="ignore"):
         mlp_run.fill(network, weights, biases)
-    if loss == "cross_entropy":
+    if chosen.coupled:
         targets = _indices(y, n, sizes[-1])
     else:
-        read = inputs.probabilities if loss == "bce" else inputs.targets
+        read = inputs.probabilities if chosen.targets == LABELS else inputs.targets
         targets = np.ascontiguousarray(read(y, n, dtype)[0].T)
         if targets.shape[1] != sizes[-1]:
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")

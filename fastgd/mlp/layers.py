@@ -6,16 +6,15 @@ pointers, so that its own loops are compiled once for all of them: they all retu
 """
 
 import functools
-import math
 
 from ..compile.functions import compiled, leaf
 from ..cpu.machine.prefetch import LINE, prefetch
-from ..cpu.machine.vector_math import exp, vectorised
+from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
 from ..cpu.order import row_at
 from ..formulas.activations import ACTIVATIONS
 from ..formulas.updates import Rule
-from ..losses import Loss
+from ..losses import CoupledLoss, Loss
 
 
 @compiled
@@ -78,31 +77,32 @@ def head(loss: Loss):
     return apply
 
 
-_exp, _log = vectorised(exp), math.log
+@functools.cache
+def softmax_head(loss: CoupledLoss):
+    """Compiled: `head` of a loss that couples the outputs, with the index of the right one in y."""
+    add, value, slope_of = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
+    @compiled
+    def apply(z, b, y, weight, order, first, share, by_b):
+        T, (m, k) = z.dtype.type, z.shape
+        total = 0.0
+        by_b[:] = T(0)
+        for i in range(m):
+            row = row_at(order, first + i)
+            label, counts = y[row, 0], _weight_at(weight, row)
+            top, rest = z[i, 0] + b[0], T(0)
+            for j in range(k):
+                z[i, j] += b[j]
+                if j > 0:
+                    top, rest = add(top, rest, z[i, j])
+            total += counts * value(z[i, label], top, rest)
+            for j in range(k):
+                hit = T(1) if j == label else T(0)
+                z[i, j] = share * counts * slope_of(z[i, j], hit, top, rest)
+                by_b[j] += z[i, j]
+        return total
 
-@compiled
-def softmax_head(z, b, y, weight, order, first, share, by_b):
-    """`head` of the cross-entropy log Σⱼ exp(zⱼ) − z_y; its slope is softmax(z) − [j = y]."""
-    T, (m, k) = z.dtype.type, z.shape
-    total = 0.0
-    by_b[:] = T(0)
-    for i in range(m):
-        row = row_at(order, first + i)
-        label, counts = y[row, 0], _weight_at(weight, row)
-        top = z[i, 0] + b[0]
-        for j in range(k):
-            z[i, j] += b[j]
-            top = max(top, z[i, j])
-        of_label, mass = z[i, label] - top, T(0)
-        for j in range(k):
-            z[i, j] = _exp(z[i, j] - top)
-            mass += z[i, j]
-        total += counts * (_log(mass) - of_label)
-        for j in range(k):
-            z[i, j] = share * counts * (z[i, j] / mass - (T(1) if j == label else T(0)))
-            by_b[j] += z[i, j]
-    return total
+    return apply
 
 
 @compiled

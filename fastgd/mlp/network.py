@@ -19,7 +19,6 @@ from ..cpu.machine.atomics import resting
 from ..cpu.machine.blas import multiply, one_thread, product
 from ..cpu.machine.pool import for_each_part
 from ..formulas.updates import RULES, Rule
-from ..losses import Loss
 from .layers import activate, gather, head, softmax_head, stay, through, update
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
@@ -212,13 +211,13 @@ class Network:
     sizes : list of int
         Columns of x, units of each hidden layer, outputs.
     activation : str
-    loss : Loss or None
-        None is the cross-entropy of the softmax, with y the index of a row's class.
+    loss : Loss or CoupledLoss
+        For a coupled one y is the index of a row's class.
     dtype : dtype
     n_threads : int
     """
 
-    def __init__(self, sizes: list[int], activation: str, loss: Loss | None, dtype, n_threads: int):
+    def __init__(self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int):
         self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
         units = sum(sizes[1:])
         self.penalised = sum(a * b for a, b in itertools.pairwise(sizes))
@@ -233,9 +232,9 @@ class Network:
         self._steps: dict[Rule | None, Any] = {}
         z, b = np.empty((1, 1), dtype), np.empty(1, dtype)
         self._activate = pointer(activate(activation), z, b, z)
-        y = np.empty((1, 1), np.int64) if loss is None else z
+        y = np.empty((1, 1), np.int64) if loss.coupled else z
         self._head = pointer(
-            softmax_head if loss is None else head(loss), z, b, y, b, _GIVEN_ORDER, 0,
+            softmax_head(loss) if loss.coupled else head(loss), z, b, y, b, _GIVEN_ORDER, 0,
             self.dtype.type(1), b,
         )  # fmt: skip
 

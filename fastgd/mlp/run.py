@@ -12,11 +12,12 @@ from ..compile.functions import default_threads
 from ..cpu.order import visiting_order
 from ..errors import DivergenceError, InputError
 from ..fitting.held_out import given_rows, split
-from ..losses import LOSSES
+from ..losses import CLASSES, LABELS
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources.place import HOST
 from .network import Network, end_of_block, no_losses
+from .options import MlpOptions
 from .result import MlpFit
 
 EPOCHS = 100
@@ -42,12 +43,10 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
 
 
 def network_for(
-    sizes: list[int], activation: str, loss: str, dtype, n_threads: int | None = None
+    sizes: list[int], activation: str, loss: Any, dtype, n_threads: int | None = None
 ) -> Network:
     """A network of zeros with the head of this loss."""
-    found: Any = LOSSES[loss]
-    by_output = None if found.coupled else found
-    return Network(sizes, activation, by_output, dtype, n_threads or default_threads())
+    return Network(sizes, activation, loss, dtype, n_threads or default_threads())
 
 
 def fill(network: Network, weights, biases) -> None:
@@ -87,43 +86,43 @@ class _Moment(NamedTuple):
 class MlpRun:
     """One fit, from checked options to the result."""
 
-    def __init__(self, x: Any, y: Any, options: dict[str, Any]):
+    def __init__(self, x: Any, y: Any, options: MlpOptions):
         self.options, o = options, options
         self.names = inputs.column_names(x)
-        self.x, self.dtype = rows_of(x, o["dtype"])
+        self.x, self.dtype = rows_of(x, o.dtype)
         self.given_x = self.x
         n, d = self.x.shape
         self.classes, self.flat, outputs = None, False, 0
         # What y is read as.
-        self.kind = np.dtype(np.int64) if o["loss"] == "cross_entropy" else self.dtype
-        if o["loss"] == "mse":
+        self.kind = np.dtype(np.int64) if o.loss.coupled else self.dtype
+        if o.loss.targets not in (LABELS, CLASSES):
             y, self.flat = inputs.targets(y, n, self.dtype)
             outputs = len(y)
         else:
             y, self.classes = inputs.labels(y, n, self.kind)
-            outputs = len(self.classes) if o["loss"] == "cross_entropy" else 1
-            self.flat = o["loss"] == "bce"
+            outputs = len(self.classes) if o.loss.coupled else 1
+            self.flat = not o.loss.coupled
             if self.flat and len(self.classes) > 2:
                 raise InputError(
                     f"y has {len(self.classes)} label values; 'bce' takes two, 'cross_entropy' more."
                 )
         self.y = np.ascontiguousarray(y.T)
-        weight = inputs.weights(o["sample_weight"], n, np.float64)
+        weight = inputs.weights(o.sample_weight, n, np.float64)
         #: What a row's loss counts for in the cost.
-        self.share = 1.0 if o["loss"] == "cross_entropy" else 1 / outputs
+        self.share = 1.0 if o.loss.coupled else 1 / outputs
         self.held: Validation | None = None
-        if o["validation"] is not None:
+        if o.validation is not None:
             weight = self._hold_out(weight)
         n = len(self.x)
         self.weight, self.scale = self._weight_and_scale(weight, n)
-        self.batch = min(n, o["batch_size"] or n)
+        self.batch = min(n, o.batch_size or n)
         self.network = network_for(
-            [d, *o["hidden"], outputs], o["activation"], o["loss"], self.dtype, o["n_threads"]
+            [d, *o.hidden, outputs], o.activation, o.loss, self.dtype, o.n_threads
         )
         self._initialise()
         self.settings = Settings(
-            lr=o["lr"], l2=o["l2"], scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
-            optimizer=o["optimizer"], schedule=o["schedule"],
+            lr=o.lr, l2=o.l2, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
+            optimizer=o.optimizer, schedule=o.schedule,
         )  # fmt: skip
         #: Of every epoch; a moment counts how many of them are known.
         self.costs: list[float] = []
@@ -139,7 +138,7 @@ class MlpRun:
 
     def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
         """The weights as kernels take them, none being ones, and what turns summed losses into a cost."""
-        mean = self.options["reduction"] == "mean"
+        mean = self.options.reduction == "mean"
         weight, unit = inputs.in_units(weight)
         if weight is None:
             weight = np.empty(0)
@@ -150,8 +149,8 @@ class MlpRun:
     def _hold_out(self, weight):
         """Take the rows to validate on out of x, y and the weights, or those that are given."""
         o = self.options
-        if isinstance(o["validation"], float):
-            trained, others = split(len(self.x), o["validation"], o["seed"])
+        if isinstance(o.validation, float):
+            trained, others = split(len(self.x), o.validation, o.seed)
             x, y = self.x[others], self.y[others]
             self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
             held, weight = (None, None) if weight is None else (weight[others], weight[trained])
@@ -161,11 +160,17 @@ class MlpRun:
                     "another seed, or pass the rows to validate on."
                 )
         else:
-            like = {
-                "d": self.x.shape[1], "k": self.y.shape[1], "dtype": self.kind,
-                "classes": self.classes,
-            }  # fmt: skip
-            x, y, held = given_rows(o["validation"], HOST, {"device": None}, like)
+            (_, d), (_, k) = self.x.shape, self.y.shape
+            x, y, held = given_rows(
+                o.validation,
+                HOST,
+                None,
+                d=d,
+                k=k,
+                dtype=self.kind,
+                classes=self.classes,
+                loss=o.loss,
+            )
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
         if not np.isfinite(self.held_x).all():  # an infinity may end as a finite activation
@@ -176,14 +181,14 @@ class MlpRun:
             self.network.theta[:] = theta
             return scale * self.network.cost(self.held_x, y, held)
 
-        self.held = Validation(cost_of, o["patience"])
+        self.held = Validation(cost_of, o.patience)
         return weight
 
     def _initialise(self) -> None:
         """Uniform within ±1/√(units below), as torch.nn.Linear begins."""
-        given = self.options["weights_init"], self.options["biases_init"]
+        given = self.options.weights_init, self.options.biases_init
         if any(one is None for one in given):
-            rng = np.random.default_rng(self.options["seed"])
+            rng = np.random.default_rng(self.options.seed)
             for weight, bias in zip(self.network.weights, self.network.biases, strict=True):
                 bound = 1 / math.sqrt(len(weight))
                 weight[...] = rng.uniform(-bound, bound, weight.T.shape).T
@@ -196,7 +201,7 @@ class MlpRun:
             return self._run(bar)
 
     def _bar(self):
-        if not self.options["progress"]:
+        if not self.options.progress:
             return contextlib.nullcontext()
         try:
             from tqdm.auto import tqdm
@@ -204,14 +209,14 @@ class MlpRun:
             raise ImportError(
                 'progress=True needs tqdm: pip install "fastgd[progress]".'
             ) from error
-        return tqdm(total=self.options["epochs"], unit="epoch")
+        return tqdm(total=self.options.epochs, unit="epoch")
 
     def _run(self, bar) -> MlpFit:
         o, held = self.options, self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
         self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]
         before, asked = self._penalty(), time.perf_counter()
-        for epoch in range(o["epochs"]):
+        for epoch in range(o.epochs):
             self.costs.append(self._one_epoch(epoch))
             theta = self.network.theta.copy()
             if held:
@@ -221,10 +226,10 @@ class MlpRun:
             self._now(epoch + 1, theta, held.best if held else theta)
             if bar is not None:
                 bar.update()
-            if o["callback"] is not None and (
-                held or epoch + 1 == o["epochs"] or time.perf_counter() - asked >= _CALLBACK
+            if o.callback is not None and (
+                held or epoch + 1 == o.epochs or time.perf_counter() - asked >= _CALLBACK
             ):
-                self.stopped = bool(o["callback"](self.so_far(epoch + 1, theta, self.costs[-1])))
+                self.stopped = bool(o.callback(self.so_far(epoch + 1, theta, self.costs[-1])))
                 asked = time.perf_counter()
             if self.stopped or (held and held.over):
                 break
@@ -234,10 +239,10 @@ class MlpRun:
             self._diverged()
         before, after = self.costs[0] + before, cost + self._penalty()
         if after > before + 8 * float(np.finfo(self.dtype).eps) * abs(before):
-            what = "the cost plus penalty" if o["l2"] else "the cost"
+            what = "the cost plus penalty" if o.l2 else "the cost"
             self.warning = (
                 f"{what} rose from {before:.6g} to {after:.6g} in "
-                f"{held.best_epoch if held else epoch + 1} epochs with lr={o['lr']:g}; try a smaller lr."
+                f"{held.best_epoch if held else epoch + 1} epochs with lr={o.lr:g}; try a smaller lr."
             )
         elif held and not (held.over or self.stopped):
             self.warning = (
@@ -253,10 +258,10 @@ class MlpRun:
         lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
         self.lrs.append(lr)
         order = _GIVEN_ORDER
-        if o["shuffle"] and batch < n:
-            order = visiting_order(n, o["shuffle"], o["seed"], epoch)
+        if o.shuffle and batch < n:
+            order = visiting_order(n, o.shuffle, o.seed, epoch)
         # Under "mean" a batch divides by its own rows.
-        mean = o["reduction"] == "mean"
+        mean = o.reduction == "mean"
         unit = self.scale * n if mean else self.scale
         losses, first, batches = no_losses(), 0, -(-n // batch)
         while first < n:
@@ -266,7 +271,7 @@ class MlpRun:
             )
             network.train(
                 self.x, self.y, self.weight, order, first, stop, batch, unit, mean, losses,
-                o["optimizer"].rule, self.memory, o["l2"], lr, epoch * batches - (-first // batch),
+                o.optimizer.rule, self.memory, o.l2, lr, epoch * batches - (-first // batch),
                 self.hyper, self.low_hyper,
             )  # fmt: skip
             self._measured(stop - first, stop < n, time.perf_counter() - begun)
@@ -320,27 +325,29 @@ class MlpRun:
         return cost if math.isfinite(self._penalty()) else math.inf
 
     def _penalty(self) -> float:
-        if not self.options["l2"]:
+        if not self.options.l2:
             return 0.0
         squares = self.network.theta[: self.network.penalised].astype(np.float64) ** 2
-        return self.options["l2"] / 2 * float(squares.sum())
+        return self.options.l2 / 2 * float(squares.sum())
 
     def _diverged(self, what: str = "cost") -> NoReturn:
         self._require_finite()
         fit = self._last_finite()
         if fit is None:
             o, values = self.options, ["x", "y"]
-            if o["sample_weight"] is not None and o["reduction"] == "sum":
+            if o.sample_weight is not None and o.reduction == "sum":
                 values.append("sample_weight")
-            values += [name for name in ("weights_init", "biases_init") if o[name] is not None]
-            values += ["l2"] * (o["l2"] > 0)
+            values += [
+                name for name in ("weights_init", "biases_init") if getattr(o, name) is not None
+            ]
+            values += ["l2"] * (o.l2 > 0)
             raise DivergenceError(
                 f"the cost overflows {self.dtype} at the start: values of "
                 f"{', '.join(values[:-1])} or {values[-1]} are too large; scale them."
             )
         raise DivergenceError(
             f"the {what} is no longer finite after epoch {fit.n_epochs} with "
-            f"lr={self.options['lr']:g}; try a smaller lr. The error's attribute `fit` holds the last "
+            f"lr={self.options.lr:g}; try a smaller lr. The error's attribute `fit` holds the last "
             "finite parameters.",
             fit,
         )
@@ -357,7 +364,7 @@ class MlpRun:
     def _require_finite(self) -> None:
         """Whether it is the data itself that is not finite."""
         inputs.require_finite(self.given_x, "x", self.names)
-        if isinstance(self.options["validation"], tuple):
+        if isinstance(self.options.validation, tuple):
             inputs.require_finite(self.held_x, "in validation, x", self.names)
 
     def so_far(self, epoch: int, theta: np.ndarray, cost: float) -> MlpFit:
@@ -372,10 +379,10 @@ class MlpRun:
             cost=float(cost),
             n_epochs=epoch,
             converged=self.converged,
-            method=self.options["optimizer"].rule.name,
+            method=self.options.optimizer.rule.name,
             classes=None if self.classes is None else self.classes.copy(),
-            loss=self.options["loss"],
-            activation=self.options["activation"],
+            loss=self.options.loss.name,
+            activation=self.options.activation,
             lrs=np.array(self.lrs[:epoch]),
             flat=self.flat,
             validation_costs=validated,

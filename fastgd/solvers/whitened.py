@@ -145,7 +145,7 @@ class AutomaticDescent:
         sample does not show, such as a column that is constant in it, the curvature of all rows does.
         """
         source, settings = self.source, self.settings
-        if self.loss.name != "bce" or source.d > FULL_METRIC:
+        if not self.loss.open_ended or self.loss.coupled or source.d > FULL_METRIC:
             return False
         if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1):
             return False
@@ -185,7 +185,7 @@ class AutomaticDescent:
         self.null = metric.null
         exact = full and self.loss.quadratic
         coupled = self.loss.coupled
-        renewed = full and not exact and not coupled
+        renewed = full and self.loss.open_ended and not coupled
         level = self._centred(metric, self.intercept)
         at_zero = not self.coef.any() and not level.any()
         known = metric.totals_at_zero if at_zero else None
@@ -197,7 +197,7 @@ class AutomaticDescent:
         done = self._descend(metric, point, exact, refresh, after_step)
         if renewed:
             self._follow(after_step, done)
-        elif settings.l2 == 0 and not self.loss.quadratic and self._apart():
+        elif settings.l2 == 0 and self.loss.open_ended and self._apart():
             self.trouble = "separable"
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
@@ -343,7 +343,7 @@ class AutomaticDescent:
     def _size(self, metric, level, exact) -> float:
         """The size of the predictions, as far as residuals follow it: those of a label are at most 1."""
         size = metric.size(self.coef, level)
-        if exact or self.loss.quadratic:
+        if exact or not self.loss.open_ended:
             return size
         weight = self.source.weight
         mass = float(weight.sum()) if len(weight) else self.source.n

@@ -1,0 +1,105 @@
+"""Which solver fits a problem, over which source; decided from shapes and options, never by a clock."""
+
+import math
+from typing import Any
+
+from ..errors import InputError
+from ..solvers.batch import BatchDescent
+from ..solvers.step_size import largest_stable_lr
+from ..solvers.stochastic import StochasticDescent
+from .diagnosis import overflow
+from .problem import Problem
+
+#: Epochs with a numeric `lr`, where the caller names none.
+EPOCHS = 100
+#: With lr="auto", passes after which a batch fit gives up.
+AUTO_EPOCHS = 1000
+#: With lr="auto" and a batch size, how far below the largest stable step to stay.
+_STOCHASTIC_MARGIN = 20
+
+
+def plan(problem: Problem) -> Any:
+    """The solver of a problem, at its start."""
+    o, settings = problem.options, problem.settings()
+    if problem.automatic:
+        return _automatic(problem, settings)
+    source = problem.source()
+    if isinstance(o.lr, str):
+        settings.lr = _safe_lr(problem, source, settings)
+    start = source, problem.loss, settings, problem.coef, problem.intercept
+    if settings.optimizer.joint:
+        from ..solvers.lbfgs import LBFGSDescent
+
+        return LBFGSDescent(*start, o.keep_path)
+    batch, stochastic = _numeric(problem)
+    if problem.batch is None:
+        may_stop = not (o.tol is None and o.callback is None and o.validation is None)
+        return batch(*start, o.epochs or EPOCHS, o.keep_path, may_stop)
+    return stochastic(
+        *start, o.keep_path, batch_size=problem.batch, shuffle=o.shuffle, seed=o.seed,
+        mean=o.reduction == "mean", average=o.average,
+    )  # fmt: skip
+
+
+def _numeric(problem: Problem) -> tuple[Any, Any]:
+    """The batch and the stochastic solver where the rows are read."""
+    if problem.place.on_gpu:
+        from ..solvers.on_device import DeviceDescent, DeviceStochasticDescent
+
+        return DeviceDescent, DeviceStochasticDescent
+    return BatchDescent, StochasticDescent
+
+
+def _automatic(problem: Problem, settings) -> Any:
+    """The solver of lr="auto": its metric bounds the curvature."""
+    loss = problem.loss
+    if not math.isfinite(loss.curvature):
+        raise _unbounded(loss)
+    intercept = problem.intercept
+    if loss.quadratic:
+        problem.centre_targets()
+        if problem.options.intercept_init is None:
+            intercept = problem.y_center  # the mean, which is 0 of centred targets
+    settings.l1 /= problem.y_unit
+    return _automatic_solver(problem)(
+        problem.source(), loss, settings, problem.coef / problem.y_unit,
+        (intercept - problem.y_center) / problem.y_unit, problem.options.epochs or AUTO_EPOCHS,
+        problem.options.keep_path,
+    )  # fmt: skip
+
+
+def _automatic_solver(problem: Problem) -> Any:
+    if problem.options.l1:
+        from ..solvers.proximal import ProximalDescent
+
+        return ProximalDescent
+    if problem.loss.coupled:
+        from ..solvers.joint import CoupledDescent
+
+        return CoupledDescent
+    from ..solvers.whitened import AutomaticDescent
+
+    return AutomaticDescent
+
+
+def _unbounded(loss) -> InputError:
+    return InputError(
+        f"lr='auto' needs a bound of the second derivative, and the loss {loss.name!r} has none; pass lr "
+        "as a number."
+    )
+
+
+def _safe_lr(problem: Problem, source, settings) -> float:
+    """The learning rate of lr="auto" for an optimizer that takes one."""
+    optimizer, batch = settings.optimizer, problem.batch
+    if optimizer.joint or optimizer.rule.name not in ("gd", "momentum", "asgd"):
+        return optimizer.lr
+    if not math.isfinite(problem.loss.curvature):
+        raise _unbounded(problem.loss)
+    stable = largest_stable_lr(source, problem.loss, settings, batch)
+    if stable is None or not stable > 0:
+        overflow(problem)
+    if batch is None:
+        return min(1e6, stable / 2)
+    # A constant step keeps a noise floor in proportion to it: stay well below the limit.
+    return min(1.0, stable / _STOCHASTIC_MARGIN)

@@ -1,0 +1,303 @@
+"""What is to be fitted: rows, targets, loss, start, rows held out, and the units they are in."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import inputs
+from ..compile.functions import default_threads
+from ..errors import DivergenceError, InputError
+from ..formulas.updates import GD
+from ..losses import CLASSES, LABELS
+from ..result import Fit
+from ..settings import Settings
+from ..solvers.early_stopping import Validation
+from ..sources import place
+from .held_out import given_rows, split
+from .options import Options
+
+#: With reduction="sum", how far weights stay from the ends of the dtype.
+_ROOM = 1e18
+
+
+class Problem:
+    """One fit, read and checked; and its result.
+
+    Parameters
+    ----------
+    loss : Loss or CoupledLoss
+    x, y : as the caller has them
+    options : Options
+
+    Attributes
+    ----------
+    loss : Loss or CoupledLoss
+        The one for these labels, where y has labels.
+    x, y : (n, d), (k, n)
+        The rows to train on; class indices (1, n) for a coupled loss.
+    coef, intercept : ndarray (k, d), (k,)
+        Where to start, in the units of the caller.
+    dtype, inner : numpy dtype
+        That of the result, and what is computed in.
+    y_center, y_unit : ndarray (k,), float
+        What `centre_targets` took from y, and then divided it by.
+    """
+
+    y: np.ndarray
+    k: int
+    flat: bool
+    classes: np.ndarray | None = None
+
+    def __init__(self, loss: Any, x: Any, y: Any, options: Options):
+        self.loss, self.options = loss, options
+        self.names = inputs.column_names(x)
+        self.x, self.place = place.features(x, options.device)
+        self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
+        rows = len(self.x)
+        n, d = self.x.shape
+        held_out = options.validation
+        trained = others = None
+        if isinstance(held_out, float):
+            if not isinstance(self.x, np.ndarray):
+                raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
+            trained, others = split(n, held_out, options.seed)
+            n = len(trained)
+        self.dtype = inputs.working_dtype(self.x, options.dtype)
+        batch = options.batch_size
+        if batch is not None and batch > n:
+            more = " to train on" if held_out is not None else ""
+            raise InputError(
+                f"batch_size is {batch}, x has {n} rows{more}; None takes all rows at once."
+            )
+        self.batch = None if batch == n else batch
+        #: Whether the data provides the step.
+        self.automatic = options.automatic and self.batch is None
+        if self.automatic and held_out is not None:
+            raise InputError(
+                "validation looks after every epoch, and lr='auto' takes steps of another kind; pass "
+                "lr as a number, an optimizer, or a batch_size below the number of rows."
+            )
+        self.inner = np.dtype(np.float64) if self.automatic else self.dtype
+        self._read_targets(rows)
+        weight = place.on_host(options.sample_weight, "sample_weight", self.place)
+        weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
+        if self.classes is not None:
+            weight, unit = inputs.class_weights(
+                options.class_weight, self.y[0], self.classes, weight
+            )
+            self.unit *= unit
+        elif options.class_weight is not None:
+            raise InputError(f"class_weight is for labels; the loss {loss.name!r} has none.")
+        self.held_out: Any = None
+        if trained is not None:
+            self.held_out = self._taken(others, weight)
+            self.x, self.y, weight = self._taken(trained, weight)
+        elif held_out is not None:
+            self.held_out = given_rows(
+                held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
+                classes=self.classes, loss=self.loss,
+            )  # fmt: skip
+        self.weight, unit = inputs.in_units(weight)
+        self.weight_unit = self.unit * unit
+        if isinstance(options.lr, np.ndarray) and options.lr.shape != (self.k,):
+            raise InputError(
+                f"lr has {len(options.lr)} values and y has {self.k} column(s); pass one number, or one "
+                "for each column."
+            )
+        self.coef = inputs.parameters(options.coef_init, (self.k, d), "coef_init")
+        self.intercept = inputs.parameters(options.intercept_init, (self.k,), "intercept_init")
+        if not options.fit_intercept and self.intercept.any():
+            raise InputError("intercept_init needs fit_intercept=True.")
+        self.start = self.coef.copy() if options.keep_path else None
+        self.n_threads = options.n_threads or default_threads()
+        self.y_center, self.y_unit = np.zeros(self.k), 1.0
+
+    def _read_targets(self, rows: int) -> None:
+        """Set y (k, n), `classes` or None, the number k of outputs, and whether there is one in a row.
+
+        Two labels have one output; more have one each, of the loss that couples them.
+        """
+        if self.loss.targets not in (LABELS, CLASSES):
+            self.y, self.flat = inputs.targets(self.given_y, rows, self.inner, finite=False)
+            inputs.require_domain(self.y, self.loss.targets, self.loss.name)
+            self.k = len(self.y)
+            return
+        self.y, self.classes = inputs.labels(self.given_y, rows, self.inner)
+        k = len(self.classes)
+        if not self.loss.coupled and k > 2:
+            if self.loss.for_classes is None:
+                raise InputError(f"y has {k} labels; the loss {self.loss.name!r} takes two.")
+            self.loss = self.loss.for_classes
+        self.flat = not self.loss.coupled
+        self.k = 1 if self.flat else k
+
+    def _taken(self, which, weight):
+        """A copy of these rows of x, y and the weights."""
+        if weight is not None:
+            weight = weight[which]
+            if not weight.any():
+                raise InputError(
+                    "sample_weight is zero for every row on one side of the validation split; choose "
+                    "another seed, or pass the rows to validate on."
+                )
+        return self.x[which], self.y[:, which], weight
+
+    # --- what a solver is made of ------------------------------------------------------------------
+
+    @property
+    def _entries_a_row(self) -> int:
+        """The mean of k targets is over all entries, that of k classes over rows."""
+        return 1 if self.loss.coupled else self.k
+
+    def settings(self) -> Settings:
+        """What an epoch needs to know beside the data."""
+        o, n = self.options, self.x.shape[0]
+        mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
+        mean = o.reduction == "mean"
+        scale = 1 / (mass * self._entries_a_row) if mean else self.weight_unit
+        if not mean:
+            limits = np.finfo(self.inner)
+            if not limits.tiny * _ROOM < scale < limits.max / _ROOM:
+                raise InputError(
+                    f"the weights go up to {scale:.3g}, which leaves a sum in {self.inner} no room; "
+                    "scale sample_weight or class_weight, or use reduction='mean'."
+                )
+        # A batch of m rows divides by m itself, so that its weights need a mean of 1.
+        row_scale = n * scale if mean and self.batch is not None else scale
+        return Settings(
+            lr=0.0 if isinstance(o.lr, str) else o.lr, l1=o.l1, l2=o.l2, scale=scale,
+            row_scale=row_scale, fit_intercept=o.fit_intercept, tol=o.tol or 0.0,
+            optimizer=o.optimizer or GD, schedule=o.schedule,
+        )  # fmt: skip
+
+    def source(self) -> Any:
+        """The rows to train on, where they are read."""
+        return self._source_of(self.x, self.y, self.weight)
+
+    def _source_of(self, x, y, weight):
+        return self.place.rows(x, y, weight, self.inner, self.n_threads, self.k)
+
+    def validation(self) -> Validation | None:
+        """The cost of the rows held out."""
+        if self.held_out is None:
+            return None
+        x, y, weight = self.held_out
+        weight, scale = inputs.in_units(weight)
+        if isinstance(self.options.validation, float):
+            scale *= self.unit
+        if self.options.reduction == "mean":
+            mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
+            scale = 1 / (mass * self._entries_a_row)
+        source = self._source_of(x, y, weight)
+
+        def cost_of(parameters):
+            low = parameters.astype(source.dtype)
+            coef, intercept = low[:, :-1].copy(), low[:, -1].copy()
+            totals = source.totals(self.loss, coef, intercept, slopes_too=False)
+            return scale * float(totals[:, -1].sum())
+
+        return Validation(cost_of, self.options.patience)
+
+    def centre_targets(self) -> None:
+        """Take the mean from y, and bring it to units of its size.
+
+        A target far from zero would cost digits in every residual, and squares of very small or
+        large ones underflow or overflow.
+        """
+        y = self.y
+        if self.options.fit_intercept:
+            # The mean need only be near; one that overflows is 0, and the units below take over.
+            mean = (
+                y.mean(axis=1)
+                if self.weight is None
+                else np.einsum("kn,n->k", y, self.weight) / self.weight.sum()
+            )
+            self.y_center = np.where(np.isfinite(mean), mean, 0.0)
+            y = y - self.y_center[:, None]
+        self.y, self.y_unit = inputs.in_units(y, leave=1e10)
+
+    # --- its result --------------------------------------------------------------------------------
+
+    def require_finite(self) -> None:
+        """Whether it is the data itself that is not finite."""
+        inputs.require_finite(self.given_x, "x", self.names)
+        if isinstance(self.options.validation, tuple):
+            inputs.require_finite(self.held_out[0], "in validation, x", self.names)
+        if self.classes is None:  # labels were looked at one by one
+            inputs.targets(self.given_y, len(self.given_x), self.inner)
+
+    def representable(self, solver: Any) -> bool:
+        """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
+        largest = np.finfo(self.dtype).max
+        moved = solver.coef * self.y_unit, solver.intercept
+        return all((np.abs(values) <= largest).all() for values in moved)
+
+    def penalty(self, coef: np.ndarray) -> float:
+        """l1·‖coef‖₁ + l2/2·‖coef‖²."""
+        l1, l2 = self.options.l1, self.options.l2
+        penalty = l1 * float(np.abs(coef).sum()) if l1 else 0.0
+        return penalty + (l2 / 2 * float((coef**2).sum()) if l2 else 0.0)
+
+    def to_fit(
+        self,
+        solver: Any,
+        cost: float | None,
+        converged: bool,
+        validation: Validation | None = None,
+    ) -> Fit:
+        """The fit at the solver's parameters; without a cost that of its last epoch."""
+        epoch, unit = solver.epoch, self.y_unit
+        costs = solver.costs[:epoch] * unit * unit
+        if cost is None:
+            cost = float(solver.costs[epoch - 1]) if epoch else math.nan
+        cost = cost * unit * unit
+        coef = (solver.coef * unit).astype(self.dtype)
+        intercept = solver.intercept * unit + self.y_center
+        path = start = None
+        if self.start is not None:
+            path = (solver.path[:epoch] * unit).astype(self.dtype)
+            start = self.start.astype(self.dtype)
+        finite = np.isfinite(coef).all() and np.isfinite(intercept.astype(self.dtype)).all()
+        # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
+        if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
+            raise DivergenceError(
+                f"the result overflows {self.dtype}; scale x and y"
+                + (", or use dtype='float64'." if self.dtype == np.float32 else ".")
+            )
+        if self.flat:
+            coef, path = coef[0], path[:, 0] if path is not None else None
+            start = start[0] if start is not None else None
+        return Fit(
+            coef=coef,
+            intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
+            costs=costs,
+            cost=float(cost),
+            n_epochs=epoch,
+            converged=converged,
+            method=solver.method,
+            path=path,
+            start=start,
+            classes=None if self.classes is None else self.classes.copy(),
+            loss=self.loss.name,
+            **self._history(solver, epoch, validation),
+        )
+
+    def _history(self, solver, epoch: int, validation: Validation | None) -> dict[str, Any]:
+        """Learning rates and gradient norms, where the solver has them."""
+        if self.automatic:
+            return {}
+        validated: dict[str, Any] = {}
+        if validation is not None:
+            costs = np.array(validation.costs[:epoch])
+            best = int(np.argmin(costs)) + 1 if len(costs) else 0
+            validated = {"validation_costs": costs, "best_epoch": best}
+        rates = solver.settings.rates(self.k, 0, epoch)
+        if len(rates) != epoch:
+            rates = np.repeat(rates, epoch, axis=0)
+        norms = solver.norms[:epoch] * self.y_unit**2 if self.batch is None else None
+        return {
+            "lrs": rates[:, 0] if np.ndim(solver.settings.lr) == 0 else rates,
+            "gradient_norms": norms,
+            **validated,
+        }
