@@ -675,6 +675,69 @@ def test_pyarrow_columns_are_named():
             fastgd.fit_linear(table({"size": Y, "age": [1, 2, None, 4, 5, 6]}), Y)
 
 
+def sentence_of(x, name):
+    """What is said of x: as features, as targets and as labels, the same."""
+    texts = set()
+    for call in (
+        lambda: fastgd.fit_linear(**{"x": X, "y": Y, name: x}),
+        lambda: fastgd.fit_logistic(**{"x": X, "y": LABELS, name: x}),
+        lambda: fastgd.fit_mlp(**{"x": X, "y": Y, name: x}),
+    ):
+        with pytest.raises(fastgd.InputError) as caught:
+            call()
+        texts.add(str(caught.value))
+    (text,) = texts
+    return text
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_frames_without_rows_are_answered_with_what_to_do(name, tmp_path):
+    pandas, polars = pd.DataFrame({"a": X[:, 0], "b": Y}), pl.DataFrame({"a": X[:, 0], "b": Y})
+    pandas.to_csv(tmp_path / "x.csv")
+    groups = "groups of rows; aggregate them first, "
+    lazy = "a query that has not run; "
+    with pd.read_csv(tmp_path / "x.csv", chunksize=2) as chunks:
+        for x, text in (
+            (polars.lazy(), f"polars.LazyFrame, {lazy}pass {name}.collect()"),
+            (
+                polars.lazy().group_by("a"),
+                f"polars.LazyGroupBy, {lazy}aggregate it, and pass .collect() of that",
+            ),
+            (pl.col("a"), f"polars.Expr, an expression without rows; pass frame.select({name})"),
+            (polars.group_by("a"), f"polars.GroupBy, {groups}as {name}.mean() does"),
+            (pandas.groupby("a"), f"pandas.DataFrameGroupBy, {groups}as {name}.mean() does"),
+            (pandas["b"].groupby(Y), f"pandas.SeriesGroupBy, {groups}as {name}.mean() does"),
+            (
+                pandas.rolling(2),
+                f"pandas.Rolling, windows of rows; aggregate them first, as {name}.mean() does",
+            ),
+            (chunks, f"pandas.TextFileReader, not in memory; pass pandas.concat({name})"),
+        ):
+            assert sentence_of(x, name) == f"{name} is a {text}."
+
+
+def test_pyarrow_without_rows_is_answered_with_what_to_do(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    table, path = pa.table({"a": X[:, 0], "b": Y}), tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(table, path)
+    dataset = pyarrow.dataset.dataset(path)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for x, text in (
+            (dataset, "FileSystemDataset, not in memory; pass x.to_table()"),
+            (dataset.scanner(), "Scanner, not in memory; pass x.to_table()"),
+            (file, "ParquetFile, not in memory; pass x.read()"),
+            (table.to_reader(), "RecordBatchReader, not in memory; pass x.read_all()"),
+            (
+                table.group_by("a"),
+                "TableGroupBy, groups of rows; aggregate them first, with x.aggregate(…)",
+            ),
+        ):
+            assert sentence_of(x, "x") == f"x is a pyarrow.{text}."
+
+
 @pytest.mark.parametrize("dtype", ["double[pyarrow]", "int64[pyarrow]", "bool[pyarrow]"])
 def test_arrow_columns_of_pandas(dtype):
     pytest.importorskip("pyarrow")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
-from .frames import column_names, columns_of_mixed_frame
+from .frames import column_names, columns_of_mixed_frame, why_without_rows
 
 #: Rows looked at in one go when something has to be searched for.
 _SEARCH_BYTES = 8 << 20
@@ -83,6 +83,8 @@ def from_other_library(value, name):
         return _from_torch(value, name)
     if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
+    if why := why_without_rows(value, name):
+        raise InputError(why)
     if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
         raise InputError(f"{name} is {_a(value)}; pass an array or a list of numbers.")
     try:
