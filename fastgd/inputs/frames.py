@@ -34,7 +34,7 @@ def _library_names(kind: Any) -> dict[str, None]:
 
 def why_without_rows(x: Any, name: str) -> str | None:
     """What `name`, x, is and what to pass in its place, if it belongs to a library and has no rows."""
-    for known in _library_names(type(x)):
+    for known in _library_names(x.__class__):
         if known in _WITHOUT_ROWS:
             what = f"{known.partition('.')[0]}.{type(x).__name__}"
             return f"{name} is a {what}, {_WITHOUT_ROWS[known].format(name)}."
@@ -63,7 +63,7 @@ def columns_of_mixed_frame(x: Any) -> list[np.ndarray] | None:
     `np.asarray` makes objects of such a frame if one of its columns is not of NumPy's integers or floats.
     To check and convert these one by one took 8 s for 100,000×10; by column it takes 7 ms.
     """
-    if "pandas.DataFrame" not in _library_names(type(x)):
+    if "pandas.DataFrame" not in _library_names(x.__class__):
         return None
     dtypes = set(x.dtypes)
     if len(dtypes) < 2 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
