@@ -220,6 +220,24 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
+def rows_to_predict(x: Any, d: int) -> tuple[np.ndarray, list[str] | None]:
+    """x as (m, d) for a fit of d columns, a number being one row of one column; and its column names."""
+    names = column_names(x)
+    array = as_array(x, "x")
+    if array.ndim == 0 and d == 1:
+        array = array.reshape(1, 1)
+    if array.shape == (d,) and d > 1:
+        one_row = "x[None]" if isinstance(x, np.ndarray) or _is_tensor(x) else "[x]"
+        raise InputError(
+            f"x has shape ({d},), which is {d} rows of one column; this fit has {d} columns. For one "
+            f"row pass {one_row}."
+        )
+    array = features(array)
+    if array.shape[1] != d:
+        raise InputError(f"x has {array.shape[1]} columns; this fit has {d}.")
+    return array, names
+
+
 def check_shape(shape: tuple[int, ...], name: str) -> None:
     """Raise unless it is (n, d) with a row and a column at least."""
     if len(shape) != 2:
