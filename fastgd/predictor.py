@@ -25,7 +25,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like (n, d); for one column also (n,), or a number, which is one row
 
         Returns
         -------
@@ -39,7 +39,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like (n, d); for one column also (n,), or a number, which is one row
 
         Returns
         -------

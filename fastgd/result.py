@@ -58,8 +58,8 @@ class Fit(Prediction):
     --------
     >>> import fastgd
     >>> fit = fastgd.fit_linear([1, 2, 3], [2, 4, 6])
-    >>> round(float(fit.predict([4])[0]), 9)
-    8.0
+    >>> fit.predict(4).round(9), fit.predict([4, 5]).round(9)
+    (array([8.]), array([ 8., 10.]))
     """
 
     __slots__ = (
@@ -118,7 +118,7 @@ class Fit(Prediction):
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like (n, d); for one column also (n,), or a number, which is one row
             On the host, or on a GPU, where the work is then done.
 
         Returns
@@ -141,11 +141,8 @@ class Fit(Prediction):
                     f"the prediction of row {row} is not finite; look at that row of x."
                 )
             return raw
-        names = inputs.column_names(x)
-        x = inputs.features(x)
         d = self.coef.shape[-1]
-        if x.shape[1] != d:
-            raise InputError(f"x has {x.shape[1]} columns; this fit has {d} coefficients.")
+        x, names = inputs.rows_to_predict(x, d)
         with np.errstate(all="ignore"):
             if x.dtype in (np.float32, np.float64):
                 raw = x @ self.coef.T

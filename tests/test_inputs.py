@@ -95,6 +95,15 @@ DATA = {
         {"x": [datetime.date(2024, 2, 29)] * 6},
         "x holds a date (datetime.date(2024, 2, 29)) at row 0; encode it as a number first.",
     ),
+    "x DataFrame with a column of dates": (
+        {"x": pd.DataFrame({"size": Y, "day": pd.date_range("2024-02-29", periods=6, unit="ns")})},
+        "x holds dates (datetime.datetime(2024, 2, 29, 0, 0) at row 0, column 1 ('day')); encode it as "
+        "numbers first.",
+    ),
+    "x DataFrame with text after objects": (
+        {"x": pd.DataFrame({"a": [1, 2, 3, 4, 5, 6], "b": [1, 2, 3, "four", 5, 6]})},
+        "x holds text ('four') at row 3, column 1 ('b'); encode it as a number first.",
+    ),
     "x of time spans": (
         {"x": np.ones(6, "m8[s]")},
         "x holds time spans (datetime.timedelta(seconds=1) at row 0); encode it as numbers first.",
@@ -126,6 +135,14 @@ DATA = {
     "x nullable with <NA>": (
         {"x": pd.DataFrame({"size": pd.array([1, 2, None, 4, 5, 6], dtype="Int64")})},
         "x is nan at row 2, column 0 ('size'); drop or fill that row.",
+    ),
+    "x floats and nullable with <NA>": (
+        {"x": pd.DataFrame({"a": Y, "old": pd.array([True, None] * 3, dtype="boolean")})},
+        "x is nan at row 1, column 1 ('old'); drop or fill that row.",
+    ),
+    "x strings with <NA>": (
+        {"x": pd.DataFrame({"a": Y, "town": pd.array([None, "a"] * 3, dtype="string")})},
+        "x has no value (<NA>) at row 0, column 1 ('town'); drop or fill that row.",
     ),
     "x masked": (
         {"x": np.ma.masked_greater(X, 5)},
@@ -544,6 +561,12 @@ class Measured(torch.Tensor):
     """A tensor of another library."""
 
 
+def mixed(x, dtype):
+    """A frame whose second column has another dtype."""
+    frame = pd.DataFrame(x, columns=["size", "age"])
+    return frame.astype({"age": dtype})
+
+
 KINDS = {
     "list": lambda x, _: x.tolist(),
     "tuples": lambda x, _: tuple(map(tuple, x.tolist())),
@@ -569,6 +592,10 @@ KINDS = {
     "pandas same name twice": lambda x, _: pd.DataFrame(x, columns=["size", "size"]),
     "pandas Int64": lambda x, _: pd.DataFrame(x).astype("Int64"),
     "pandas Float64": lambda x, _: pd.DataFrame(x).astype("Float64"),
+    "pandas floats and Int64": lambda x, _: mixed(x, "Int64"),
+    "pandas floats and Float64": lambda x, _: mixed(x, "Float64"),
+    "pandas floats and objects": lambda x, _: mixed(x, object),
+    "pandas floats and float32": lambda x, _: mixed(x, np.float32),
     "polars": lambda x, _: pl.DataFrame({"size": x[:, 0], "age": x[:, 1]}),
     "polars of two dtypes": lambda x, _: pl.DataFrame({"i": x[:, 0].astype(int), "f": x[:, 1]}),
     "torch": lambda x, _: torch.tensor(x),
@@ -637,6 +664,112 @@ def test_pyarrow_tables_and_columns():
     np.testing.assert_allclose(answers(column, Y), answers(X[:, 0], Y), rtol=1e-13)
 
 
+def test_pyarrow_columns_are_named():
+    pa = pytest.importorskip("pyarrow")
+    for table in (pa.table, pa.RecordBatch.from_pydict):
+        text = "x holds text ('a') at row 0, column 1 ('town'); encode it as a number first."
+        with pytest.raises(fastgd.InputError, match=sentence(text)):
+            fastgd.fit_linear(table({"size": Y, "town": list("abcdef")}), Y)
+        text = "x is nan at row 2, column 1 ('age'); drop or fill that row."
+        with pytest.raises(fastgd.InputError, match=sentence(text)):
+            fastgd.fit_linear(table({"size": Y, "age": [1, 2, None, 4, 5, 6]}), Y)
+
+
+def sentence_of(x, name):
+    """What is said of x: as features, as targets and as labels, the same."""
+    texts = set()
+    for call in (
+        lambda: fastgd.fit_linear(**{"x": X, "y": Y, name: x}),
+        lambda: fastgd.fit_logistic(**{"x": X, "y": LABELS, name: x}),
+        lambda: fastgd.fit_mlp(**{"x": X, "y": Y, name: x}),
+    ):
+        with pytest.raises(fastgd.InputError) as caught:
+            call()
+        texts.add(str(caught.value))
+    (text,) = texts
+    return text
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_frames_without_rows_are_answered_with_what_to_do(name, tmp_path):
+    pandas, polars = pd.DataFrame({"a": X[:, 0], "b": Y}), pl.DataFrame({"a": X[:, 0], "b": Y})
+    pandas.to_csv(tmp_path / "x.csv")
+    groups = "groups of rows; aggregate them first, "
+    lazy = "a query that has not run; "
+    with pd.read_csv(tmp_path / "x.csv", chunksize=2) as chunks:
+        for x, text in (
+            (polars.lazy(), f"polars.LazyFrame, {lazy}pass {name}.collect()"),
+            (
+                polars.lazy().group_by("a"),
+                f"polars.LazyGroupBy, {lazy}aggregate it, and pass .collect() of that",
+            ),
+            (pl.col("a"), f"polars.Expr, an expression without rows; pass frame.select({name})"),
+            (polars.group_by("a"), f"polars.GroupBy, {groups}as {name}.mean() does"),
+            (pandas.groupby("a"), f"pandas.DataFrameGroupBy, {groups}as {name}.mean() does"),
+            (pandas["b"].groupby(Y), f"pandas.SeriesGroupBy, {groups}as {name}.mean() does"),
+            (
+                pandas.rolling(2),
+                f"pandas.Rolling, windows of rows; aggregate them first, as {name}.mean() does",
+            ),
+            (chunks, f"pandas.TextFileReader, not in memory; pass pandas.concat({name})"),
+        ):
+            assert sentence_of(x, name) == f"{name} is a {text}."
+
+
+def test_pyarrow_without_rows_is_answered_with_what_to_do(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.dataset
+    import pyarrow.parquet
+
+    table, path = pa.table({"a": X[:, 0], "b": Y}), tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(table, path)
+    dataset = pyarrow.dataset.dataset(path)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for x, text in (
+            (dataset, "FileSystemDataset, not in memory; pass x.to_table()"),
+            (dataset.scanner(), "Scanner, not in memory; pass x.to_table()"),
+            (file, "ParquetFile, not in memory; pass x.read()"),
+            (table.to_reader(), "RecordBatchReader, not in memory; pass x.read_all()"),
+            (
+                table.group_by("a"),
+                "TableGroupBy, groups of rows; aggregate them first, with x.aggregate(…)",
+            ),
+        ):
+            assert sentence_of(x, "x") == f"x is a pyarrow.{text}."
+
+
+@pytest.mark.parametrize("dtype", ["double[pyarrow]", "int64[pyarrow]", "bool[pyarrow]"])
+def test_arrow_columns_of_pandas(dtype):
+    pytest.importorskip("pyarrow")
+    plain = np.column_stack([Y, X[:, 1] > 3 if "bool" in dtype else X[:, 1]]).astype(float)
+    frame = pd.DataFrame(plain, columns=["size", "age"])
+    frame["age"] = frame["age"].astype(bool if "bool" in dtype else float).astype(dtype)
+    np.testing.assert_array_equal(inputs.as_array(frame, "x"), plain)
+    frame.loc[2, "age"] = None
+    text = "x is nan at row 2, column 1 ('age'); drop or fill that row."
+    with pytest.raises(fastgd.InputError, match=sentence(text)):
+        fastgd.fit_linear(frame, Y)
+
+
+@pytest.mark.parametrize("dtype", [bool, "boolean", "Int64", "Float64", object])
+def test_a_mixed_frame_is_converted_by_column(dtype, monkeypatch):
+    """One Python object for every number would take a thousand times as long as the floats alone."""
+    looked_at = []
+    is_missing = inputs.arrays.is_missing
+    monkeypatch.setattr(inputs.arrays, "is_missing", lambda v: looked_at.append(v) or is_missing(v))
+    plain = np.column_stack([Y, X[:, 1] > 3]).astype(float)
+    frame = pd.DataFrame({"size": Y, "old": pd.array(X[:, 1] > 3).astype(dtype)})
+    array = inputs.as_array(frame, "x")
+    np.testing.assert_array_equal(array, plain)
+    assert array.dtype == np.float64
+    assert looked_at == []
+
+
+def test_a_frame_of_floats_is_not_copied():
+    frame = pd.DataFrame(X, columns=["size", "age"], copy=False)
+    assert np.shares_memory(inputs.as_array(frame, "x"), X)
+
+
 @pytest.mark.parametrize("kind", [lambda v: v, list, pd.Series, pl.Series, torch.tensor])
 def test_one_dimension_is_one_column(kind):
     np.testing.assert_allclose(answers(kind(X[:, 0]), Y), answers(X[:, :1], Y), rtol=1e-13)
@@ -647,6 +780,9 @@ def test_bool_columns_are_zeros_and_ones():
     np.testing.assert_allclose(answers(x, Y), answers(x.astype(float), Y), rtol=1e-13)
     flagged = pd.DataFrame(x, columns=["size", "age"])
     np.testing.assert_allclose(answers(flagged, Y), answers(x.astype(float), Y), rtol=1e-13)
+    one = pd.DataFrame({"size": x[:, 0], "age": X[:, 1]})
+    plain = np.column_stack([x[:, 0], X[:, 1]])
+    np.testing.assert_allclose(answers(one, Y), answers(plain, Y), rtol=1e-13)
 
 
 ANY_LABELS = {

@@ -5,7 +5,9 @@ import pickle
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, r2_score
 
 import fastgd
@@ -118,6 +120,42 @@ def test_predict_is_the_linear_form():
     assert one.predict([4.0]).tolist() == one.predict([[4.0]]).tolist()
 
 
+def network(y=Y):
+    loss = "mse" if y.dtype.kind == "f" else "bce"
+    return fastgd.fit_mlp(X[:, 0], y, hidden=4, epochs=2, lr=0.01, loss=loss)
+
+
+@pytest.mark.parametrize("four", [4, 4.0, np.float32(4), np.array(4), torch.tensor(4.0)])
+def test_a_number_is_one_row_of_one_column(four):
+    for fit in (FITS["one column"](), network()):
+        assert fit.predict(four).shape == fit.raw_prediction(four).shape == (1,)
+        np.testing.assert_array_equal(fit.predict(four), fit.predict([4.0]))
+        np.testing.assert_array_equal(fit.raw_prediction(four), fit.raw_prediction([4.0]))
+    for fit in (fastgd.fit_logistic(X[:, 0], UP, l2=0.1), network(UP)):
+        np.testing.assert_array_equal(fit.predict_proba(four), fit.predict_proba([4.0]))
+        np.testing.assert_array_equal(fit.predict(four), fit.predict([4.0]))
+    many = fastgd.fit_linear(X[:, 0], TWO, lr=0.01, epochs=4)
+    assert many.predict(four).shape == (1, 2)
+    with pytest.raises(fastgd.InputError, match="x is nan at row 0, column 0"):
+        fit.predict(np.nan)
+
+
+@pytest.mark.parametrize(
+    ("kind", "passes"),
+    [(np.array, "x[None]"), (torch.tensor, "x[None]"), (list, "[x]"), (pd.Series, "[x]")],
+)
+def test_one_row_of_one_dimension_says_how_to_pass_it(kind, passes):
+    x = kind([1.0, 2.0, 3.0])
+    for fit in (FITS["linear"](), fastgd.fit_mlp(X, Y, hidden=4, epochs=1, lr=0.01)):
+        with pytest.raises(fastgd.InputError) as caught:
+            fit.predict(x)
+        assert str(caught.value) == (
+            "x has shape (3,), which is 3 rows of one column; this fit has 3 columns. For one row "
+            f"pass {passes}."
+        )
+        assert fit.predict(eval(passes)).shape == (1,)
+
+
 def test_predict_converts_large_integers_by_block(monkeypatch):
     monkeypatch.setattr("fastgd.result._BLOCK_BYTES", 100)
     fit = FITS["linear"]()
@@ -152,10 +190,12 @@ def test_probabilities_far_out_keep_their_digits():
 
 def test_predict_on_bad_rows():
     fit = FITS["linear"]()
-    with pytest.raises(fastgd.InputError, match="x has 2 columns; this fit has 3 coefficients"):
+    with pytest.raises(fastgd.InputError, match="x has 2 columns; this fit has 3"):
         fit.predict(X[:, :2])
     with pytest.raises(fastgd.InputError, match="x has 1 columns; this fit has 3"):
-        fit.predict([1.0, 2.0, 3.0])
+        fit.predict([1.0, 2.0])
+    with pytest.raises(fastgd.InputError, match=r"x has shape \(\); expected \(n,\) or \(n, d\)"):
+        fit.predict(4)
     with pytest.raises(fastgd.InputError, match="x holds text"):
         fit.predict([["a", "b", "c"]])
     for value in (np.nan, np.inf):

@@ -4,6 +4,7 @@ Data is not searched for NaN beforehand: that would be a second pass. A fit that
 is not finite asks `require_finite` for the culprit, so clean data pays nothing.
 """
 
+import contextlib
 import math
 import numbers
 import operator
@@ -14,10 +15,12 @@ import numpy as np
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
-from .frames import column_names
+from .frames import column_names, columns_of_mixed_frame, why_without_rows
 
 #: Rows looked at in one go when something has to be searched for.
 _SEARCH_BYTES = 8 << 20
+#: Classes of real numbers among objects.
+_REAL = (numbers.Real, np.bool_)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -29,23 +32,40 @@ def as_array(value: Any, name: str) -> np.ndarray:
         If `value` is ragged, sparse, masked, complex, text or otherwise not made of real numbers;
         the first offending element is named.
     """
-    names = None
-    if type(value) is not np.ndarray:
-        names = column_names(value)
-        value = from_other_library(value, name)
+    if type(value) is np.ndarray:
+        return _numbers(value, name, None)
+    names = column_names(value)
+    columns = columns_of_mixed_frame(value)
+    if columns is None:
+        return _numbers(from_other_library(value, name), name, names)
+    arrays = [_numbers(column, name, names, j) for j, column in enumerate(columns)]
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    table = np.empty((len(value), len(arrays)), dtype, order="F")
+    for j, array in enumerate(arrays):
+        table[:, j] = array
+    return table
+
+
+def _numbers(value: np.ndarray, name: str, names: Any, column: int | None = None) -> np.ndarray:
+    """Real numbers of an array: of x as a whole, or of one of its columns."""
     kind = value.dtype.kind
     if kind == "f" and value.dtype.itemsize > 8:
-        return _from_longer(value, name, names)
+        return _from_longer(value, name, names, column)
     if kind in "fiub":
         return value
     if kind == "O":
-        return _from_objects(value, name, names)
+        return _from_objects(value, name, names, column)
     if kind == "c":
         raise InputError(
             f"{name} is complex; take its real part, or stack real and imaginary parts."
         )
     what = {"U": "text", "T": "text", "S": "bytes", "M": "dates", "m": "time spans"}
-    first = f" ({shown(plain(value.flat[0]))}{_where(0, value, names)})" if value.size else ""
+    first = ""
+    if value.size:
+        item = value.flat[0]
+        if kind in "Mm" and isinstance(plain(item), int):  # nanoseconds, which Python's dates lack
+            item = item.astype(f"{kind}8[us]")
+        first = f" ({shown(plain(item))}{_where(0, value, names, column)})"
     raise InputError(
         f"{name} holds {what.get(kind, str(value.dtype))}{first}; encode it as numbers first."
     )
@@ -63,6 +83,8 @@ def from_other_library(value, name):
         return _from_torch(value, name)
     if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
         raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
+    if why := why_without_rows(value, name):
+        raise InputError(why)
     if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
         raise InputError(f"{name} is {_a(value)}; pass an array or a list of numbers.")
     try:
@@ -113,13 +135,13 @@ def _from_torch(value, name):
         raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
 
 
-def _from_longer(value, name, names):
+def _from_longer(value, name, names, column):
     """float64 of longer numbers."""
     with np.errstate(all="ignore"):
         converted = value.astype(np.float64)
     beyond = np.isinf(converted) & np.isfinite(value)
     if beyond.any():
-        _beyond(name, _where(int(np.argmax(beyond)), value, names))
+        _beyond(name, _where(int(np.argmax(beyond)), value, names, column))
     return converted
 
 
@@ -127,13 +149,18 @@ def _beyond(name, where) -> NoReturn:
     raise InputError(f"{name} holds a number beyond float64{where}; scale it first.") from None
 
 
-def _from_objects(value, name, names):
+def _from_objects(value, name, names, column):
     """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
-    for index, item in enumerate(value.flat):
-        where = _where(index, value, names)
+    if all(issubclass(kind, _REAL) for kind in set(map(type, value.flat))):
+        with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
+            converted = value.astype(np.float64)
+            if np.isfinite(converted).all():
+                return converted
+    for index, item in enumerate(value.flat):  # which takes 60 times as long, and names the culprit
+        where = _where(index, value, names, column)
         if is_missing(item):
             raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
-        if not isinstance(item, numbers.Real | np.bool_):
+        if not isinstance(item, _REAL):
             raise InputError(
                 f"{name} holds {_a(item)} ({shown(item)}){where}; encode it as a number first."
             )
@@ -159,14 +186,16 @@ def _a(value) -> str:
     return f"a {type(value).__name__}"
 
 
-def _where(flat_index: int, array: np.ndarray, names: list[str] | None = None) -> str:
-    """' at row 3, column 1 ('age')' for a flat index."""
+def _where(flat_index: int, array: np.ndarray, names: Any = None, column: int | None = None) -> str:
+    """' at row 3, column 1 ('age')' for a flat index; `array` may be one column of x."""
     index = [int(at) for at in np.unravel_index(flat_index, array.shape)]
+    if column is not None:
+        index.append(column)
     if not index:
         return ""
-    column = f", column {index[1]}" if len(index) > 1 else ""
-    label = f" ({names[index[1]]!r})" if column and names is not None else ""
-    return f" at row {index[0]}{column}{label}"
+    place = f", column {index[1]}" if len(index) > 1 else ""
+    label = f" ({names[index[1]]!r})" if place and names is not None else ""
+    return f" at row {index[0]}{place}{label}"
 
 
 def on_gpu(value: Any) -> bool:
@@ -189,6 +218,24 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     check_shape(x.shape, name)
     # The strides of one row are anything, and BLAS reads them.
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
+
+
+def rows_to_predict(x: Any, d: int) -> tuple[np.ndarray, list[str] | None]:
+    """x as (m, d) for a fit of d columns, a number being one row of one column; and its column names."""
+    names = column_names(x)
+    array = as_array(x, "x")
+    if array.ndim == 0 and d == 1:
+        array = array.reshape(1, 1)
+    if array.shape == (d,) and d > 1:
+        one_row = "x[None]" if isinstance(x, np.ndarray) or _is_tensor(x) else "[x]"
+        raise InputError(
+            f"x has shape ({d},), which is {d} rows of one column; this fit has {d} columns. For one "
+            f"row pass {one_row}."
+        )
+    array = features(array)
+    if array.shape[1] != d:
+        raise InputError(f"x has {array.shape[1]} columns; this fit has {d}.")
+    return array, names
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

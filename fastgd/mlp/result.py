@@ -78,7 +78,7 @@ class MlpFit(Prediction):
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like (n, d); for one column also (n,), or a number, which is one row
 
         Returns
         -------
@@ -94,11 +94,8 @@ class MlpFit(Prediction):
         from ..cpu.machine.blas import one_thread
         from ..cpu.machine.pool import for_each_part
 
-        names = inputs.column_names(x)
-        x = inputs.features(x)
-        dtype, d = self.weights[0].dtype, self.weights[0].shape[1]
-        if x.shape[1] != d:
-            raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
+        dtype = self.weights[0].dtype
+        x, names = inputs.rows_to_predict(x, self.weights[0].shape[1])
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
         last = len(self.weights) - 1
 
