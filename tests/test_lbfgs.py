@@ -9,6 +9,7 @@ import torch
 
 import fastgd
 from fastgd.solvers import lbfgs, work
+from fastgd.sources import work as source_work
 
 #: max_iter, history_size, line_search_fn, lr.
 GRID = [*itertools.product((1, 5, 20), (3, 100), (None, "strong_wolfe"), (1.0, 0.3))]
@@ -60,7 +61,7 @@ def fit_of(loss):
 def way(request, monkeypatch):
     """Squared error on rows alone, or on statistics where they pay."""
     if request.param == "rows":
-        monkeypatch.setattr(lbfgs, "moments_ns", lambda *shape: 1e18)
+        monkeypatch.setattr(source_work, "moments_ns", lambda *shape: 1e18)
     return request.param
 
 

@@ -13,7 +13,8 @@ from sklearn.linear_model import ElasticNet, LogisticRegression
 import fastgd
 from fastgd import reference
 from fastgd.losses import LOSSES
-from fastgd.solvers import proximal, work
+from fastgd.solvers import proximal
+from fastgd.sources import work
 
 
 def fit_of(loss):

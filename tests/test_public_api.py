@@ -67,7 +67,11 @@ OPTIONS = {
     "patience": 5,
 }
 #: What only one of them has.
-OWN_OPTIONS = {"fit_linear": {}, "fit_logistic": {"class_weight": None}}
+OWN_OPTIONS = {
+    "fit": {"class_weight": None},
+    "fit_linear": {},
+    "fit_logistic": {"class_weight": None},
+}
 
 
 def sections(thing):

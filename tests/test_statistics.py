@@ -9,7 +9,7 @@ import fastgd
 from fastgd import reference
 from fastgd.cpu import statistics
 from fastgd.losses import LOSSES
-from fastgd.solvers import work
+from fastgd.sources import work
 from fastgd.sources.dense import DenseRows
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}

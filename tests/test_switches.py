@@ -9,8 +9,8 @@ from test_fit import made
 
 import fastgd
 from fastgd.solvers import whitened as automatic
-from fastgd.solvers import work
 from fastgd.sources import dense as source
+from fastgd.sources import work
 
 CLOSE = {np.float32: dict(rtol=1e-4, atol=1e-6), np.float64: dict(rtol=1e-10, atol=1e-12)}
 

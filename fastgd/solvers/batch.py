@@ -5,9 +5,8 @@ import time
 
 import numpy as np
 
-from ..cpu import advance, dense, statistics
+from ..cpu import advance, statistics
 from ..settings import COST, NOT_FINITE, RUNNING
-from . import work
 from .moments import centred_moments, totals_at_zero
 from .protocol import _Descent
 from .work import Pace
@@ -62,8 +61,8 @@ class BatchDescent(AllRows):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
         self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
-        one_pass = work.pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
-        build = work.moments_ns(source.n, source.d, source.k)
+        one_pass = source.work("pass")
+        build = source.work("moments")
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
         self._epochs = self._switch = epochs
         if loss.quadratic and build + epochs * on_moments < epochs * one_pass:
@@ -90,33 +89,26 @@ class BatchDescent(AllRows):
         while self.epoch < stop:
             if self.epoch >= self._switch:
                 status = self._run_on_statistics(stop)
-            elif self._in_one_call:
-                status = self._run_compiled(min(stop, self._switch), stop == self._epochs)
             else:
-                status = self._run_by_parts(min(stop, self._switch))
+                status = self._run_on_rows(min(stop, self._switch), stop == self._epochs)
             if status != RUNNING:
                 return status
         return RUNNING
 
-    @property
-    def _in_one_call(self) -> bool:
-        """Whether one thread does a pass, inside a kernel that runs many epochs."""
-        return self.source.n_parts == 1 and not self.source.converts
-
     def cost(self) -> float:
-        if math.isnan(self._state[COST]):
-            if not self._in_one_call:
-                return super().cost()
-            self._run_compiled(self.epoch, True)
+        if math.isnan(self._state[COST]) and self._run_compiled(self.epoch, True) is None:
+            return super().cost()
         return float(self._state[COST])
 
-    def _run_compiled(self, stop: int, with_cost: bool) -> int:
-        """The epochs up to `stop`, and if asked for a pass for the cost at their end."""
-        source = self.source
-        kernel = dense.descend(self.loss.formula, source.by_columns, self.settings.optimizer.rule)
-        return kernel(
-            source.seen, source.y, source.weight, self._low(self.coef), self._low(self.intercept),
-            *self._epochs_arrays(), stop, with_cost,
+    def _run_on_rows(self, stop: int, with_cost: bool) -> int:
+        status = self._run_compiled(stop, with_cost)
+        return self._run_by_parts(stop) if status is None else status
+
+    def _run_compiled(self, stop: int, with_cost: bool) -> int | None:
+        """The epochs up to `stop` in one call, and if asked for a pass for the cost at their end."""
+        return self.source.batch_epochs(
+            self.loss, self.settings.optimizer.rule, self._low(self.coef), self._low(self.intercept),
+            self._epochs_arrays(), stop, with_cost,
         )  # fmt: skip
 
     def _epochs_arrays(self) -> tuple:

@@ -3,21 +3,20 @@
 import numpy as np
 
 from ..losses import Loss
-from ..sources.dense import DenseRows
+from ..sources.protocol import Source
 from .moments import centred_moments
-from .work import moments_ns
 
 #: Costs this far below that of zero have lost six of their digits to it: they need a nearer anchor.
 _LOST = 1e-6
 
 
-def pays(source: DenseRows, loss: Loss, m: int) -> bool:
+def pays(source: Source, loss: Loss, m: int) -> bool:
     """Whether the moments cost less than the sums of m losses a row: 0.5 ns each and 0.1 a column."""
     sums = m * source.n * (0.5 + 0.1 * source.d)
-    return loss.quadratic and moments_ns(source.n, source.d, 1) < sums
+    return loss.quadratic and source.work("moments", 1) < sums
 
 
-def squared_costs(source: DenseRows, loss: Loss, coefs, intercepts) -> np.ndarray:
+def squared_costs(source: Source, loss: Loss, coefs, intercepts) -> np.ndarray:
     """The summed squared error at each of coefs (m, d), intercepts (m,).
 
     With A = [1, x − center], S = A^T A, v the parameters of A and a those of an anchor, the cost is

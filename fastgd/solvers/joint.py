@@ -13,7 +13,6 @@ import numpy as np
 
 from .metric import FULL_METRIC, Metric, _whitening
 from .whitened import AutomaticDescent
-from .work import moments_ns, pass_ns
 
 #: What a factorisation takes, in ns for m³ of its m coefficients; what a step takes beside its pass.
 _FACTOR_NS, _STEP_NS = 0.1, 1e5
@@ -26,10 +25,10 @@ def is_joint(source) -> bool:
 
 def steps_for_curvature(source, coupled: bool) -> float:
     """What the curvature at hand takes, counted in steps."""
-    n, d, k = source.n, source.d, source.k
+    d, k = source.d, source.k
     pairs, side = (k * (k - 1) / 2, k * (d + 1)) if coupled else (1, d)
-    work = pairs * moments_ns(n, d, 0) + _FACTOR_NS * side**3
-    return work / (_STEP_NS + pass_ns(n, d, k, source.x.dtype.itemsize))
+    work = pairs * source.work("moments", 0) + _FACTOR_NS * side**3
+    return work / (_STEP_NS + source.work("pass"))
 
 
 def joint_hessian(source, curvature, l2, raw, bound) -> np.ndarray:

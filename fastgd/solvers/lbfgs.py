@@ -15,7 +15,7 @@ from ..cpu import statistics
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from .batch import AllRows
 from .wolfe import Trial, search
-from .work import Pace, moments_ns, pass_ns
+from .work import Pace
 
 #: Curvature of a step below this says nothing.
 _LEAST_CURVATURE = 1e-10
@@ -34,8 +34,8 @@ class LBFGSDescent(AllRows):
         self._most = self.options.max_eval
         if self._most is None:
             self._most = self.options.max_iter * 5 // 4
-        self._one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
-        build = moments_ns(source.n, source.d, source.k)
+        self._one_pass = source.work("pass")
+        build = source.work("moments")
         self._switch: float = math.inf
         if loss.quadratic and self._one_pass > 100 + 0.3 * source.k * (source.d + 1) ** 2:
             self._switch = math.ceil(build / self._one_pass)

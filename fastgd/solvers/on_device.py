@@ -10,7 +10,6 @@ from ..cuda import dense, loop
 from ..cuda.driver import configured, cooperative_blocks, cuda, on
 from ..cuda.layout import WARP
 from ..cuda.stochastic import Models
-from ..errors import InputError
 from ..settings import EPOCHS
 from ..sources.streamed import StreamedRows
 from .batch import BatchDescent
@@ -33,10 +32,6 @@ class DeviceDescent(BatchDescent):
         super().__init__(source, *arguments)
         if not isinstance(source, StreamedRows):
             self._pace = Pace(max(self._one_pass / _FASTER, _BARRIERS_NS))
-
-    @property
-    def _in_one_call(self) -> bool:
-        return False  # of a kernel of the CPU
 
     def _run_by_parts(self, stop: int) -> int:
         """The epochs up to `stop` as one launch."""
@@ -96,14 +91,6 @@ class DeviceStochasticDescent(StochasticDescent):
 
     The visiting order is drawn on the host, as on the CPU, so that the updates are the same.
     """
-
-    def __init__(self, source, *arguments, **options):
-        if isinstance(source, StreamedRows):
-            raise InputError(
-                "x does not fit into the GPU's memory, and batch_size asks for its rows in any order; "
-                "leave device out, or pass float32."
-            )
-        super().__init__(source, *arguments, **options)
 
     def _one_epoch(self) -> int:
         source: Any = self.source  # DeviceRows

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..losses import Loss
 from ..settings import COST, EPOCHS, new_state
+from ..sources.protocol import Source
 
 
 class _Descent:
@@ -18,7 +19,7 @@ class _Descent:
     #: How many parameters `past` has.
     _KEPT = 1
 
-    def __init__(self, source, loss: Loss, settings, coef, intercept, keep_path):
+    def __init__(self, source: Source, loss: Loss, settings, coef, intercept, keep_path):
         k, d = coef.shape
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept

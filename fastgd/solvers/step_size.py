@@ -11,18 +11,19 @@ import math
 import numpy as np
 
 from ..losses import MSE, CoupledLoss, Loss
+from ..sources.protocol import Source
 
 _MOST_PASSES = 100
 
 
 def largest_stable_lr(
-    source, loss: Loss | CoupledLoss, settings, batch_size: int | None = None
+    source: Source, loss: Loss | CoupledLoss, settings, batch_size: int | None = None
 ) -> float | None:
     """2/λ; infinity for data that is all zero, None where no bound is known.
 
     Parameters
     ----------
-    source : DenseRows
+    source : Source
     loss : Loss or CoupledLoss
     settings : Settings
         `l2`, `row_scale`, `fit_intercept` and the weight decay of `optimizer` are used.
@@ -36,7 +37,7 @@ def largest_stable_lr(
     if batch_size is None:
         largest = _power_iteration(source, settings.fit_intercept, size)
     else:
-        largest = _largest_row(source, settings.fit_intercept, size)
+        largest = source.largest_row_norm(size, settings.fit_intercept)
         # Under "sum" the rows of a batch add up; under "mean" their mean is at most the largest.
         largest *= batch_size if settings.row_scale == settings.scale else 1
     bound = loss.curvature * settings.row_scale * largest
@@ -63,11 +64,9 @@ def momentum_share(optimizer, batch_size: int | None) -> float:
     return (1 + m) / (1 + 2 * m) if optimizer.nesterov else 1.0
 
 
-def _power_iteration(source, fit_intercept: bool, size: float) -> float:
+def _power_iteration(source: Source, fit_intercept: bool, size: float) -> float:
     """The largest eigenvalue of [x/size, 1/size]^T W [x/size, 1/size], to six digits."""
-    zeros = source.__class__(
-        source.x, np.zeros((1, source.n)), _weight(source), np.float64, source.n_threads
-    )
+    zeros = source.with_targets(np.zeros((1, source.n)), np.float64)
     rng = np.random.default_rng(0)
     v = rng.standard_normal(source.d + 1)
     if not fit_intercept:
@@ -87,21 +86,3 @@ def _power_iteration(source, fit_intercept: bool, size: float) -> float:
         if abs(value - before) <= 1e-7 * value:
             break
     return value
-
-
-def _largest_row(source, fit_intercept: bool, size: float) -> float:
-    """The largest weighted squared norm of a row of [x/size, 1/size]."""
-    largest = 0.0
-    weight = _weight(source)
-    rows = max(1, (4 << 20) // (8 * source.d))
-    for start in range(0, source.n, rows):
-        block = source.x[start : start + rows].astype(np.float64) / size
-        norms = np.einsum("ij,ij->i", block, block) + (fit_intercept / size) / size
-        if weight is not None:
-            norms *= weight[start : start + rows]
-        largest = max(largest, float(norms.max()))
-    return largest
-
-
-def _weight(source):
-    return source.weight.astype(np.float64) if len(source.weight) else None

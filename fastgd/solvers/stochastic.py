@@ -13,7 +13,7 @@ from ..cpu.machine import team
 from ..cpu.machine.atomics import resting
 from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
-from ..sources.dense import PART_BYTES
+from ..sources.protocol import Visit
 from .protocol import _Descent
 from .work import Pace
 
@@ -53,7 +53,7 @@ class StochasticDescent(_Descent):
         # The look-ahead of single rows is for outputs that don't see each other.
         plain = settings.plain and not average and not loss.coupled
         self._by_row = batch_size == 1 and plain
-        self._in_place = source.by_rows is not None
+        self._rows_at_once = source.rows_at_once()
         self._array = settings.array(source.dtype, float(mean), loss.p)
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
         self._memory = settings.memory(*coef.shape, source.dtype)
@@ -104,7 +104,7 @@ class StochasticDescent(_Descent):
             self._first_cost = self._cost_at_start()
         self._make_room(stop)
         tol, n = self.settings.tol, self.source.n
-        alone = self._in_place and self._members() == 1
+        alone = self._rows_at_once is None and self._members() == 1
         while self.epoch < stop:
             if alone and self._pace.units >= n:
                 status = self._run_compiled(self.epoch + 1 if tol > 0 else stop)
@@ -122,9 +122,7 @@ class StochasticDescent(_Descent):
         stop = min(stop, first + self.chunk)
         begun, rates = time.perf_counter(), self._rates(stop)
         order = empty_order(source.n, self.shuffle)
-        given = self._arguments(
-            np.zeros(1), source.by_rows, source.y, source.weight, order, rates[0], 0, source.n
-        )
+        given = self._arguments(np.zeros(1), source.visit(order, 0, source.n), rates[0])
         status = stochastic.descend(
             self._address(given), given, rates, KINDS.index(self.shuffle), seed_number(self.seed),
             *self._epochs_arrays(), stop,
@@ -142,8 +140,9 @@ class StochasticDescent(_Descent):
         """The learning rates of the epochs from here to `stop`, (epochs, k) or (1, k)."""
         return self.settings.rates(len(self.coef), self.epoch, stop, self.source.dtype)
 
-    def _arguments(self, met, x, y, weight, order, rates, first, last, before=0) -> tuple:
-        """Those of the updates by the rows order[first:last], after so many others in this epoch."""
+    def _arguments(self, met, visit: Visit, rates, before=0) -> tuple:
+        """Those of the updates by the rows of a visit, after so many others in this epoch."""
+        x, y, weight, order, first, last = visit
         batches = -(-self.source.n // self.batch_size)
         return (
             team.counters(), resting(), x, y, weight, order, self._moving, self._moving_intercept,
@@ -154,13 +153,13 @@ class StochasticDescent(_Descent):
 
     def _address(self, given: tuple):
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
+        _, _, x, y, _, order, *_ = given
         if self._by_row:
             kernel = stochastic.per_sample(self.loss.formula)
         else:
-            ordered, average = self._in_place and bool(self.shuffle), len(self._mean) > 0
+            ordered, average = len(order) > 0, len(self._mean) > 0
             rule = self.settings.optimizer.rule
             kernel = stochastic.minibatch(self.loss.formula, ordered, rule, average)
-        _, _, x, y, _, order, *_ = given
         key = kernel, x.dtype, y.dtype, order.dtype  # all that the types of the arguments depend on
         if key not in _addresses:
             _addresses[key] = pointer(kernel, *given)
@@ -173,12 +172,12 @@ class StochasticDescent(_Descent):
             self._first_norm = norm
         return norm <= self.settings.tol * self._first_norm
 
-    def _rows_at_once(self) -> int:
+    def _next_rows(self) -> int:
         """Rows between two looks at the outside world; where they begin changes no bit."""
         whole = stochastic.BLOCK if self._by_row else self.batch_size
         rows = self._pace.units
-        if not self._in_place:  # gathered, a part at a time
-            rows = min(rows, PART_BYTES // 8 // (self.source.d * self.source.dtype.itemsize))
+        if self._rows_at_once is not None:
+            rows = min(rows, self._rows_at_once)
         return max(1, rows // whole) * whole
 
     def _one_epoch(self) -> int:
@@ -189,19 +188,8 @@ class StochasticDescent(_Descent):
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         first = 0
         while first < source.n:
-            last, begun = min(first + self._rows_at_once(), source.n), time.perf_counter()
-            if self._in_place:
-                self._share(
-                    met, source.by_rows, source.y, source.weight, order, rates, first, last, first
-                )
-            else:  # rows that can't be read one by one
-                rows = order[first:last] if self.shuffle else slice(first, last)
-                x = np.array(source.x[rows], dtype=source.dtype, order="C")
-                y = np.ascontiguousarray(source.y[:, rows])
-                weight = source.weight[rows] if len(source.weight) else source.weight
-                for array in (x, y, weight):
-                    array.flags.writeable = False
-                self._share(met, x, y, weight, order[:0], rates, 0, last - first, first)
+            last, begun = min(first + self._next_rows(), source.n), time.perf_counter()
+            self._update_by(met, source.visit(order, first, last), rates, first)
             self._pace.took(last - first, time.perf_counter() - begun)
             first = last
             if self.epoch == 0 and last < source.n:  # as long as there is no whole epoch
@@ -209,9 +197,9 @@ class StochasticDescent(_Descent):
                 self.put(self._mean if len(self._mean) else moving.astype(np.float64), 0)
         return self._end_of_epoch(met)
 
-    def _share(self, *which) -> None:
-        """Updates by some rows, on the threads that share them."""
-        given, members = self._arguments(*which), self._members()
+    def _update_by(self, met, visit: Visit, rates, before: int) -> None:
+        """Updates by the rows of a visit, on the threads that share them."""
+        given, members = self._arguments(met, visit, rates, before), self._members()
         address = self._address(given)
         team.run(stochastic.share, given[0], (address, given), members)
 

@@ -28,7 +28,6 @@ from .metric import (
     diagonal_metric,
     full_metric,
 )
-from .work import moments_ns, pass_ns
 
 #: Rows whose predictions are this far on their side have a curvature of at most 8e-7.
 _FAR = 14.0
@@ -60,7 +59,7 @@ class AutomaticDescent:
 
     Parameters
     ----------
-    source : DenseRows
+    source : Source
         Float64 source whose targets are already free of `y_center`.
     loss : Loss
     settings : Settings
@@ -258,9 +257,7 @@ class AutomaticDescent:
         return max(10, math.ceil(self._moments_in_passes()))
 
     def _moments_in_passes(self) -> float:
-        source = self.source
-        one_pass = pass_ns(source.n, source.d, source.k, source.x.dtype.itemsize)
-        return moments_ns(source.n, source.d, source.k) / one_pass
+        return self.source.work("moments") / self.source.work("pass")
 
     def _centred(self, metric, intercept):
         return intercept + self.coef @ metric.center

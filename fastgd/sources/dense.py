@@ -13,6 +13,9 @@ import numpy as np
 from ..cpu import dense, statistics
 from ..cpu.machine.pool import for_each_part
 from ..losses import Loss
+from .protocol import Visit, read_only
+from .row_norm import largest_row_norm
+from .work import Kind, dense_work
 
 #: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
 #: short ones take more arithmetic than reading.
@@ -23,13 +26,6 @@ _GROUPS = 32
 _MOMENT_ENTRIES = 1 << 21
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that kernels see as read-only, so that one compilation serves both kinds."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
@@ -71,12 +67,12 @@ class DenseRows:
         # A single column is a row of numbers: by columns its loop runs over them.
         self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
         self.x = x
-        self.seen = _read_only(x.T if self.by_columns else x)
+        self.seen = read_only(x.T if self.by_columns else x)
         #: x row by row, where it can be read so.
-        self.by_rows = _read_only(x) if not self.converts and x.flags.c_contiguous else None
-        self.y = _read_only(np.ascontiguousarray(y, dtype=self.dtype))
+        self.by_rows = read_only(x) if not self.converts and x.flags.c_contiguous else None
+        self.y = read_only(np.ascontiguousarray(y, dtype=self.dtype))
         weight = np.empty(0) if weight is None else weight
-        self.weight = _read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+        self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
         self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
@@ -93,7 +89,7 @@ class DenseRows:
         def work(group: int, part: int) -> None:
             first, last = self._bounds(part)
             if self.converts:
-                block = _read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+                block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
                 kernel(block, *before, *after, 0, last - first, first, into[group])
             else:
                 kernel(self.seen, *before, *after, first, last, 0, into[group])
@@ -110,7 +106,7 @@ class DenseRows:
         kernel = make(loss.formula, center is not None, slopes_too)
         into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
         center = coef[0, :0] if center is None else center
-        given = self.y, self.weight, coef.dtype.type(loss.p), _read_only(center)
+        given = self.y, self.weight, coef.dtype.type(loss.p), read_only(center)
         self._over_parts(kernel, given, (coef, intercept), into)
         return _ordered_sum(into)
 
@@ -118,7 +114,7 @@ class DenseRows:
         """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
         into = np.zeros((min(_GROUPS, self.n_parts), len(coefs)))
         kernel = dense.many_costs(loss.formula, self.by_columns)
-        before = (self.y, self.weight, coefs.dtype.type(loss.p), _read_only(coefs[0, :0]))
+        before = (self.y, self.weight, coefs.dtype.type(loss.p), read_only(coefs[0, :0]))
         self._over_parts(kernel, before, (coefs, intercepts), into)
         return _ordered_sum(into)
 
@@ -128,7 +124,7 @@ class DenseRows:
         padded = -(-wide // 4) * 4
         n_groups = max(1, min(8, self.n_parts, _MOMENT_ENTRIES // padded**2))
         into = np.zeros((n_groups, padded, padded))
-        weight = self.weight if weight is None else _read_only(weight)
+        weight = self.weight if weight is None else read_only(weight)
         self._over_parts(
             statistics.moments_kernel(self.by_columns),
             (self.y, weight, center, scale, y_center),
@@ -146,7 +142,7 @@ class DenseRows:
         def work(group: int, part: int) -> None:
             first, last = self._bounds(part)
             if self.converts:
-                block = _read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+                block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
                 kernel(block, coef, intercept, 0, last - first, first, out)
             else:
                 kernel(self.seen, coef, intercept, first, last, 0, out)
@@ -213,9 +209,52 @@ class DenseRows:
         y = self.y[:, rows]
         return DenseRows(x, y, weight, self.dtype, self.n_threads, self.k), share
 
+    def with_targets(self, y, dtype) -> "DenseRows":
+        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        return type(self)(self.x, y, self._weight_or_none(), dtype, self.n_threads)
+
+    def _weight_or_none(self):
+        return self.weight if len(self.weight) else None
+
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
         return np.array(self.x[:: max(1, self.n // rows)], dtype=np.float64)
+
+    def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
+        """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
+        return largest_row_norm(self.x, self.weight, size, fit_intercept)
+
+    def batch_epochs(
+        self, loss, rule, coef, intercept, arrays, stop: int, with_cost: bool
+    ) -> int | None:
+        """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
+        if self.n_parts > 1 or self.converts:
+            return None
+        kernel = dense.descend(loss.formula, self.by_columns, rule)
+        return kernel(
+            self.seen, self.y, self.weight, coef, intercept, *arrays, stop, with_cost
+        )  # fmt: skip
+
+    def rows_at_once(self) -> int | None:
+        """None where rows are read in place; else a part of them is copied in C order at a time."""
+        if self.by_rows is not None:
+            return None
+        return max(1, PART_BYTES // 8 // (self.d * self.dtype.itemsize))
+
+    def visit(self, order, first: int, last: int) -> Visit:
+        """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
+        if self.by_rows is not None:
+            return Visit(self.by_rows, self.y, self.weight, order, first, last)
+        rows = order[first:last] if len(order) else slice(first, last)
+        x = np.array(self.x[rows], dtype=self.dtype, order="C")
+        y = np.ascontiguousarray(self.y[:, rows])
+        weight = self.weight[rows] if len(self.weight) else self.weight
+        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+
+    def work(self, kind: Kind, outputs: int | None = None) -> float:
+        """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
+        k = self.k if outputs is None else outputs
+        return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
 
 
 def _ordered_sum(parts: np.ndarray) -> np.ndarray:

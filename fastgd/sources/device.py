@@ -33,6 +33,9 @@ from ..cuda.layout import (
 )
 from ..errors import InputError
 from ..losses import CoupledLoss, Loss
+from .protocol import Visit, read_only
+from .row_norm import largest_row_norm
+from .work import Kind, dense_work
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 #: Blocks of a kernel that loops until it is done.
@@ -112,8 +115,6 @@ class DeviceRows:
         The number of outputs, if it is not that of the rows of y.
     """
 
-    #: For `BatchDescent`: epochs go through `totals` and not through the kernels of the CPU.
-    converts, by_rows = True, None
     #: Threads in a block of the pass.
     threads = THREADS
 
@@ -131,7 +132,7 @@ class DeviceRows:
             self._read(x)
             self.device_y = self._contiguous(y)
             self.device_weight = self._contiguous(np.empty(0) if weight is None else weight)
-        self.k, self.n_parts = k or self.device_y.shape[0], 1
+        self.k = k or self.device_y.shape[0]
         self._host: dict[str, np.ndarray] = {}
         vector = 16 // self.seen.dtype.itemsize
         # A column of x, and a target in y, begin where the one before ends.
@@ -326,3 +327,36 @@ class DeviceRows:
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
         return self.x[:: max(1, self.n // rows)].astype(np.float64)
+
+    def with_targets(self, y, dtype) -> "DeviceRows":
+        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        weight = self.weight if len(self.weight) else None
+        return type(self)(self.x, y, weight, dtype, self.n_threads)
+
+    def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
+        """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
+        return largest_row_norm(self.x, self.weight, size, fit_intercept)
+
+    def batch_epochs(
+        self, loss, rule, coef, intercept, arrays, stop: int, with_cost: bool
+    ) -> int | None:
+        """None: the loop on the GPU is that of `fastgd.solvers.on_device`."""
+        return None
+
+    def rows_at_once(self) -> int | None:
+        """All rows: the first visit copies them to the host."""
+        return self.n
+
+    def visit(self, order, first: int, last: int) -> Visit:
+        """Copies on the host of the rows order[first:last], or from `first` to `last` if it is empty."""
+        seen = self._on_host("x", self.seen)
+        rows = order[first:last] if len(order) else slice(first, last)
+        x = np.array((seen.T if self.by_columns else seen)[rows], dtype=self.dtype, order="C")
+        y = np.ascontiguousarray(self.y[:, rows])
+        weight = self.weight[rows] if len(self.weight) else self.weight
+        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+
+    def work(self, kind: Kind, outputs: int | None = None) -> float:
+        """Nanoseconds of one thread of a CPU, so that solvers decide as they do there."""
+        k = self.k if outputs is None else outputs
+        return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)

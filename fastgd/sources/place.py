@@ -11,12 +11,13 @@ import numpy as np
 from .. import inputs
 from ..errors import InputError
 from .dense import DenseRows
+from .protocol import Source
 
 
 class Place(NamedTuple):
     """What makes a source of rows, and whether they are read by a GPU."""
 
-    rows: Callable[..., Any]
+    rows: Callable[..., Source]
     on_gpu: bool
 
 

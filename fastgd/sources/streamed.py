@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cuda.driver import SIMULATED, cuda, fits
+from ..errors import InputError
 from ..losses import CoupledLoss, Loss
 from .dense import DenseRows
 from .device import DeviceMatrix, DeviceRows
@@ -95,6 +96,13 @@ class StreamedRows(DenseRows):
     def predictions(self, coef, intercept) -> np.ndarray:
         chunks = self._chunks()
         return np.concatenate([rows.predictions(coef, intercept) for rows in chunks])
+
+    def rows_at_once(self) -> int | None:
+        """Refused: rows in any order would be as many copies."""
+        raise InputError(
+            "x does not fit into the GPU's memory, and batch_size asks for its rows in any order; "
+            "leave device out, or pass float32."
+        )
 
 
 def _sum(parts) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from beside_torch import assert_follows, laid
 
 import fastgd
-from fastgd.solvers import work
+from fastgd.sources import work
 
 torch = pytest.importorskip("torch")
 
