@@ -12,9 +12,20 @@ from .errors import DivergenceError, InputError
 class Prediction:
     """Predictions from `raw_prediction`, (n,) or (n, k), and `classes`, None for fits on targets."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
     classes: Any
     loss: str
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes: pickle's protocols 0 and 1, and skops, know no slots."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: Any) -> None:
+        """Those of pickles without `__getstate__` come as (None, attributes), some of today's missing."""
+        if isinstance(state, tuple):
+            state = state[1]
+        for name in self.__slots__:
+            setattr(self, name, state.get(name))
 
     def raw_prediction(self, x: Any) -> np.ndarray:
         """What comes before any link."""
