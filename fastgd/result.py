@@ -53,6 +53,11 @@ class Fit(Prediction):
     classes : ndarray (k,) or None
         Logistic: the labels. Of two, the second is the one whose probability is σ(x·coef + intercept);
         more have the probabilities softmax(x·coef^T + intercept).
+    feature_names : tuple of str, or None
+        The names of x's columns, where x was a data frame. A prediction or score of a frame with other
+        names, or with the same in another order, raises InputError; data without names is taken as it is.
+        As in scikit-learn, names are kept only where they are text, a mix of text and other types is
+        refused, and a name may occur twice.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class Fit(Prediction):
         "converged",
         "cost",
         "costs",
+        "feature_names",
         "gradient_norms",
         "intercept",
         "loss",
@@ -98,6 +104,7 @@ class Fit(Prediction):
         start=None,
         validation_costs=None,
         best_epoch=None,
+        feature_names=None,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
@@ -105,6 +112,7 @@ class Fit(Prediction):
         self.path, self.classes, self.loss = path, classes, loss
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
+        self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -129,7 +137,8 @@ class Fit(Prediction):
         Raises
         ------
         InputError
-            If x has another number of columns than the fit, or holds NaN or infinity.
+            If x has another number of columns than the fit, or other names of columns, or holds NaN or
+            infinity.
         """
         if inputs.on_gpu(x):
             from .sources import place
@@ -142,7 +151,7 @@ class Fit(Prediction):
                 )
             return raw
         d = self.coef.shape[-1]
-        x, names = inputs.rows_to_predict(x, d)
+        x, names = inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in (np.float32, np.float64):
                 raw = x @ self.coef.T
@@ -205,12 +214,14 @@ class Fit(Prediction):
         Raises
         ------
         InputError
-            If the fit kept no path, or has more than two coefficients or one target.
+            If the fit kept no path, or has more than two coefficients or one target, or if x has other
+            names of columns.
         ImportError
             If matplotlib is not installed: ``pip install "fastgd[plot]"``.
         """
         from . import plots
 
+        inputs.require_names(x, self.feature_names)
         return plots.draw_path(self, x, y, ax, sample_weight)
 
     def save(self, path: Any) -> None:
@@ -249,6 +260,7 @@ def _table(arrays: archive.Arrays) -> archive.Table:
         "path": history._replace(shape=(*epochs, *outputs, d)),
         "lrs": history._replace(or_shape=(*epochs, k)),
         "gradient_norms": history,
+        "feature_names": archive.Member(archive.TEXT, (d,), optional=True),
     }
 
 

@@ -46,7 +46,7 @@ FITS = {
 }
 ATTRIBUTES = (
     "coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path", "classes",
-    "lrs", "gradient_norms", "start", "validation_costs", "best_epoch",
+    "lrs", "gradient_norms", "start", "validation_costs", "best_epoch", "feature_names",
 )  # fmt: skip
 
 

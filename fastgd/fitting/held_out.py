@@ -23,9 +23,11 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def given_rows(given: tuple, where: Any, options: dict[str, Any], like: dict[str, Any]):
     """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows trained on.
 
-    `like` says what those are: `d`, `k`, `dtype`, and `classes` or None.
+    `like` says what those are: `d`, `k`, `dtype`, and `classes` or None, `feature_names`
+    or None.
     """
     try:
+        inputs.require_names(given[0], like["feature_names"])
         x, found = place.features(given[0], options["device"])
         if found != where:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")

@@ -45,7 +45,7 @@ class Run:
     def __init__(self, loss: Loss, x, y, options: dict[str, Any]):
         self.loss: Loss | Coupled = loss
         self.options = options
-        self.names = inputs.column_names(x)
+        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
         self.x, self.place = place.features(x, options["device"])
         y = place.on_host(y, "y", self.place)
         self.given_x, rows = self.x, len(self.x)
@@ -97,6 +97,7 @@ class Run:
             self.x, self.y, weight = self._taken(trained, weight)
         elif held_out is not None:
             like = {"d": d, "k": len(self.y), "dtype": inner, "classes": self.classes}
+            like["feature_names"] = self.feature_names
             self.held_out = given_rows(held_out, self.place, options, like)
         self.weight, unit = inputs.in_units(weight)
         self.weight_unit = self.unit * unit
@@ -558,6 +559,7 @@ class Run:
             start=start,
             classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
+            feature_names=self.feature_names,
             **self._history(epoch),
         )
 

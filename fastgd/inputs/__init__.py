@@ -16,7 +16,7 @@ from .arrays import (
     weights,
     working_dtype,
 )
-from .frames import column_names
+from .frames import column_names, feature_names, require_names
 from .labels import (
     class_indices,
     class_weights,
@@ -34,6 +34,7 @@ __all__ = [
     "class_indices",
     "class_weights",
     "column_names",
+    "feature_names",
     "features",
     "flag",
     "in_units",
@@ -52,6 +53,7 @@ __all__ = [
     "probabilities",
     "real",
     "require_finite",
+    "require_names",
     "rows_to_predict",
     "shown",
     "targets",

@@ -87,7 +87,7 @@ class MlpRun:
 
     def __init__(self, x: Any, y: Any, options: dict[str, Any]):
         self.options, o = options, options
-        self.names = inputs.column_names(x)
+        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
         self.x, self.dtype = rows_of(x, o["dtype"])
         self.given_x = self.x
         n, d = self.x.shape
@@ -161,7 +161,7 @@ class MlpRun:
         else:
             like = {
                 "d": self.x.shape[1], "k": self.y.shape[1], "dtype": self.kind,
-                "classes": self.classes,
+                "classes": self.classes, "feature_names": self.feature_names,
             }  # fmt: skip
             x, y, held = given_rows(o["validation"], HOST, {"device": None}, like)
             y = np.ascontiguousarray(y.T)
@@ -376,6 +376,7 @@ class MlpRun:
             activation=self.options["activation"],
             lrs=np.array(self.lrs[:epoch]),
             flat=self.flat,
+            feature_names=self.feature_names,
             validation_costs=validated,
             best_epoch=None
             if validated is None or not len(validated)
