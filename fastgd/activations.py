@@ -83,7 +83,7 @@ def _evaluated(name: str, which: str, x: Any, n_threads: int | None) -> Any:
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         x = x.copy()
     with np.errstate(all="ignore"):
-        out = evaluated(name, which, x, n_threads)
+        out = evaluated(getattr(ACTIVATIONS[name], which), x, n_threads)
     return out if out.ndim else out[()]
 
 

@@ -21,7 +21,9 @@ from .losses import CLASSES, LOSSES
 from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
-FORMAT = 1
+FORMAT = 2
+#: Members that came with a version of the format; fits in older files have None in their place.
+_CAME_WITH = {"feature_names": 2, "link": 2}
 
 REAL = (np.float32, np.float64)
 INTEGER = (np.int32, np.int64)
@@ -246,6 +248,7 @@ def _arrays(file: Any, name: str) -> dict[str, np.ndarray | None]:
             raise ValueError("a member is compressed")
         if sum(entry.file_size for entry in entries.values()) > size:
             raise ValueError("its members are larger than the file")
+        version: Any = 0
         if "format" in entries:
             version = _array(archive.read(entries.pop("format")))
             if version is None or version.dtype.kind != "i" or version.ndim or version < 1:
@@ -255,7 +258,8 @@ def _arrays(file: Any, name: str) -> dict[str, np.ndarray | None]:
                     f"{name} was saved by a later version of fastgd; update fastgd to load it."
                 )
         # Members are read to their end, where zipfile checks their checksum.
-        return {key: _array(archive.read(entry)) for key, entry in entries.items()}
+        arrays = {key: _array(archive.read(entry)) for key, entry in entries.items()}
+    return {name: None for name, since in _CAME_WITH.items() if version < since} | arrays
 
 
 def _array(data: bytes) -> np.ndarray | None:

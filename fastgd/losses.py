@@ -326,6 +326,19 @@ def Huber(delta: float = 1.35) -> Loss:  # noqa: N802
 #: The losses by the names that the fits take.
 LOSSES: dict[str, Any] = {loss.name: loss for loss in (MSE, BCE, CROSS_ENTROPY, Huber(), POISSON)}
 
+#: The inverse links that a saved fit can name.
+LINKS = {
+    "identity": identity, "logistic": logistic, "exponential": exponential, "softmax": softmax,
+}  # fmt: skip
+
+
+def named_link(link: Any) -> Any:
+    """The name in `LINKS` of an inverse link; a function that is not there stays what it is."""
+    for name, known in LINKS.items():
+        if known is link:
+            return name
+    return link
+
 
 def chosen(loss: Any) -> Any:
     """The loss that a name stands for, or the one given.

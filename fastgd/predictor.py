@@ -7,14 +7,31 @@ import numpy as np
 
 from . import inputs
 from .errors import DivergenceError, InputError
+from .formulas.activations import identity
+from .losses import CROSS_ENTROPY, LINKS, LOSSES, named_link
 
 
 class Prediction:
-    """Predictions from `raw_prediction`, (n,) or (n, k), and `classes`, None for fits on targets."""
+    """Predictions from `raw_prediction`, (n,) or (n, k), the inverse link, and `classes` or None."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
     classes: Any
     loss: str
+    #: A name in `LINKS`, a function, or None.
+    link: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes: pickle's protocols 0 and 1, and skops, know no slots."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: Any) -> None:
+        """Those of pickles without `__getstate__` come as (None, attributes), some of today's missing."""
+        if isinstance(state, tuple):
+            state = state[1]
+        for name in self.__slots__:
+            setattr(self, name, state.get(name))
+        if "link" in self.__slots__ and self.link is None and self.loss in LOSSES:
+            self.link = named_link(LOSSES[self.loss].link)
 
     def raw_prediction(self, x: Any) -> np.ndarray:
         """What comes before any link."""
@@ -22,6 +39,8 @@ class Prediction:
 
     def predict(self, x: Any) -> np.ndarray:
         """The predicted targets, or of a fit on labels the predicted labels.
+
+        Targets are the inverse link of the raw prediction: itself for most losses, exp(z) for "poisson".
 
         Parameters
         ----------
@@ -32,7 +51,7 @@ class Prediction:
         ndarray (n,) or (n, k)
         """
         raw = self.raw_prediction(x)
-        return raw if self.classes is None else self.classes[_places(raw)]
+        return self._linked(raw) if self.classes is None else self.classes[_places(raw)]
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """The probability of each label; for fits on labels only.
@@ -50,18 +69,26 @@ class Prediction:
             raise AttributeError(
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
+        if self.link is None:
+            raise AttributeError(f"the loss {self.loss!r} has no probabilities.")
         raw = self.raw_prediction(x)
         if raw.ndim == 2:
-            with np.errstate(all="ignore"):  # a difference may overflow, and its exponential is 0
-                raw -= raw.max(axis=1, keepdims=True)
-                np.exp(raw, out=raw)
-                raw /= raw.sum(axis=1, keepdims=True)
+            from .cpu.elementwise import probabilities
+
+            probabilities(CROSS_ENTROPY)(raw)
             return raw
-        with np.errstate(all="ignore"):
-            e = np.exp(-np.abs(raw))
-        small, large = e / (1 + e), 1 / (1 + e)
-        right = raw >= 0
-        return np.column_stack([np.where(right, small, large), np.where(right, large, small)])
+        # 1 − link(z) would lose the digits of a small one.
+        return np.column_stack([self._linked(-raw), self._linked(raw)])
+
+    def _linked(self, raw: np.ndarray) -> np.ndarray:
+        """The inverse link of raw predictions of one output each; infinite where it overflows."""
+        link = LINKS.get(self.link, self.link)
+        if link is identity:
+            return raw
+        from .cpu.elementwise import evaluated
+
+        with np.errstate(all="ignore"):  # without the JIT these are NumPy's numbers
+            return evaluated(link, np.ascontiguousarray(raw), None)
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)², or of a fit on labels the share of right ones.
@@ -97,6 +124,7 @@ class Prediction:
                 raise InputError(f"y holds none of the labels {known} that were fitted.")
             return float(np.average(places == _places(raw), weights=weight))
         wanted, _ = inputs.targets(y, len(raw), np.float64)
+        raw = self._linked(raw)
         got = raw[None, :] if raw.ndim == 1 else raw.T
         if wanted.shape != got.shape:
             raise InputError(f"y has shape {wanted.T.shape}; expected {raw.shape}.")

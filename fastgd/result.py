@@ -6,6 +6,7 @@ import numpy as np
 
 from . import archive, inputs
 from .errors import InputError
+from .losses import LINKS, LOSSES, named_link
 from .predictor import Prediction
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -53,6 +54,16 @@ class Fit(Prediction):
     classes : ndarray (k,) or None
         Logistic: the labels. Of two, the second is the one whose probability is σ(x·coef + intercept);
         more have the probabilities softmax(x·coef^T + intercept).
+    loss : str
+        The name of the loss.
+    link : str, callable or None
+        The inverse link that `predict` applies to raw predictions, or `predict_proba` where y held
+        labels: "identity", "logistic", "exponential", "softmax", or the function of a loss of your own.
+    feature_names : tuple of str, or None
+        The names of x's columns, where x was a data frame. A prediction or score of a frame with other
+        names, or with the same in another order, raises InputError; data without names is taken as it is.
+        As in scikit-learn, names are kept only where they are text, a mix of text and other types is
+        refused, and a name may occur twice.
 
     Examples
     --------
@@ -69,8 +80,10 @@ class Fit(Prediction):
         "converged",
         "cost",
         "costs",
+        "feature_names",
         "gradient_norms",
         "intercept",
+        "link",
         "loss",
         "lrs",
         "method",
@@ -93,18 +106,22 @@ class Fit(Prediction):
         path=None,
         classes=None,
         loss="mse",
+        link=None,
         lrs=None,
         gradient_norms=None,
         start=None,
         validation_costs=None,
         best_epoch=None,
+        feature_names=None,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
         self.path, self.classes, self.loss = path, classes, loss
+        self.link = named_link(LOSSES[loss].link) if link is None and loss in LOSSES else link
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
+        self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -129,7 +146,8 @@ class Fit(Prediction):
         Raises
         ------
         InputError
-            If x has another number of columns than the fit, or holds NaN or infinity.
+            If x has another number of columns than the fit, or other names of columns, or holds NaN or
+            infinity.
         """
         if inputs.on_gpu(x):
             from .sources import place
@@ -142,7 +160,7 @@ class Fit(Prediction):
                 )
             return raw
         d = self.coef.shape[-1]
-        x, names = inputs.rows_to_predict(x, d)
+        x, names = inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in (np.float32, np.float64):
                 raw = x @ self.coef.T
@@ -205,12 +223,14 @@ class Fit(Prediction):
         Raises
         ------
         InputError
-            If the fit kept no path, or has more than two coefficients or one target.
+            If the fit kept no path, or has more than two coefficients or one target, or if x has other
+            names of columns.
         ImportError
             If matplotlib is not installed: ``pip install "fastgd[plot]"``.
         """
         from . import plots
 
+        inputs.require_names(x, self.feature_names)
         return plots.draw_path(self, x, y, ax, sample_weight)
 
     def save(self, path: Any) -> None:
@@ -226,10 +246,15 @@ class Fit(Prediction):
         ------
         InputError
             If the labels are Python objects that no file format keeps (text, numbers and booleans
-            are kept), or an attribute was set to what no fit has.
+            are kept), or the link is a function of yours, or an attribute was set to what no fit has.
         OSError
             If the file can't be written.
         """
+        if callable(self.link):
+            raise InputError(
+                f"the link of the loss {self.loss!r} is a function, which no file keeps; use one of "
+                f"{', '.join(LINKS)}, or pickle the fit."
+            )
         archive.save(path, {name: getattr(self, name) for name in self.__slots__}, _table)
 
 
@@ -249,6 +274,8 @@ def _table(arrays: archive.Arrays) -> archive.Table:
         "path": history._replace(shape=(*epochs, *outputs, d)),
         "lrs": history._replace(or_shape=(*epochs, k)),
         "gradient_norms": history,
+        "link": archive.Member(archive.TEXT, optional=True, among=tuple(LINKS)),
+        "feature_names": archive.Member(archive.TEXT, (d,), optional=True),
     }
 
 

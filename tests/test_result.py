@@ -46,7 +46,7 @@ FITS = {
 }
 ATTRIBUTES = (
     "coef", "intercept", "costs", "cost", "n_epochs", "converged", "method", "path", "classes",
-    "lrs", "gradient_norms", "start", "validation_costs", "best_epoch",
+    "lrs", "gradient_norms", "start", "validation_costs", "best_epoch", "feature_names",
 )  # fmt: skip
 
 
@@ -318,6 +318,39 @@ def test_save_and_load_give_the_same_fit(case, tmp_path):
 def test_pickles_and_copies_are_the_same_fit(case, again):
     fit = FITS[case]()
     assert_same_fit(again(fit), fit)
+
+
+def assert_same_network(one, other):
+    assert type(one) is type(other) is fastgd.MlpFit
+    assert repr(one) == repr(other)
+    np.testing.assert_array_equal(one.predict(X[:, 0]), other.predict(X[:, 0]))
+    assert one.costs.tobytes() == other.costs.tobytes()
+    assert one.best_epoch is other.best_epoch is None
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_protocol_of_pickle(protocol):
+    fit, net = FITS["two targets"](), network()
+    assert_same_fit(pickle.loads(pickle.dumps(fit, protocol)), fit)
+    assert_same_network(pickle.loads(pickle.dumps(net, protocol)), net)
+
+
+def test_copies_of_a_network_are_the_same():
+    net = network()
+    assert_same_network(copy.copy(net), net)
+    deep = copy.deepcopy(net)
+    assert_same_network(deep, net)
+    assert not np.shares_memory(deep.weights[0], net.weights[0])
+
+
+@pytest.mark.parametrize("missing", [(), ("best_epoch",)])
+def test_pickles_of_slots_still_load(missing):
+    """Protocol 2 and later kept slots as (None, attributes) before there was `__getstate__`."""
+    for fit, same in ((FITS["linear"](), assert_same_fit), (network(), assert_same_network)):
+        state = {name: v for name, v in fit.__getstate__().items() if name not in missing}
+        again = type(fit).__new__(type(fit))
+        again.__setstate__((None, state))
+        same(again, fit)
 
 
 def test_save_refuses_labels_that_no_file_keeps(tmp_path):

@@ -1,5 +1,6 @@
 """Files of fits: what is saved comes back, whole or not at all; what is damaged or foreign is refused."""
 
+import copy
 import io
 import itertools
 import os
@@ -48,7 +49,7 @@ def logistic():
 def softmax():
     return fastgd.Fit(
         coef=np.arange(9.0).reshape(3, 3), intercept=np.zeros(3), loss="cross_entropy",
-        classes=np.array([3, 5, 7]), **history(4),
+        classes=np.array([3, 5, 7]), feature_names=("a", "größe", "a"), **history(4),
     )  # fmt: skip
 
 
@@ -150,11 +151,17 @@ def test_a_file_of_an_earlier_version_still_loads(fit):
     members = members_of(fit)
     del members["format"]
     assert bytes_of(loaded(npz(members))) == bytes_of(fit)
+    fit = copy.copy(fit)
+    fit.feature_names = None
+    for version in ({}, {"format": np.array(1)}):  # neither had names
+        older = {k: v for k, v in members.items() if k != "feature_names"} | version
+        assert bytes_of(loaded(npz(older))) == bytes_of(fit)
+    assert "missing" in refused(npz(older | {"format": np.array(2)}))
 
 
 @pytest.mark.parametrize("odd", [{}, {"coef": np.array(["another", "kind"])}, {"new": np.ones(3)}])
 def test_a_file_of_a_later_version_says_to_update(odd):
-    reason = refused(npz(members_of(linear()) | {"format": np.array(2)} | odd))
+    reason = refused(npz(members_of(linear()) | {"format": np.array(3)} | odd))
     assert reason == "the file was saved by a later version of fastgd; update fastgd to load it."
 
 

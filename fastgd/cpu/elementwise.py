@@ -1,4 +1,4 @@
-"""A leaf applied to every number of an array: one compiled loop, in parts on several threads."""
+"""A leaf applied to every number of an array, or to every row: compiled loops."""
 
 import ctypes
 import functools
@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from ..compile.functions import compiled, default_threads
-from ..formulas.activations import ACTIVATIONS
+from ..losses import CoupledLoss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
@@ -41,9 +41,9 @@ def _compiled_array(address, n, scalar):
 
 
 @functools.cache
-def _kernel(name: str, which: str, dtype: np.dtype):
-    """Compiled: out = the `which` ("value" or "slope") of an activation at x, n numbers at addresses."""
-    function, scalar = vectorised(getattr(ACTIVATIONS[name], which)), dtype.type
+def _kernel(leaf, dtype: np.dtype):
+    """Compiled: out = a leaf at x, n numbers at addresses."""
+    function, scalar = vectorised(leaf), dtype.type
 
     # Only "contract": no sum is to be reordered here, and signed zeros are to stay.
     @functools.partial(compiled, flags=frozenset({"contract"}))
@@ -61,10 +61,13 @@ def _kernel(name: str, which: str, dtype: np.dtype):
     return at
 
 
-def evaluated(name: str, which: str, x: np.ndarray, n_threads: int | None) -> np.ndarray:
-    """A new array of the layout of x, which is contiguous, in C or F order, and float32 or float64."""
+def evaluated(leaf, x: np.ndarray, n_threads: int | None) -> np.ndarray:
+    """A function of one number at every number of x, in a new array of its layout.
+
+    x is contiguous, in C or F order, and float32 or float64.
+    """
     out = np.empty_like(x)
-    n, kernel = x.size, _kernel(name, which, x.dtype)
+    n, kernel = x.size, _kernel(leaf, x.dtype)
     x_at, out_at = x.ctypes.data, out.ctypes.data
 
     def apply(group: int, part: int) -> None:
@@ -76,3 +79,21 @@ def evaluated(name: str, which: str, x: np.ndarray, n_threads: int | None) -> np
     n_threads = (n_threads or default_threads()) if n >= _THREADED else 1
     for_each_part(apply, [range(i, i + 1) for i in range(parts)], n_threads)
     return out
+
+
+@functools.cache
+def probabilities(loss: CoupledLoss):
+    """Compiled: raw predictions (n, k) of a loss that couples them become probabilities, in place."""
+    add, link = vectorised(loss.add), vectorised(loss.link)
+
+    @compiled
+    def apply(raw):
+        n, k = raw.shape
+        for i in range(n):
+            top, rest = raw[i, 0], raw.dtype.type(0)
+            for c in range(1, k):
+                top, rest = add(top, rest, raw[i, c])
+            for c in range(k):
+                raw[i, c] = link(raw[i, c], top, rest)
+
+    return apply

@@ -21,10 +21,20 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def given_rows(
-    given: tuple, where: Any, device: Any, *, d: int, k: int, dtype: Any, classes: Any, loss: Any
+    given: tuple,
+    where: Any,
+    device: Any,
+    *,
+    d: int,
+    k: int,
+    dtype: Any,
+    classes: Any,
+    loss: Any,
+    feature_names: Any,
 ):
     """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows to train on."""
     try:
+        inputs.require_names(given[0], feature_names)
         x, found = place.features(given[0], device)
         if found != where:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")

@@ -9,7 +9,7 @@ from .. import inputs
 from ..compile.functions import default_threads
 from ..errors import DivergenceError, InputError
 from ..formulas.updates import GD
-from ..losses import CLASSES, LABELS
+from ..losses import CLASSES, LABELS, named_link
 from ..result import Fit
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
@@ -51,7 +51,7 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        self.names = inputs.column_names(x)
+        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
         self.x, self.place = place.features(x, options.device)
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
         rows = len(self.x)
@@ -96,7 +96,7 @@ class Problem:
         elif held_out is not None:
             self.held_out = given_rows(
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
-                classes=self.classes, loss=self.loss,
+                classes=self.classes, loss=self.loss, feature_names=self.feature_names,
             )  # fmt: skip
         self.weight, unit = inputs.in_units(weight)
         self.weight_unit = self.unit * unit
@@ -280,6 +280,8 @@ class Problem:
             start=start,
             classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
+            link=named_link(self.loss.link),
+            feature_names=self.feature_names,
             **self._history(solver, epoch, validation),
         )
 

@@ -17,7 +17,7 @@ from .arrays import (
     weights,
     working_dtype,
 )
-from .frames import column_names
+from .frames import column_names, feature_names, require_names
 from .labels import (
     class_indices,
     class_weights,
@@ -35,6 +35,7 @@ __all__ = [
     "class_indices",
     "class_weights",
     "column_names",
+    "feature_names",
     "features",
     "flag",
     "in_units",
@@ -54,6 +55,7 @@ __all__ = [
     "real",
     "require_domain",
     "require_finite",
+    "require_names",
     "rows_to_predict",
     "shown",
     "targets",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
-from .frames import column_names, columns_of_mixed_frame, why_without_rows
+from .frames import column_names, columns_of_mixed_frame, require_names, why_without_rows
 
 #: Rows looked at in one go when something has to be searched for.
 _SEARCH_BYTES = 8 << 20
@@ -220,8 +220,11 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
-def rows_to_predict(x: Any, d: int) -> tuple[np.ndarray, list[str] | None]:
+def rows_to_predict(
+    x: Any, d: int, fitted_names: tuple[str, ...] | None
+) -> tuple[np.ndarray, list[str] | None]:
     """x as (m, d) for a fit of d columns, a number being one row of one column; and its column names."""
+    require_names(x, fitted_names)
     names = column_names(x)
     array = as_array(x, "x")
     if array.ndim == 0 and d == 1:

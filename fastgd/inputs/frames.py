@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+
 #: What has rows elsewhere, or groups of them, and what to do, for classes and those derived from them.
 _WITHOUT_ROWS = {
     "polars.LazyFrame": "a query that has not run; pass {}.collect()",
@@ -55,6 +57,44 @@ def _columns(x: Any) -> list[Any] | None:
     if columns is None:
         columns = getattr(x, "columns", None)
     return None if columns is None or callable(columns) else list(columns)
+
+
+def feature_names(x: Any) -> tuple[str, ...] | None:
+    """The column names of a data frame, for a fit to keep: None unless they are text.
+
+    Raises
+    ------
+    InputError
+        If some names are text and others are not: scikit-learn refuses them too.
+    """
+    columns = _columns(x) or []
+    others = {type(name).__name__ for name in columns if not isinstance(name, str)}
+    if not others:
+        return tuple(map(str, columns)) or None
+    if any(isinstance(name, str) for name in columns):
+        raise InputError(
+            f"x has column names of text and of other types ({', '.join(sorted(others))}); make all of "
+            "them text."
+        )
+    return None
+
+
+def require_names(x: Any, fitted: tuple[str, ...] | None) -> None:
+    """Raise unless x has the column names of a fit in the same order, or x or the fit has none.
+
+    Another number of columns is not looked at here.
+    """
+    given = None if fitted is None else feature_names(x)
+    if fitted is None or given is None or len(given) != len(fitted):
+        return
+    for column, (name, wanted) in enumerate(zip(given, fitted, strict=True)):
+        if name != wanted:
+            same = sorted(given) == sorted(fitted)
+            raise InputError(
+                f"column {column} of x is {name!r}, and that of the fit is {wanted!r}; "
+                + ("pass the columns in the order of" if same else "pass the columns named in")
+                + " the fit's feature_names."
+            )
 
 
 def columns_of_mixed_frame(x: Any) -> list[np.ndarray] | None:

@@ -7,13 +7,14 @@ import numpy as np
 from .. import archive, inputs
 from ..errors import InputError
 from ..formulas.activations import ACTIVATIONS
+from ..losses import LOSSES, named_link
 from ..predictor import Prediction
 
 #: Rows that go through the layers together in a prediction.
 _BLOCK = 1024
 _SAVED = (
     "costs", "cost", "n_epochs", "converged", "method", "classes", "loss", "activation", "lrs", "flat",
-    "validation_costs", "best_epoch",
+    "validation_costs", "best_epoch", "feature_names",
 )  # fmt: skip
 
 
@@ -44,6 +45,8 @@ class MlpFit(Prediction):
         With `validation`: the cost of those rows after every epoch.
     best_epoch : int or None
         The epoch, counted from 1, after which it was lowest: `weights` and `biases` are from there.
+    feature_names : tuple of str, or None
+        The names of x's columns, as `Fit` keeps and checks them.
 
     Examples
     --------
@@ -57,13 +60,14 @@ class MlpFit(Prediction):
 
     def __init__(
         self, *, weights, biases, costs, cost, n_epochs, converged, method, classes, loss, activation,
-        lrs, flat, validation_costs=None, best_epoch=None,
+        lrs, flat, validation_costs=None, best_epoch=None, feature_names=None,
     ):  # fmt: skip
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
         self.converged, self.method, self.classes = converged, method, classes
         self.loss, self.activation, self.lrs, self.flat = loss, activation, lrs, flat
         self.validation_costs, self.best_epoch = validation_costs, best_epoch
+        self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "not converged"
@@ -72,6 +76,11 @@ class MlpFit(Prediction):
             f"MlpFit({self.loss}, {sizes} {self.activation}, cost {self.cost:.6g}, "
             f"{self.n_epochs} epochs, {self.method}, {state})"
         )
+
+    @property
+    def link(self) -> Any:
+        """The inverse link that `predict` or `predict_proba` applies, by name."""
+        return named_link(LOSSES[self.loss].link)
 
     def raw_prediction(self, x: Any) -> np.ndarray:
         """The last layer's output: targets, or the logits of labels.
@@ -87,7 +96,8 @@ class MlpFit(Prediction):
         Raises
         ------
         InputError
-            If x has another number of columns than the fit, or holds NaN or infinity.
+            If x has another number of columns than the fit, or other names of columns, or holds NaN or
+            infinity.
         """
         from ..compile.functions import default_threads
         from ..cpu.elementwise import evaluated
@@ -95,9 +105,9 @@ class MlpFit(Prediction):
         from ..cpu.machine.pool import for_each_part
 
         dtype = self.weights[0].dtype
-        x, names = inputs.rows_to_predict(x, self.weights[0].shape[1])
+        x, names = inputs.rows_to_predict(x, self.weights[0].shape[1], self.feature_names)
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
-        last = len(self.weights) - 1
+        last, value = len(self.weights) - 1, ACTIVATIONS[self.activation].value
 
         def forward(group: int, part: int) -> None:
             rows = slice(part * _BLOCK, (part + 1) * _BLOCK)
@@ -105,7 +115,7 @@ class MlpFit(Prediction):
             for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
                 z = a @ weight.T
                 z += bias
-                a = z if layer == last else evaluated(self.activation, "value", z, 1)
+                a = z if layer == last else evaluated(value, z, 1)
             raw[rows] = a
 
         blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
@@ -158,6 +168,7 @@ def _table(arrays: archive.Arrays) -> archive.Table:
         "n_layers": archive.Member(archive.INTEGER, among=(len(layers),)),
         "activation": every["loss"]._replace(among=ACTIVATIONS),
         "flat": archive.Member(archive.FLAG, among=flat),
+        "feature_names": archive.Member(archive.TEXT, sizes[0], optional=True),
         **{f"weight_{n}": parameters._replace(shape=sizes[n + 1] + sizes[n]) for n in layers},
         **{f"bias_{n}": parameters._replace(shape=sizes[n + 1]) for n in layers},
     }

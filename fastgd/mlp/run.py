@@ -88,7 +88,7 @@ class MlpRun:
 
     def __init__(self, x: Any, y: Any, options: MlpOptions):
         self.options, o = options, options
-        self.names = inputs.column_names(x)
+        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
         self.x, self.dtype = rows_of(x, o.dtype)
         self.given_x = self.x
         n, d = self.x.shape
@@ -170,6 +170,7 @@ class MlpRun:
                 dtype=self.kind,
                 classes=self.classes,
                 loss=o.loss,
+                feature_names=self.feature_names,
             )
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
@@ -385,6 +386,7 @@ class MlpRun:
             activation=self.options.activation,
             lrs=np.array(self.lrs[:epoch]),
             flat=self.flat,
+            feature_names=self.feature_names,
             validation_costs=validated,
             best_epoch=None
             if validated is None or not len(validated)

@@ -1,0 +1,272 @@
+"""Every loss, also one of your own, goes through every loop, option and way out of a fit."""
+
+import io
+import math
+import pickle
+
+import numpy as np
+import oracles
+import pytest
+import torch
+
+import fastgd
+from fastgd import reference
+from fastgd.cpu import order as orders
+from fastgd.losses import COUNTS, LABELS, Huber, Loss
+from fastgd.optimizers import OPTIMIZERS
+
+N, D = 60, 3
+
+
+def pinball(z, y, p):
+    r = y - z
+    return p * r if r > 0 else (p - 1) * r
+
+
+def pinball_slope(z, y, p):
+    T = type(z)
+    return -p if z < y else (T(1) - p if z > y else T(0))
+
+
+def log_cosh(z, y):
+    r = abs(z - y)
+    return r + math.log1p(math.exp(-2 * r)) - math.log(2)
+
+
+def log_cosh_slope(z, y):
+    return math.tanh(z - y)
+
+
+LOSSES = {
+    "huber": Huber(),
+    "a small delta": Huber(0.2),
+    "poisson": fastgd.losses.POISSON,
+    "own, with a parameter": Loss("pinball", pinball, pinball_slope, p=0.7),
+    "own": Loss("log cosh", log_cosh, log_cosh_slope, 1.0, link=math.tanh),
+}
+#: How rows are visited.
+LOOPS = {
+    "batch": {},
+    "minibatch": {"batch_size": 16},
+    "shuffled minibatch, float32": {"batch_size": 16, "dtype": "float32"},
+    "per sample": {"batch_size": 1, "shuffle": "block"},
+    "batch, columns": {"order": "F"},
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def data(loss, n=N, seed=0):
+    x, y, weight, *_ = oracles.problem(
+        n, D, "poisson" if loss.targets == COUNTS else "mse", seed=seed
+    )
+    return x * 0.5, y, weight
+
+
+def visits(shuffle, epochs):
+    if not shuffle:
+        return [list(range(N))] * epochs
+    return [orders.visiting_order(N, shuffle, 0, epoch).tolist() for epoch in range(epochs)]
+
+
+@every_loss
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("penalty", [{}, {"l2": 0.3}, {"l1": 0.05}], ids=["plain", "l2", "l1"])
+def test_every_loop_is_the_textbook_s(loss, loop, penalty):
+    x, y, weight = data(loss)
+    options = {"lr": 0.05, "epochs": 4, "shuffle": True} | LOOPS[loop] | penalty
+    laid = np.asarray(x, order=options.pop("order", "C"))
+    with oracles.quiet():
+        fit = fastgd.fit(laid, y, loss, sample_weight=weight, keep_path=True, **options)
+    batch = options.get("batch_size")
+    given = x.tolist(), y.tolist(), [0.0] * D, 0.0
+    shared = {"lr": 0.05, "loss": loss, "weight": weight.tolist(), **penalty}
+    if batch is None:
+        coef, intercept, costs, path = reference.batch_gd(*given, epochs=4, **shared)
+    else:
+        shared |= {"orders": visits(options["shuffle"], 4), "batch_size": batch}
+        coef, intercept, costs, path = reference.minibatch_gd(*given, **shared)
+    close = {"rtol": 2e-4, "atol": 1e-5} if fit.coef.dtype == np.float32 else {"rtol": 1e-10}
+    np.testing.assert_allclose(fit.coef, coef, **close)
+    np.testing.assert_allclose(fit.intercept, intercept, **close)
+    np.testing.assert_allclose(fit.costs, costs, **close)
+    np.testing.assert_allclose(fit.path, path, **close)
+    final = reference.cost(x.tolist(), y.tolist(), fit.coef, fit.intercept, loss, weight)
+    assert fit.cost == pytest.approx(final, rel=1e-5 if close["rtol"] > 1e-5 else 1e-11)
+    assert fit.loss == loss.name
+
+
+@pytest.mark.parametrize("name", ["huber", "poisson"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_is_torch_s(name, optimizer):
+    loss = fastgd.losses.LOSSES[name]
+    x, y, _ = data(loss)
+    with oracles.quiet():
+        fit = fastgd.fit(x, y, name, lr=0.05, epochs=3, optimizer=optimizer)
+    coef = torch.zeros(D, dtype=torch.float64, requires_grad=True)
+    intercept = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    make, options = oracles.OPTIMIZERS[optimizer]
+    steps = make([coef, intercept], lr=0.05, **options)
+    of_torch = oracles.MODULES[name]()
+
+    def closure():
+        steps.zero_grad()
+        cost = of_torch(torch.tensor(x) @ coef + intercept, torch.tensor(y))
+        cost.backward()
+        return cost
+
+    for _ in range(3):
+        steps.step(closure)
+    np.testing.assert_allclose(fit.coef, coef.detach(), rtol=1e-7)  # ASGD keeps a rate in float32
+    np.testing.assert_allclose(fit.intercept, intercept.detach(), rtol=1e-7)
+
+
+@every_loss
+@pytest.mark.parametrize("k", [1, 2])
+def test_validation_and_several_targets(loss, k):
+    x, y, _ = data(loss, 90)
+    y = np.stack([y, y[::-1]], axis=1)[:, :k]
+    given = {"lr": 0.05, "epochs": 30, "patience": 30}
+    with oracles.quiet():
+        fit = fastgd.fit(x[:N], y[:N], loss, validation=(x[N:], y[N:]), **given)
+    best = int(np.argmin(fit.validation_costs))
+    assert fit.best_epoch == best + 1
+    wanted = np.mean([
+        reference.cost(x[N:].tolist(), y[N:, c].tolist(), fit.coef[c], fit.intercept[c], loss)
+        for c in range(k)
+    ])  # fmt: skip
+    assert fit.validation_costs[best] == pytest.approx(wanted, rel=1e-11)
+
+
+@every_loss
+def test_what_comes_out_of_a_fit(loss):
+    x, y, weight = data(loss)
+    fit = fastgd.fit(x, y, loss, lr=0.05, epochs=20)
+    raw = x @ fit.coef + fit.intercept
+    wanted = np.array([loss.link(z) for z in raw.tolist()])
+    np.testing.assert_allclose(fit.raw_prediction(x), raw, rtol=1e-14)
+    np.testing.assert_allclose(fit.predict(x), wanted, rtol=1e-14)
+    mean = np.average(y, weights=weight)
+    left = np.average((y - wanted) ** 2, weights=weight)
+    spread = np.average((y - mean) ** 2, weights=weight)
+    assert fit.score(x, y, weight) == pytest.approx(1 - left / spread, rel=1e-10)
+    with pytest.raises(AttributeError, match="predict_proba is for fits on labels"):
+        fit.predict_proba(x)
+    if fit.link != math.tanh:
+        file = io.BytesIO()
+        fit.save(file)
+        file.seek(0)
+        loaded = fastgd.load(file)
+        assert (loaded.loss, loaded.link) == (fit.loss, fit.link)
+        np.testing.assert_array_equal(loaded.predict(x), fit.predict(x))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fit)).predict(x), fit.predict(x))
+    assert loss.name in repr(fit)
+    curve = fastgd.cost_curve(x, y, [fit.coef], intercept=fit.intercept, loss=loss)
+    assert curve[0] == pytest.approx(fit.cost, rel=1e-12)
+
+
+def test_a_link_of_your_own_is_kept_by_no_file():
+    x, y, _ = data(LOSSES["own"])
+    fit = fastgd.fit(x, y, LOSSES["own"], lr=0.1, epochs=1)
+    with pytest.raises(fastgd.InputError, match="the link of the loss 'log cosh' is a function"):
+        fit.save(io.BytesIO())
+
+
+@pytest.mark.jit
+def test_another_parameter_compiles_nothing():
+    from numba.core import event
+
+    x, y, _ = data(Huber())
+    for options in ({}, {"batch_size": 16}, {"batch_size": 1}):
+        fits, compiled = [], event.RecordingListener()
+        fits.append(fastgd.fit(x, y, Huber(0.5), lr=0.1, epochs=5, **options))
+        with event.install_listener("numba:compile", compiled):
+            fits.append(fastgd.fit(x, y, Huber(1.5), lr=0.1, epochs=5, **options))
+        assert not compiled.buffer
+        assert fits[0].coef.tolist() != fits[1].coef.tolist()
+    other = Loss("other", lambda z, y: abs(z - y) ** 3, lambda z, y: 3 * (z - y) * abs(z - y))
+    with event.install_listener("numba:compile", compiled):
+        fastgd.fit(x, y, other, lr=0.01, epochs=1)
+    assert compiled.buffer  # the listener does hear
+
+
+@pytest.mark.parametrize("loss", ["huber", LOSSES["own"]], ids=["huber", "own"])
+def test_auto_finds_the_optimum_of_a_bounded_curvature(loss):
+    x, y, _ = data(LOSSES["own"])
+    x = x * [1.0, 1e4, 1e-3] + [0.0, 1e5, 0.0]
+    fit = fastgd.fit(x, y, loss, l2=0.0)
+    assert fit.converged
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    slow = fastgd.fit(z, y, loss, lr=0.5, epochs=20_000)
+    assert fit.cost == pytest.approx(slow.cost, rel=1e-10)
+
+
+def test_auto_is_refused_where_no_bound_is_known():
+    for options in ({}, {"optimizer": "gd"}, {"batch_size": 2}):
+        with pytest.raises(
+            fastgd.InputError, match="needs a bound of the second derivative, and the loss"
+        ):
+            fastgd.fit([1, 2, 3], [1, 2, 3], "poisson", **options)
+    fit = fastgd.fit([1, 2, 3], [1, 2, 3], "poisson", optimizer="adam")  # has a step of its own
+    assert fit.lrs[0] == 1e-3
+
+
+def test_targets_outside_of_the_domain_are_named():
+    with pytest.raises(fastgd.InputError, match="y is -1 at row 2; the loss 'poisson' takes"):
+        fastgd.fit([1, 2, 3], [1, 2, -1], "poisson", lr=0.1)
+    y = [[1, 2], [3, -4]]
+    with pytest.raises(fastgd.InputError, match="y is -4 at row 1, column 1"):
+        fastgd.fit([1, 2], y, "poisson", lr=0.1)
+    with pytest.raises(fastgd.InputError, match="in validation, y is -1 at row 0"):
+        fastgd.fit([1, 2], [1, 2], "poisson", lr=0.1, validation=([1], [-1]))
+    positive = Loss("own", log_cosh, log_cosh_slope, targets="positive")
+    with pytest.raises(fastgd.InputError, match="y is 0 at row 0; the loss 'own' takes"):
+        fastgd.fit([1, 2], [0, 2], positive, lr=0.1)
+    with pytest.raises(fastgd.InputError, match="y is nan at row 1"):
+        fastgd.fit([1, 2], [1, math.nan], "poisson", lr=0.1)
+
+
+def hinge(z, y):
+    T = type(z)
+    m = (z if y > T(0.5) else -z) - T(1)
+    return -m if m < T(0) else T(0)
+
+
+def hinge_slope(z, y):
+    T = type(z)
+    side = T(1) if y > T(0.5) else T(-1)
+    return -side if side * z < T(1) else T(0)
+
+
+def test_a_loss_of_labels_of_your_own():
+    loss = Loss("hinge", hinge, hinge_slope, link=None, targets=LABELS)
+    x, y, _ = data(LOSSES["own"])
+    names = np.where(x @ [1.0, -1.0, 0.5] > 0.1, "yes", "no")
+    fit = fastgd.fit(x, names, loss, lr=0.1, epochs=200, class_weight="balanced")
+    assert fit.classes.tolist() == ["no", "yes"]
+    assert fit.score(x, names) > 0.9
+    with pytest.raises(AttributeError, match="the loss 'hinge' has no probabilities"):
+        fit.predict_proba(x)
+    three = np.where(y > 0, names, "other")
+    with pytest.raises(fastgd.InputError, match="y has 3 labels; the loss 'hinge' takes two"):
+        fastgd.fit(x, three, loss, lr=0.1)
+    with pytest.raises(fastgd.InputError, match="class_weight is for labels"):
+        fastgd.fit(x, y, "huber", lr=0.1, class_weight="balanced")
+
+
+def test_the_named_fits_are_cases_of_fit():
+    x, y, weight = data(LOSSES["own"])
+    labels = (y > 0).astype(int)
+    for options in ({}, {"lr": 0.1}, {"lr": 0.1, "batch_size": 8, "sample_weight": weight}):
+        for named, general in (
+            (fastgd.fit_linear(x, y, **options), fastgd.fit(x, y, **options)),
+            (fastgd.fit_linear(x, y, **options), fastgd.fit(x, y, "mse", **options)),
+            (fastgd.fit_logistic(x, labels, **options), fastgd.fit(x, labels, "bce", **options)),
+        ):
+            assert named.coef.tobytes() == general.coef.tobytes()
+            assert named.intercept == general.intercept
+    two = fastgd.fit(x, labels, "cross_entropy", l2=0.1)
+    assert two.coef.shape == (2, D)
+    one = fastgd.fit_logistic(
+        x, labels, l2=0.05
+    )  # half of the penalty of two rows that are opposite
+    np.testing.assert_allclose(two.predict_proba(x), one.predict_proba(x), rtol=1e-7)
