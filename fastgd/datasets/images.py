@@ -445,6 +445,10 @@ def _python_batch(path):
 
 # A pickle is a program for a small stack machine, which may call any function. This one is never run:
 # its instructions are read one by one, and those that a batch needs build plain values.
+#
+# `pickle.Unpickler` with a whitelist in `find_class` would be shorter, but guards only the calls. In
+# CPython 3.11, 9 bytes with a memo index of 2^28 made it take 4 GiB and 13 s; 138 bytes with a key of
+# nested tuples made it hash for 1 s, twice as long for every 5 bytes more. Tests have both.
 
 
 class _Array:
