@@ -1,0 +1,143 @@
+"""A source of rows that are Python lists: the guide for whoever adds a source.
+
+A source holds rows x (n, d), targets and weights, and answers what `fastgd.sources.protocol.Source`
+lists: sums over the rows, and rows in any order. Everything else (updates, steps, stopping) is the
+solvers'. This one is slow and obvious: each method is the formula of its docstring in the protocol.
+"""
+
+import math
+
+import numpy as np
+
+from fastgd import reference
+from fastgd.sources.protocol import Source, Visit, read_only
+
+
+class ListRows:
+    """x is a list of rows, y a list of k targets, each a list of n numbers, weight one of n or None.
+
+    For a loss that couples k outputs y is ``[labels]``, and `k` is given.
+    """
+
+    def __init__(self, x, y, weight=None, dtype=np.float64, k=None):
+        self.rows, self.targets = x, y
+        self.weights = [1.0] * len(x) if weight is None else weight
+        self.n, self.d, self.k = len(x), len(x[0]), k or len(y)
+        self.dtype, self.n_threads = np.dtype(dtype), 1
+        self.y = read_only(np.array(y, self.dtype))
+        self.weight = read_only(np.array([] if weight is None else weight, self.dtype))
+
+    # One pass over the rows: what batch descent, L-BFGS and lr="auto" live on.
+
+    def totals(self, loss, coef, intercept, center=None, slopes_too=True):
+        rows = self.rows
+        if center is not None:
+            rows = [[a - c for a, c in zip(row, center, strict=True)] for row in rows]
+        coef, intercept = coef.tolist(), intercept.tolist()
+        totals = np.zeros((self.k, self.d + 2))
+        if len(self.targets) < self.k:  # one row of class indices for all outputs
+            at = rows, list(map(int, self.targets[0])), coef, intercept, self.weights, "sum"
+            totals[0, -1] = reference.softmax_cost(*at)
+            if slopes_too:
+                totals[:, :-2], totals[:, -2] = reference.softmax_gradient(*at)
+            return totals
+        for total, y, w, b in zip(totals, self.targets, coef, intercept, strict=True):
+            at = rows, y, w, b, loss, self.weights, "sum"
+            total[-1] = reference.cost(*at)
+            if slopes_too:
+                total[:-2], total[-2] = reference.gradient(*at)
+        return totals
+
+    def costs(self, loss, coefs, intercepts):
+        pairs = zip(coefs[:, None], intercepts[:, None], strict=True)
+        return np.array([self.totals(loss, *at, slopes_too=False)[0, -1] for at in pairs])
+
+    def predictions(self, coef, intercept):
+        return np.array(reference.predict(self.rows, coef[0].tolist(), float(intercept[0])))
+
+    # Moments: the statistics of squared error, and the metric of lr="auto".
+
+    def moments(self, center, scale, y_center, weight=None):
+        side = 1 + self.d + len(y_center)
+        sums = [[0.0] * side for _ in range(side)]
+        weights = self.weights if weight is None else weight.tolist()
+        for row, targets, w in zip(
+            self.rows, zip(*self.targets, strict=True), weights, strict=True
+        ):
+            z = [1.0, *((a - c) * s for a, c, s in zip(row, center, scale, strict=True))]
+            z += [
+                t - c for t, c in zip(targets, y_center, strict=False)
+            ]  # as many as have a centre
+            for line, a in zip(sums, z, strict=True):
+                for j, b in enumerate(z):
+                    line[j] += w * a * b
+        return np.array(sums)
+
+    def column_moments(self, centred, center=None):
+        mass, columns = sum(self.weights), list(zip(*self.rows, strict=True))
+
+        def mean_of(numbers):
+            return sum(w * a for w, a in zip(self.weights, numbers, strict=True)) / mass
+
+        means = [mean_of(column) for column in columns]
+        about = means if centred else [0.0] * self.d
+        squares = [
+            mean_of((a - c) ** 2 for a in column) for column, c in zip(columns, about, strict=True)
+        ]
+        return mass, np.array(means), np.array(squares)
+
+    # What a solver looks at before it begins.
+
+    def extremes(self):
+        columns = list(zip(*self.rows, strict=True))
+        return np.array([min(c) for c in columns]), np.array([max(c) for c in columns])
+
+    def sample(self, rows=256):
+        return np.array(self.rows[:: max(1, self.n // rows)], dtype=np.float64)
+
+    def largest_row_norm(self, size, fit_intercept):
+        norms = [
+            sum((a / size) ** 2 for a in row) + (fit_intercept / size) ** 2 for row in self.rows
+        ]
+        return max(w * norm for w, norm in zip(self.weights, norms, strict=True))
+
+    def work(self, kind, outputs=None):
+        k = self.k if outputs is None else outputs
+        return 50.0 * self.n * (self.d * k if kind == "pass" else (1 + self.d + k) ** 2)
+
+    # The same rows with other targets, and some of the rows.
+
+    def with_targets(self, y, dtype):
+        return ListRows(self.rows, y.tolist(), self._given(self.weights), dtype)
+
+    def subset(self, every, together=64):
+        chosen = [i for i in range(self.n) if i % (every * together) < together]
+        weights = [self.weights[i] for i in chosen]
+        rows, targets = (
+            [self.rows[i] for i in chosen],
+            [[y[i] for i in chosen] for y in self.targets],
+        )
+        source = ListRows(rows, targets, self._given(weights), self.dtype, self.k)
+        return source, math.fsum(weights) / math.fsum(self.weights)
+
+    def _given(self, weights):
+        return weights if len(self.weight) else None
+
+    # Loops of updates: no compiled one of this source's own, and rows as arrays for those of the CPU.
+
+    def batch_epochs(self, loss, rule, coef, intercept, arrays, stop, with_cost):
+        return None
+
+    def rows_at_once(self):
+        return self.n
+
+    def visit(self, order, first, last):
+        chosen = order[first:last].tolist() if len(order) else range(first, last)
+        x = np.array([self.rows[i] for i in chosen], self.dtype)
+        weight = self.weight[list(chosen)] if len(self.weight) else self.weight
+        y = np.ascontiguousarray(self.y[:, list(chosen)])
+        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+
+
+#: mypy says here what a source lacks.
+_SOURCE: type[Source] = ListRows

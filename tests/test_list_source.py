@@ -1,0 +1,96 @@
+"""Rows that are Python lists: every solver runs on them, and ends where it does on dense rows."""
+
+import every_solver
+import numpy as np
+import pytest
+from every_solver import SOLVERS
+from list_source import ListRows
+
+from fastgd.losses import LOSSES
+from fastgd.settings import Settings
+from fastgd.solvers import curve
+from fastgd.solvers.step_size import largest_stable_lr
+from fastgd.solvers.whitened import AutomaticDescent
+from fastgd.sources.dense import DenseRows
+
+CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+
+
+def sources(loss_name, n=every_solver.N, dtype=np.float64):
+    """The same rows as lists and as arrays, and the weights."""
+    x, y, weight, k = every_solver.problem(loss_name, n)
+    lists = ListRows(x.tolist(), y.tolist(), weight.tolist(), dtype, k)
+    return (lists, DenseRows(x, y, weight, dtype, 1, k)), weight
+
+
+@pytest.mark.parametrize("case", SOLVERS)
+def test_every_solver_ends_where_it_does_on_dense_rows(case, monkeypatch):
+    case = SOLVERS[case]
+    for patch in case.patches:
+        monkeypatch.setattr(*patch)
+    both, weight = sources(case.loss, case.n)
+    found, wanted = (case.make(source, weight) for source in both)
+    statuses = [every_solver.finish(solver) for solver in (found, wanted)]
+    assert statuses[0] == statuses[1]
+    assert wanted.epoch > 0
+    assert found.method == wanted.method
+    np.testing.assert_allclose(found.coef, wanted.coef, **CLOSE)
+    np.testing.assert_allclose(found.intercept, wanted.intercept, **CLOSE)
+    assert found.cost() == pytest.approx(wanted.cost(), rel=1e-9)
+    if isinstance(wanted, AutomaticDescent):  # when it takes a new metric is counted from `work`
+        return
+    done = slice(0, wanted.epoch)
+    np.testing.assert_allclose(found.costs[done], wanted.costs[done], rtol=1e-8)
+    np.testing.assert_allclose(found.path[done], wanted.path[done], **CLOSE)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 8])
+def test_the_largest_stable_step(batch_size):
+    (lists, dense), _ = sources("bce")
+    settings = Settings(lr=0.1, l2=0.1, scale=0.01, row_scale=0.02, fit_intercept=True, tol=0.0)
+    found, wanted = (
+        largest_stable_lr(source, LOSSES["bce"], settings, batch_size) for source in (lists, dense)
+    )
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_it_says_of_its_rows(weighted):
+    """Numbers that solvers see: those of the dense source, also in a subset of the rows."""
+    x, y, weight, k = every_solver.problem("mse")
+    weight = weight if weighted else None
+    lists = ListRows(x.tolist(), y.tolist(), weight.tolist() if weighted else None)
+    dense = DenseRows(x, y, weight, np.float64, 1)
+    pairs = [(lists, dense)]
+    (few, share), (dense_few, dense_share) = lists.subset(3, 4), dense.subset(3, 4)
+    assert share == pytest.approx(dense_share)
+    pairs.append((few, dense_few))
+    for found, wanted in pairs:
+        assert (found.n, found.d, found.k) == (wanted.n, wanted.d, wanted.k)
+        for name, arguments in (
+            ("moments", (np.ones(3), np.array([0.5, 1.0, 2.0]), np.array([0.3]))),
+            ("moments", (np.ones(3), np.ones(3), np.zeros(0), np.linspace(0, 1, found.n))),
+            ("totals", (LOSSES["mse"], np.ones((k, 3)), np.ones(k), np.full(3, 0.2))),
+            ("predictions", (np.ones((1, 3)), np.ones(1))),
+            ("extremes", ()),
+            ("sample", (7,)),
+        ):
+            a, b = getattr(found, name)(*arguments), getattr(wanted, name)(*arguments)
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=name)
+        for centred in (True, False):
+            for a, b in zip(
+                found.column_moments(centred), wanted.column_moments(centred), strict=True
+            ):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_costs_at_many_coefficients():
+    (lists, dense), _ = sources("bce")
+    coefs, levels = np.linspace(-1, 1, 15).reshape(5, 3), np.linspace(0, 1, 5)
+    for loss in LOSSES.values():
+        found, wanted = (source.costs(loss, coefs, levels) for source in (lists, dense))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    found, wanted = (
+        curve.squared_costs(source, LOSSES["mse"], coefs, levels) for source in (lists, dense)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
