@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 
 import numpy as np
 import pytest
+import thinning
 
 with contextlib.suppress(ImportError):  # the tests of kernels do without, on a GPU machine as it is
     from hypothesis import settings
@@ -14,6 +16,7 @@ with contextlib.suppress(ImportError):  # the tests of kernels do without, on a 
     settings.register_profile("fastgd", derandomize=True, deadline=None, max_examples=25)
     settings.load_profile("fastgd")
 
+HERE = pathlib.Path(__file__).parent
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 
 #: Rows × columns: one number, odd sizes, more columns than rows, one column, several blocks.
@@ -30,7 +33,14 @@ def _shape_id(shape):
     return f"{shape[0]}x{shape[1]}"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if not os.environ.get("FASTGD_PRODUCTS"):
+        ours, others = [], []
+        for item in items:
+            (ours if HERE in item.path.parents else others).append(item)
+        ours, dropped = thinning.split(ours)
+        items[:] = ours + others
+        config.hook.pytest_deselected(items=dropped)
     if JIT_OFF:
         reason = pytest.mark.skip(reason="speaks of compiled code, and the JIT is off")
         for item in items:
@@ -41,6 +51,7 @@ def pytest_collection_modifyitems(items):
 def pytest_configure(config):
     config.addinivalue_line("markers", "jit: needs compiled code, so skipped when the JIT is off")
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "thin(strength): how many axes are combined fully (2)")
 
 
 @pytest.fixture
