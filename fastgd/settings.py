@@ -77,11 +77,11 @@ class Settings:
 
     def rates(self, k: int, first: int, last: int, dtype=np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if they stay the same."""
-        base = np.broadcast_to(np.asarray(self.lr, np.float64), (k,))
         if self.schedule is None:
-            return base.astype(dtype)[None]
+            return np.full((1, k), self.lr, dtype)
+        base = np.full(k, self.lr, np.float64).tolist()
         for epoch in range(len(self._scheduled), last):
-            self._scheduled.append([self._rate(float(lr), epoch) for lr in base])
+            self._scheduled.append([self._rate(lr, epoch) for lr in base])
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
     def _rate(self, lr: float, epoch: int) -> float:

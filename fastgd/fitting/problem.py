@@ -229,6 +229,8 @@ class Problem:
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
+        if self.dtype == np.float64:
+            return True  # else the cost is not finite
         largest = np.finfo(self.dtype).max
         moved = solver.coef * self.y_unit, solver.intercept
         return all((np.abs(values) <= largest).all() for values in moved)
@@ -296,7 +298,7 @@ class Problem:
             validated = {"validation_costs": costs, "best_epoch": best}
         rates = solver.settings.rates(self.k, 0, epoch)
         if len(rates) != epoch:
-            rates = np.repeat(rates, epoch, axis=0)
+            rates = rates.repeat(epoch, axis=0)
         norms = solver.norms[:epoch] * self.y_unit**2 if self.batch is None else None
         return {
             "lrs": rates[:, 0] if np.ndim(solver.settings.lr) == 0 else rates,
