@@ -137,21 +137,28 @@ SOLVERS = {
     "whitened": automatic("mse"),
     "whitened, logistic": automatic("bce"),
     "whitened, logistic, tol": automatic("bce", tol=1e-6),
+    "whitened, curvature at hand": automatic("bce")._replace(
+        patches=((AutomaticDescent, "_refresh", lambda solver: 2),)
+    ),
     "whitened, from a sample": automatic("bce")._replace(**_SAMPLED),
     "diagonal": automatic("bce")._replace(**_DIAGONAL),
     "joint": automatic("cross_entropy", CoupledDescent),
     "joint, no penalty": automatic("cross_entropy", CoupledDescent, l2=0.0),
+    "joint, tol": automatic("cross_entropy", CoupledDescent, tol=1e-9),
     "proximal": automatic("mse", ProximalDescent, l1=0.05),
     "proximal, logistic": automatic("bce", ProximalDescent, l1=0.01),
     "proximal, softmax": automatic("cross_entropy", ProximalDescent, l1=0.01),
+    "proximal, tol": automatic("bce", ProximalDescent, l1=0.01, tol=1e-9),
     "proximal, from a sample": automatic("bce", ProximalDescent, l1=0.01)._replace(**_SAMPLED),
     "accelerated": automatic("bce", ProximalDescent, l1=0.01)._replace(**_DIAGONAL),
 }
 
 
+def last_epoch(solver):
+    """The epoch to which a case runs; lr="auto" ends before it."""
+    return solver.epochs if isinstance(solver, AutomaticDescent) else EPOCHS
+
+
 def finish(solver):
-    """Run a solver to its end; its status."""
-    if isinstance(solver, AutomaticDescent):
-        solver.run(lambda: False)
-        return solver.converged, solver.trouble
-    return solver.run(EPOCHS)
+    """Run a solver to its end; its status, and why there is no optimum."""
+    return solver.run(last_epoch(solver)), getattr(solver, "trouble", None)

@@ -402,7 +402,7 @@ class Run:
 
     def _run_automatic(self, bar) -> Fit:
         descent = self.descent
-        descent.run(lambda: self._after(bar))
+        descent.run(descent.epochs, lambda: self._after(bar))
         trouble = descent.trouble
         if trouble == "overflow":
             self._overflow()

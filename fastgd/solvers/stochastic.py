@@ -15,7 +15,7 @@ from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
 from ..losses import Coupled
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
-from .protocol import _Descent
+from .protocol import Descent
 from .work import Pace
 
 #: An epoch of batches is not worth a second thread below so much work.
@@ -24,7 +24,7 @@ _SHARED_NS = 1e6
 _addresses: dict[tuple, Any] = {}
 
 
-class StochasticDescent(_Descent):
+class StochasticDescent(Descent):
     """An update for every row, or for every batch of rows, in the visiting order of each epoch.
 
     The updates move parameters of their own, in the dtype of the computation. At the end of an epoch
@@ -33,6 +33,9 @@ class StochasticDescent(_Descent):
 
     # Losses met are finite where the parameters after them may be too large already.
     _KEPT = 2
+    _SAVED = (
+        *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm", "_first_cost",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -98,8 +101,7 @@ class StochasticDescent(_Descent):
         kernel = stochastic.cost_at_zero(self.loss)
         return self.settings.scale * kernel(source.y, source.weight, self._low(self.intercept))
 
-    def run(self, stop: int) -> int:
-        """Go on to epoch number `stop` at most; returns the status."""
+    def _run(self, stop: int) -> int:
         if not self.moved:
             self._first_cost = self._cost_at_start()
         self._make_room(stop)
