@@ -35,6 +35,7 @@ class StochasticDescent(Descent):
     _KEPT = 2
     _SAVED = (
         *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm", "_first_cost",
+        "_converged_at",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,7 @@ class StochasticDescent(Descent):
         self._pace = Pace(self._row_ns)  # in rows
         self._first_norm = -1.0
         self._first_cost = math.nan
+        self._converged_at = -1  # which epoch
 
     @property
     def chunk(self) -> int:
@@ -104,6 +106,8 @@ class StochasticDescent(Descent):
     def _run(self, stop: int) -> int:
         if not self.moved:
             self._first_cost = self._cost_at_start()
+        if self._converged_at == self.epoch:
+            return CONVERGED
         self._make_room(stop)
         tol, n = self.settings.tol, self.source.n
         alone = self._rows_at_once is None and self._members() == 1
@@ -113,7 +117,7 @@ class StochasticDescent(Descent):
             else:
                 status = self._one_epoch()
             if status == RUNNING and tol > 0 and self._within_tolerance():
-                status = CONVERGED
+                status, self._converged_at = CONVERGED, self.epoch
             if status != RUNNING:
                 return status
         return RUNNING
