@@ -15,6 +15,8 @@ L1, L2, SCALE, LEARN, LAST, P = range(6)
 
 #: What an epoch ends with.
 RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
+#: What a run ends with beside these: it was asked to stop, or no further step helps.
+STOPPED, ENDED = 3, 4
 
 #: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
 #: at the parameters (NaN if it isn't known), and the number of epochs that led to them. The call that

@@ -36,8 +36,8 @@ def ways(monkeypatch):
     taken = []
     from_sample = automatic.AutomaticDescent._run_from_sample
 
-    def watched(self, after_step):
-        taken.append(from_sample(self, after_step))
+    def watched(self, stage=None):
+        taken.append((yield from from_sample(self, stage)))
         return taken[-1]
 
     monkeypatch.setattr(automatic.AutomaticDescent, "_run_from_sample", watched)

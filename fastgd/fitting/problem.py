@@ -229,8 +229,8 @@ class Problem:
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
-        if self.dtype == np.float64:
-            return True  # else the cost is not finite
+        if self.dtype == np.float64 or self.automatic:
+            return True  # else the cost, or the result of lr="auto", says so
         largest = np.finfo(self.dtype).max
         moved = solver.coef * self.y_unit, solver.intercept
         return all((np.abs(values) <= largest).all() for values in moved)

@@ -7,10 +7,10 @@ import numpy as np
 
 from ..cpu.machine.blas import one_thread
 from ..result import Fit
-from ..settings import CONVERGED, NOT_FINITE
+from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from ..solvers.early_stopping import Validation
 from . import diagnosis
-from .plan import EPOCHS, plan
+from .plan import AUTO_EPOCHS, EPOCHS, plan
 from .problem import Problem
 
 
@@ -25,6 +25,7 @@ class Run:
 
     def __init__(self, problem: Problem):
         self.problem, self.options = problem, problem.options
+        self.epochs = self.options.epochs or (AUTO_EPOCHS if problem.automatic else EPOCHS)
         self.converged = False  # until the end says otherwise
         self.stopped = False
         self.warning = ""
@@ -39,11 +40,70 @@ class Run:
             try:
                 self.validation = self.problem.validation()
                 self.solver = plan(self.problem)
-                run = self._to_the_optimum if self.problem.automatic else self._all_epochs
-                return run(bar)
+                status = self._run(bar)
+                end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
+                return self._so_far(end(status))
             finally:
                 if bar is not None:
                     bar.close()
+
+    def _run(self, bar) -> int:
+        """All epochs, or as many as the solver, the callback or patience let there be; the status."""
+        problem, solver, held = self.problem, self.solver, self.validation
+        epochs, status = self.epochs, RUNNING
+        self._penalty_before = problem.penalty(solver.coef)
+
+        def after_step() -> bool:
+            if not problem.representable(solver):
+                return True
+            self._look()
+            if bar is not None:
+                bar.update(solver.epoch - bar.n)
+            callback = self.options.callback
+            if callback is not None and callback(self._so_far()):
+                self.stopped = True
+            return self.stopped or (held is not None and held.over)
+
+        while status == RUNNING and solver.epoch < epochs:
+            status = solver.run(solver.epoch + 1 if held else epochs, after_step)
+        if status != NOT_FINITE:
+            self._look()  # an epoch that ended the run itself
+        return status if problem.representable(solver) else NOT_FINITE
+
+    def _look(self) -> None:
+        """The validation cost after an epoch that it is not known of."""
+        held, solver = self.validation, self.solver
+        if held is None or solver.epoch <= held.epochs:
+            return
+        held.look(solver.parameters())
+        if not held.finite:
+            diagnosis.validation_overflow(self.problem, solver, held)
+
+    def _end_of_epochs(self, status: int) -> float:
+        """The cost that the epochs of a numeric learning rate ended with, and what to say of it."""
+        problem, solver, held = self.problem, self.solver, self.validation
+        if status == NOT_FINITE:
+            diagnosis.diverged(problem, solver, held)
+        if held and held.epochs:
+            solver.put(held.best, held.epochs)
+        cost = solver.cost()
+        if not math.isfinite(cost):
+            diagnosis.diverged(problem, solver, held)
+        before = solver.first_cost() + self._penalty_before
+        self._judge(status, before, cost + problem.penalty(solver.coef))
+        return cost
+
+    def _end_at_optimum(self, status: int) -> float:
+        """The cost that lr="auto" ended with, and what to say of it."""
+        solver = self.solver
+        if status == NOT_FINITE:
+            diagnosis.overflow(self.problem)
+        self.converged = status == CONVERGED and solver.trouble is None
+        if solver.trouble:
+            self.warning = diagnosis.no_optimum(self.problem, solver.trouble, solver.null)
+        elif not self.converged and not self.stopped:
+            self.warning = diagnosis.short(solver.epoch, self.options.tol)
+        return solver.final_cost
 
     def kept(self) -> Fit | None:
         """The fit so far when it is interrupted: with validation, the best of its epochs.
@@ -74,48 +134,9 @@ class Run:
             raise ImportError(
                 'progress=True needs tqdm: pip install "fastgd[progress]".'
             ) from error
-        total = None if self.problem.automatic else self.options.epochs or EPOCHS
-        return tqdm(total=total, unit="epoch")
+        return tqdm(total=None if self.problem.automatic else self.epochs, unit="epoch")
 
-    def _after(self, bar) -> bool:
-        """Between chunks: show, ask the callback; True to stop."""
-        if bar is not None:
-            bar.update(self.solver.epoch - bar.n)
-        callback = self.options.callback
-        return callback is not None and bool(callback(self._so_far()))
-
-    def _all_epochs(self, bar) -> Fit:
-        """The epochs of a numeric learning rate."""
-        problem, solver, held = self.problem, self.solver, self.validation
-        epochs, status = self.options.epochs or EPOCHS, None
-        penalty = problem.penalty(solver.coef)
-        while solver.epoch < epochs:
-            status = solver.run(min(epochs, solver.epoch + (1 if held else solver.chunk)))
-            if not problem.representable(solver):
-                status = NOT_FINITE
-            if held and status != NOT_FINITE and solver.epoch > held.epochs:
-                held.look(solver.parameters())
-                if not held.finite:
-                    diagnosis.validation_overflow(problem, solver, held)
-            if status:
-                break
-            if self._after(bar):
-                self.stopped = True
-                break
-            if held and held.over:
-                break
-        if status == NOT_FINITE:
-            diagnosis.diverged(problem, solver, held)
-        if held and held.epochs:
-            solver.put(held.best, held.epochs)
-        cost = solver.cost()
-        if not math.isfinite(cost):
-            diagnosis.diverged(problem, solver, held)
-        before, after = solver.first_cost() + penalty, cost + problem.penalty(solver.coef)
-        self._judge(status, before, after)
-        return self._so_far(cost)
-
-    def _judge(self, status: int | None, before: float, after: float) -> None:
+    def _judge(self, status: int, before: float, after: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""
         solver, held, tol = self.solver, self.validation, self.options.tol
         slack = 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
@@ -130,18 +151,3 @@ class Run:
             self.warning = diagnosis.impatient(held.best_epoch, solver.epoch, held.patience)
         else:
             self.converged = not self.stopped
-
-    def _to_the_optimum(self, bar) -> Fit:
-        """The steps of lr="auto"."""
-        solver = self.solver
-        solver.run(lambda: self._after(bar))
-        trouble = solver.trouble
-        if trouble == "overflow":
-            diagnosis.overflow(self.problem)
-        self.converged = solver.converged
-        if trouble:
-            self.converged = False
-            self.warning = diagnosis.no_optimum(self.problem, trouble, solver.null)
-        elif not self.converged and not solver.stopped:
-            self.warning = diagnosis.short(solver.epoch, self.options.tol)
-        return self._so_far(solver.final_cost)

@@ -2,21 +2,29 @@
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
 from ..cpu import advance, statistics
 from ..settings import COST, NOT_FINITE, RUNNING
 from .moments import centred_moments, totals_at_zero
-from .protocol import _Descent
+from .protocol import Descent
+from .state import State, optional
 from .work import Pace
 
 #: What an epoch takes beside its pass. It decides nothing but how long the first chunk is.
 _EPOCH_NS = 1e3
 
 
-class AllRows(_Descent):
+#: What statistics are made of, by their names in a state.
+_STATISTICS = ("second", "center", "anchor_totals", "anchor_coef", "anchor_intercept")
+
+
+class AllRows(Descent):
     """Descent that sees all rows at once, or for squared error their sufficient statistics."""
+
+    _GROWING = (*Descent._GROWING, *_STATISTICS)
 
     _second: np.ndarray | None = None
     _pace: Pace
@@ -25,6 +33,21 @@ class AllRows(_Descent):
     def chunk(self) -> int:
         """Epochs in about 100 ms."""
         return self._pace.units
+
+    def state(self) -> State:
+        k, d = self.coef.shape
+        parts: list[Any] = [None] * len(_STATISTICS)
+        if self._second is not None:
+            parts = [self._second, self._center, *self._anchor]
+        shapes = (d + 1, d + 1), (d,), (k, d + 2), (k, d), (k,)
+        named = zip(_STATISTICS, parts, shapes, strict=True)
+        return super().state() | {name: optional(part, shape) for name, part, shape in named}
+
+    def _take(self, state: State) -> None:
+        super()._take(state)
+        if len(state["second"]):
+            self._second, self._center, *anchor = (state[name][0] for name in _STATISTICS)
+            self._anchor = tuple(anchor)
 
     def first_cost(self) -> float:
         """The cost at the start, once an epoch has run."""
@@ -57,6 +80,8 @@ class BatchDescent(AllRows):
     does; it then never takes more than twice the better choice.
     """
 
+    _SAVED = (*AllRows._SAVED, "_memory")
+
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
@@ -71,16 +96,15 @@ class BatchDescent(AllRows):
         self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"
 
-    def run(self, stop: int) -> int:
-        """Go on to epoch number `stop` at most; returns the status."""
+    def _run(self, stop: int) -> int:
         first, begun = self.epoch, time.perf_counter()
-        status = self._run(stop)
+        status = self._run_epochs(stop)
         self._pace.took(self.epoch - first, time.perf_counter() - begun)
         if status == NOT_FINITE:  # the cost of these parameters; that of those before was finite
             self.back()
         return status
 
-    def _run(self, stop: int) -> int:
+    def _run_epochs(self, stop: int) -> int:
         self._state[COST] = math.nan
         self._make_room(stop)
         if self.settings.schedule is not None and len(self._rates) < stop:

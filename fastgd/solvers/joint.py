@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from .metric import FULL_METRIC, Metric, _whitening
-from .whitened import AutomaticDescent
+from .whitened import AutomaticDescent, Stage
 
 #: What a factorisation takes, in ns for m³ of its m coefficients; what a step takes beside its pass.
 _FACTOR_NS, _STEP_NS = 0.1, 1e5
@@ -192,14 +192,17 @@ class CoupledDescent(AutomaticDescent):
     once twice the work was spent that it costs.
     """
 
-    def _descend(self, metric, point, exact, refresh, after_step, first=None, *others) -> bool:
+    def _descend(self, stage, metric, exact):
         if not is_joint(self.source):
-            return super()._descend(metric, point, exact, refresh, after_step, first, *others)
-        bound, refresh = metric, max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
-        by_tol = self.settings.tol > 0
-        first = point.norm if by_tol else None
+            return (yield from super()._descend(stage, metric, exact))
+        bound, by_tol = metric, self.settings.tol > 0
+        refresh = max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
+        if stage.at_coef is not None:
+            metric = self._joint_at(stage.at, bound)
+        elif not stage.history:
+            stage = stage._replace(refresh=refresh)
         while True:
-            done = super()._descend(metric, point, exact, refresh, after_step, first, *others)
+            done = yield from super()._descend(stage, metric, exact)
             if self.stopped or self.epoch >= self.epochs or (done and not metric.lost):
                 return done
             if self.settings.l2 == 0 and (self._apart() if done else self._separated()):
@@ -208,13 +211,19 @@ class CoupledDescent(AutomaticDescent):
             totals = self.source.totals(self.loss, self.coef, level, bound.center)
             before = self._evaluate(metric, self.coef, level, totals).norm
             # What the curvature at hand has lost to rounding, the bound may still see.
-            metric = bound if done else self._joint_here(bound)
-            refresh = math.inf if done else refresh
-            point = self._evaluate(metric, self.coef, level, totals)
-            if by_tol and before > 0:  # the same is wanted, in units of another length
+            at = (None, None) if done else (self.coef, self.intercept)
+            metric = bound if done else self._joint_at(at, bound)
+            point, first = self._evaluate(metric, self.coef, level, totals), stage.first
+            if not by_tol:
+                first = point.norm
+            elif before > 0:  # the same is wanted, in units of another length
                 first *= point.norm / before
+            stage = Stage(
+                False, False, point, level, first, math.inf if done else refresh, stage.tries,
+                at_coef=at[0], at_intercept=at[1],
+            )  # fmt: skip
 
-    def _joint_here(self, bound) -> JointMetric:
+    def _joint_at(self, at, bound) -> JointMetric:
         settings = self.settings
-        hessian = joint_hessian(self.source, settings.scale, settings.l2, self._raw(), bound)
+        hessian = joint_hessian(self.source, settings.scale, settings.l2, self._raw(at), bound)
         return JointMetric(bound, hessian, common=settings.l2 > 0)

@@ -1,7 +1,7 @@
 """L-BFGS on all rows, step for step that of torch.optim.LBFGS (Liu and Nocedal, 1989).
 
 The parameters are one vector, all coefficients before the intercepts, as torch lays out a weight and
-a bias. What is remembered of the past is twice `history_size` such vectors.
+a bias. The curvature pairs of the steps so far are twice `history_size` such vectors.
 """
 
 import functools
@@ -14,6 +14,7 @@ import numpy as np
 from ..cpu import statistics
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from .batch import AllRows
+from .state import State
 from .wolfe import Trial, search
 from .work import Pace
 
@@ -27,6 +28,12 @@ class LBFGSDescent(AllRows):
     Squared error goes over to statistics once the passes have cost what those do: how many there will
     be is not known, as steps end early near the optimum.
     """
+
+    _SAVED = (
+        *AllRows._SAVED, "_passes", "_taken", "_length", "_scale", "_first_norm", "_direction",
+        "_last_gradient",
+    )  # fmt: skip
+    _GROWING = (*AllRows._GROWING, "direction", "last_gradient", "steps", "changes", "inner")
 
     def __init__(self, source, loss, settings, coef, intercept, keep_path):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
@@ -49,8 +56,7 @@ class LBFGSDescent(AllRows):
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
 
-    def run(self, stop: int) -> int:
-        """Go on to epoch number `stop` at most; returns the status."""
+    def _run(self, stop: int) -> int:
         self._make_room(stop)
         with np.errstate(all="ignore"):
             while self.epoch < stop:
@@ -60,6 +66,21 @@ class LBFGSDescent(AllRows):
                     return status
                 self._pace.took(1, time.perf_counter() - begun)
         return RUNNING
+
+    def state(self) -> State:
+        size = len(self._flat())
+        pairs = {
+            "steps": np.reshape(self._steps, (-1, size)),
+            "changes": np.reshape(self._changes, (-1, size)),
+            "inner": np.array(self._inner, np.float64),
+        }
+        return super().state() | pairs
+
+    def _take(self, state: State) -> None:
+        super()._take(state)
+        self._steps, self._changes, self._inner = (
+            list(state[name]) for name in ("steps", "changes", "inner")
+        )
 
     # --- parameters as one vector ----------------------------------------------------------------
 
@@ -177,21 +198,21 @@ class LBFGSDescent(AllRows):
             inner = change @ step
             if inner > _LEAST_CURVATURE:
                 if len(self._steps) == self.options.history_size:
-                    for remembered in (self._steps, self._changes, self._inner):
-                        del remembered[0]
+                    for oldest_first in self._pairs():
+                        del oldest_first[0]
                 self._steps.append(step)
                 self._changes.append(change)
                 self._inner.append(1.0 / inner)
                 self._scale = inner / (change @ change)
         direction, alphas = -gradient, []
-        for step, change, inner in zip(*map(reversed, self._memory()), strict=True):
+        for step, change, inner in zip(*map(reversed, self._pairs()), strict=True):
             alphas.append(step @ direction * inner)
             direction -= alphas[-1] * change
         direction *= self._scale
-        for step, change, inner, alpha in zip(*self._memory(), reversed(alphas), strict=True):
+        for step, change, inner, alpha in zip(*self._pairs(), reversed(alphas), strict=True):
             direction += (alpha - change @ direction * inner) * step
         self._direction = direction
         return direction
 
-    def _memory(self):
+    def _pairs(self):
         return self._steps, self._changes, self._inner

@@ -1,16 +1,113 @@
-"""What every solver keeps: parameters, epochs, costs, and the way back."""
+"""What a fit asks of a solver, and what the loops with a given learning rate share."""
 
 import math
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from ..losses import Loss
-from ..settings import COST, EPOCHS, new_state
+from ..settings import COST, EPOCHS, RUNNING, STOPPED, new_state
 from ..sources.protocol import Source
+from .state import State, checked, number_or_array
+
+#: Called between steps; True ends the run.
+AfterStep = Callable[[], bool]
 
 
-class _Descent:
-    """The state that both loops share.
+class Solver(Protocol):
+    """How parameters move: one descent over a source, that may pause after every step.
+
+    Attributes
+    ----------
+    method : str
+        The way taken so far, as in `fastgd.Fit.method`.
+    epoch : int
+        The number of epochs, which are passes with a step, that led to the parameters.
+    coef : ndarray (k, d)
+    intercept : ndarray (k,)
+        What a fit that ended here would return.
+    costs : ndarray (epochs or more,)
+        The cost that the updates of each epoch saw.
+    path : ndarray (epochs or more, k, d)
+        The coefficients after each epoch, where they are kept.
+    moved : bool
+        Whether an update has changed the parameters.
+
+    Methods
+    -------
+    run(until, after_step)
+        Go on to an epoch; the status.
+    parameters(), put(parameters, epoch)
+        A copy of the parameters, and the way to others.
+    back()
+        Go back to the parameters of the epoch before.
+    cost()
+        The cost at the parameters.
+    state(), load(state)
+        All that another solver needs to go on from here.
+    """
+
+    method: str
+    coef: np.ndarray
+    intercept: np.ndarray
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def costs(self) -> np.ndarray: ...
+
+    @property
+    def path(self) -> np.ndarray: ...
+
+    @property
+    def moved(self) -> bool: ...
+
+    def run(self, until: int, after_step: AfterStep | None = None) -> int:
+        """Go on to epoch number `until` at most; returns the status, one of `fastgd.settings`.
+
+        `after_step` is called between steps, about 100 ms of work each or one epoch if that takes
+        longer, and ends the run by returning True.
+        """
+        ...
+
+    def parameters(self) -> np.ndarray:
+        """A copy of the parameters, (k, d+1), intercepts last."""
+        ...
+
+    def put(self, parameters: np.ndarray, epoch: int) -> None:
+        """Go to parameters from `parameters()`, those of an epoch."""
+        ...
+
+    def back(self) -> bool:
+        """Go back to the parameters of an epoch before, in the end to the start; False from there."""
+        ...
+
+    def cost(self) -> float:
+        """The cost at the current parameters, without the penalty."""
+        ...
+
+    def state(self) -> State:
+        """Arrays by name, from which a new solver goes on to the same bits, once `run` has returned.
+
+        Numbers are arrays without axes.
+        """
+        ...
+
+    def load(self, state: State) -> None:
+        """Go on from a state of a solver of the same kind, on the same rows, with the same settings.
+
+        Raises
+        ------
+        InputError
+            If the state is that of another solver, or has other shapes.
+        """
+        ...
+
+
+class Descent:
+    """What the loops with a given learning rate share.
 
     `coef`, `intercept` and the number of epochs, in `_state`, belong together: what a fit that ended here
     would return. `past` (m, k, d+1) are the parameters after the epochs before, the last one first.
@@ -18,6 +115,9 @@ class _Descent:
 
     #: How many parameters `past` has.
     _KEPT = 1
+    #: Attributes in `state`, by name without underscores around it, and those that grow.
+    _SAVED: tuple[str, ...] = ("method", "coef", "intercept", "past", "_start", "_state", "_gone")
+    _GROWING: tuple[str, ...] = ("costs", "norms", "path")
 
     def __init__(self, source: Source, loss: Loss, settings, coef, intercept, keep_path):
         k, d = coef.shape
@@ -30,6 +130,7 @@ class _Descent:
         self.keep_path = keep_path
         self._state = new_state()
         self._gone = 0
+        self.method = ""
 
     @property
     def epoch(self) -> int:
@@ -40,6 +141,49 @@ class _Descent:
     def moved(self) -> bool:
         """Whether an update has changed the parameters."""
         return self.epoch > 0 or not np.array_equal(self.parameters(), self._start)
+
+    @property
+    def chunk(self) -> int:
+        """Epochs between two calls of `after_step`."""
+        return 1
+
+    def run(self, until: int, after_step: AfterStep | None = None) -> int:
+        """Go on to epoch number `until` at most; returns the status."""
+        if after_step is None:
+            return self._run(until) if self.epoch < until else RUNNING
+        while self.epoch < until:
+            status = self._run(min(until, self.epoch + self.chunk))
+            if status != RUNNING:
+                return status
+            if after_step():
+                return STOPPED
+        return RUNNING
+
+    def _run(self, stop: int) -> int:
+        """Go on to epoch number `stop` at most, without a pause; returns the status."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Arrays by name, from which a new solver goes on to the same bits."""
+        source, epoch = self.source, self.epoch
+        arrays = {
+            "solver": np.array(type(self).__name__),
+            "shape": np.array([source.n, source.d, source.k]),
+            "costs": self.costs[:epoch].copy(),
+            "norms": self.norms[:epoch].copy(),
+            "path": self.path[:epoch].copy(),
+        }
+        return arrays | {name.strip("_"): np.array(getattr(self, name)) for name in self._SAVED}
+
+    def load(self, state: State) -> None:
+        """Go on from a state of a solver of the same kind, on the same rows, with the same settings."""
+        self._take(checked(state, self.state(), self._GROWING))
+
+    def _take(self, state: State) -> None:
+        """Take the arrays of a state, which are this solver's own from now on."""
+        for name in self._SAVED:
+            setattr(self, name, number_or_array(state[name.strip("_")]))
+        self.costs, self.norms, self.path = (state[name] for name in ("costs", "norms", "path"))
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""

@@ -12,13 +12,13 @@ with the restarts of O'Donoghue and Candès 2015).
 import contextlib
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..cpu.coordinates import substitute, sweep
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
-from .metric import FULL_METRIC, NotFiniteError, diagonal_metric, full_metric
+from .metric import FULL_METRIC, diagonal_metric, full_metric
 from .whitened import AutomaticDescent
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -53,6 +53,30 @@ class _Point(NamedTuple):
         )
 
 
+class _Accelerated(NamedTuple):
+    """Accelerated steps up to the last one accepted, by which proximal steps differ from `point`."""
+
+    point: _Point
+    coef: np.ndarray
+    level: np.ndarray
+    factor: float  # of the bound of the curvature
+    momentum: float
+    first: float
+    history: list
+
+
+class _Newton(NamedTuple):
+    """Newton steps up to the last one accepted; the Hessian is that at `at`, or the bound."""
+
+    sampled: bool
+    point: _Point
+    first: float
+    history: list
+    renewed: int
+    at_coef: np.ndarray | None
+    at_intercept: np.ndarray | None
+
+
 class ProximalDescent(AutomaticDescent):
     """The loop behind `lr="auto"` with l1; as `AutomaticDescent`, with `settings.l1`."""
 
@@ -62,14 +86,9 @@ class ProximalDescent(AutomaticDescent):
         self._by_newton = is_joint(source) if self._coupled else source.d <= FULL_METRIC
         self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
 
-    def run(self, after_step) -> None:
-        """Descend; `after_step` is called after every accepted step and may stop the run."""
-        try:
-            self._run(after_step)
-        except NotFiniteError:
-            self.trouble = "overflow"
+        self._kind_of_stage = _Newton if self._by_newton else _Accelerated
 
-    def _run(self, after_step) -> None:
+    def _descent(self, stage):
         source, settings = self.source, self.settings
         curvature = self.loss.curvature * settings.scale
         how = (source, curvature, settings.l2, settings.fit_intercept)
@@ -77,25 +96,26 @@ class ProximalDescent(AutomaticDescent):
         if not self._by_newton:
             full = source.d <= FULL_METRIC
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
-            self._accelerated(metric, after_step)
+            yield from self._accelerated(metric, stage)
             return
-        sampled = None if exact else self._start_from_sample()
-        if sampled:
-            start, point = sampled
-            metric = self._hessian_here()
-            first = self._norm(metric, start.seen_from(metric.center))
-            self._newton(metric, point.seen_from(metric.center), False, after_step, first)
-            return
-        metric, known = full_metric(*how, squares=exact, whitened=False), None
-        self.bound = metric
-        level = self._centred(metric, self.intercept)
-        if not self.coef.any() and not level.any():
-            known = metric.totals_at_zero
-        point = self._at(metric.center, self.coef, level, known)
-        self._newton(metric, point, exact, after_step)
+        if stage is None and not exact:
+            stage, metric = self._start_from_sample()
+        elif stage is not None and stage.sampled:
+            metric = self._hessian_at((stage.at_coef, stage.at_intercept))
+        if stage is None or not stage.sampled:
+            metric = self.bound = full_metric(*how, squares=exact, whitened=False)
+            if stage is None:
+                level = self._centred(metric, self.intercept)
+                at_zero = not self.coef.any() and not level.any()
+                known = metric.totals_at_zero if at_zero else None
+                point = self._at(metric.center, self.coef, level, known)
+                stage = _Newton(False, point, self._norm(metric, point), [], 1, None, None)
+            elif stage.at_coef is not None:
+                metric = self._hessian_at((stage.at_coef, stage.at_intercept))
+        yield from self._newton(metric, stage, exact)
 
-    def _start_from_sample(self) -> tuple[_Point, _Point] | None:
-        """Move to the optimum of a sample: the points before and after it; None for little data.
+    def _start_from_sample(self) -> Any:
+        """Move to the optimum of a sample: the stage there and its metric; None twice for little data.
 
         A sample of m rows has its optimum within about sqrt(d/m) of that of all rows.
         """
@@ -103,22 +123,24 @@ class ProximalDescent(AutomaticDescent):
         outputs = source.k if self._coupled else 1
         every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * outputs * (source.d + 1)))
         if every < _LEAST_SAMPLED:
-            return None
+            return None, None
         rows, share = source.subset(every)
         if not share > 0:
-            return None
+            return None, None
         on_sample = copy.copy(settings)
         on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
         sample = ProximalDescent(rows, self.loss, on_sample, self.coef, self.intercept, 100, False)
-        sample.run(lambda: False)
+        sample.run(100)
         if sample.trouble or not sample.converged:
-            return None
+            return None, None
         start = self._at(np.zeros(source.d), self.coef, self.intercept)
         point = self._at(np.zeros(source.d), sample.coef, sample.intercept)
         if not point.objective < start.objective:
-            return None
-        self.coef, self.intercept = sample.coef, sample.intercept
-        return start, point
+            return None, None
+        self.coef, self.intercept = at = sample.coef, sample.intercept
+        metric = self._hessian_at(at)
+        first = self._norm(metric, start.seen_from(metric.center))
+        return _Newton(True, point.seen_from(metric.center), first, [], 1, *at), metric
 
     # --- points ----------------------------------------------------------------------------------
 
@@ -149,65 +171,68 @@ class ProximalDescent(AutomaticDescent):
         slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
         return math.hypot(np.linalg.norm(slope), metric.level_slope(point.by_level))
 
-    def _accept(self, metric, point, after_step) -> None:
-        """Take a point as the parameters so far."""
+    def _accept(self, metric, stage) -> None:
+        """Take the point of a stage as the parameters so far."""
+        point = stage.point
         intercept = point.level - point.coef @ metric.center
-        self._accept_step(self.final_cost, point.coef, intercept, point.cost)
-        self.stopped = bool(after_step())
+        self._accept_step(self.final_cost, point.coef, intercept, point.cost, stage)
 
     # --- Newton ----------------------------------------------------------------------------------
 
-    def _newton(self, metric, point, exact, after_step, first=None) -> None:
+    def _newton(self, metric, stage, exact):
         """Steps to the floor of the slopes, or to `tol` times the `first` one."""
-        if not math.isfinite(point.objective):
+        if not math.isfinite(stage.point.objective):
             self.trouble = "overflow"
             return
-        self.final_cost = point.cost
-        norm = self._norm(metric, point)
-        first = norm if first is None else first
-        history, renewed = [(norm, point.objective)], 1
+        self.final_cost, first = stage.point.cost, stage.first
         rebuild = math.inf if exact else steps_for_curvature(self.source, self._coupled)
         wanted = max(self.settings.tol, 1e-13) * first
-        while not self._at_floor(norm, first, history, metric, point.level, point, exact):
+        while True:
+            point, renewed, at = stage.point, stage.renewed, (stage.at_coef, stage.at_intercept)
+            norm = self._norm(metric, point)
+            history = [*stage.history, (norm, point.objective)]
+            if _passes_left(history, wanted) > rebuild:
+                metric, at = self._rebuilt(metric, at)
+                point, renewed = point.seen_from(metric.center), len(history)
+                norm = self._norm(metric, point)
+                history[-1] = norm, point.objective
+            if self._at_floor(norm, first, history, metric, point.level, point, exact):
+                return
             if self.epoch >= self.epochs or self.stopped:
                 return
             new = self._step(metric, point, norm, exact)
             if new is None and renewed < len(history) and not exact:
-                metric, point = self._rebuilt(metric, point)
+                metric, at = self._rebuilt(metric, at)
+                point = point.seen_from(metric.center)
                 norm = self._norm(metric, point)
                 history[-1] = norm, point.objective
                 new = self._step(metric, point, norm, exact)
             if new is None:  # rounding is all that is left
                 self.converged = norm <= 1e-6 * max(first, metric.size(point.coef, point.level))
                 return
-            point = new
-            self._accept(metric, point, after_step)
-            norm = self._norm(metric, point)
-            history.append((norm, point.objective))
-            if _passes_left(history, wanted) > rebuild:
-                metric, point = self._rebuilt(metric, point)
-                norm = self._norm(metric, point)
-                history[-1] = norm, point.objective
-                renewed = len(history)
+            stage = _Newton(stage.sampled, new, first, history, renewed, *at)
+            self._accept(metric, stage)
+            yield
 
-    def _hessian_here(self, otherwise=None):
-        """The metric of the true curvature at the current parameters."""
+    def _hessian_at(self, at, otherwise=None):
+        """The metric of the true curvature at some parameters."""
         settings, source = self.settings, self.source
         how = (settings.l2, settings.fit_intercept)
         if self._coupled:
             if self.bound is None:
                 self.bound = full_metric(source, settings.scale, *how, whitened=False)
-            hessian = joint_hessian(source, settings.scale, settings.l2, self._raw(), self.bound)
+            hessian = joint_hessian(source, settings.scale, settings.l2, self._raw(at), self.bound)
             return PenalisedMetric(self.bound, hessian)
-        weight = self._row_curvatures()
+        weight = self._row_curvatures(source.predictions(*at))
         if otherwise is not None and not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)
 
-    def _rebuilt(self, metric, point):
-        """The true curvature here, and the point seen from its centre, which takes no pass."""
-        new = self._hessian_here(metric)
-        return new, point.seen_from(new.center)
+    def _rebuilt(self, metric, at):
+        """The metric of the true curvature here, and where that is; as given if it has none."""
+        here = self.coef, self.intercept
+        new = self._hessian_at(here, metric)
+        return new, at if new is metric else here
 
     def _step(self, metric, point, norm, exact) -> _Point | None:
         """A point of lower objective, or near the floor of smaller slope; None if there is none."""
@@ -230,71 +255,71 @@ class ProximalDescent(AutomaticDescent):
             length *= 0.5 if math.isfinite(new.objective) else 0.1
         return None
 
-    def _target(self, metric, point, share=1.0) -> np.ndarray:
-        """The coefficients at the minimum of the penalised quadratic, of `share` times the curvature."""
+    def _target(self, metric, point, factor=1.0) -> np.ndarray:
+        """The coefficients at the minimum of the penalised quadratic, of `factor` times the curvature."""
         side, shape = len(metric.hessian), point.coef.shape
         slopes = metric.decoupled(point.by_coef, point.by_level) * metric.scale
         starts, slopes = (a.reshape(-1, side) for a in (point.coef / metric.scale, slopes))
         thresholds = np.resize(self.settings.l1 * metric.scale, side)
         target = [
-            _solve(share * metric.hessian, start, slope, thresholds)
+            _solve(factor * metric.hessian, start, slope, thresholds)
             for start, slope in zip(starts, slopes, strict=True)
         ]
         return np.reshape(target, shape) * metric.scale
 
     # --- accelerated -----------------------------------------------------------------------------
 
-    def _accelerated(self, metric, after_step) -> None:
+    def _accelerated(self, metric, stage):
         """A pass a step. The bound is raised where two points show it too low, as one of variances is."""
-        coef, level = self.coef, self._centred(metric, self.intercept)
-        share, momentum, before = 1.0, 1.0, None
-        point = self._at(metric.center, coef, level)
-        if not math.isfinite(point.objective):
+        if stage is None:
+            coef, level = self.coef, self._centred(metric, self.intercept)
+            point = self._at(metric.center, coef, level)
+            stage = _Accelerated(point, coef, level, 1.0, 1.0, self._norm(metric, point), [])
+        if not math.isfinite(stage.point.objective):
             self.trouble = "overflow"
             return
-        self.final_cost, history = point.cost, []
-        first = self._norm(metric, point)
+        self.final_cost, first = stage.point.cost, stage.first
         while True:
-            if before is not None and self._curved_more(metric, before, point, share):
-                share, momentum = 2 * share, 1.0
-                point, coef, level = before, before.coef, before.level
-            else:
-                norm = self._norm(metric, point)
-                history.append((norm, point.objective))
-                if before is not None:
-                    self._accept(metric, point, after_step)
-                if self._at_floor(norm, first, history, metric, point.level, point, False):
-                    return
-                before = point
-            if self.epoch >= self.epochs or self.stopped:
+            point, coef, level, factor, momentum, _, _ = stage
+            norm = self._norm(metric, point)
+            history = [*stage.history, (norm, point.objective)]
+            if self._at_floor(norm, first, history, metric, point.level, point, False):
                 return
-            new, rise = self._proximal(metric, point, share)
-            ahead = ((point.coef - new) * (new - coef)).sum() / (metric.scale**2).mean()
-            next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-            beta = (momentum - 1) / next_momentum
-            if ahead > 0:  # past the valley: start anew
-                next_momentum, beta = 1.0, 0.0
-            y, height = new + beta * (new - coef), rise + beta * (rise - level)
-            coef, level, momentum = new, rise, next_momentum
-            point = self._at(metric.center, y, height)
+            while True:
+                if self.epoch >= self.epochs or self.stopped:
+                    return
+                new, rise = self._proximal(metric, point, factor)
+                ahead = ((point.coef - new) * (new - coef)).sum() / (metric.scale**2).mean()
+                next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+                beta = (momentum - 1) / next_momentum
+                if ahead > 0:  # past the valley: start anew
+                    next_momentum, beta = 1.0, 0.0
+                y, height = new + beta * (new - coef), rise + beta * (rise - level)
+                tried = self._at(metric.center, y, height)
+                if not self._curved_more(metric, point, tried, factor):
+                    break
+                factor, momentum, coef, level = 2 * factor, 1.0, point.coef, point.level
+            stage = _Accelerated(tried, new, rise, factor, next_momentum, first, history)
+            self._accept(metric, stage)
+            yield
 
-    def _curved_more(self, metric, before, point, share) -> bool:
+    def _curved_more(self, metric, before, point, factor) -> bool:
         """Whether the smooth part rises between two points above what the bound allows."""
         move, rise = point.coef - before.coef, point.level - before.level
         smooth = point.objective - self._l1(point.coef) - before.objective + self._l1(before.coef)
         linear = float((before.by_coef * move).sum() + (before.by_level * rise).sum())
-        allowed = linear + share / 2 * metric.size(move, rise) ** 2
+        allowed = linear + factor / 2 * metric.size(move, rise) ** 2
         return not smooth <= allowed + 1e-12 * abs(before.objective)
 
-    def _proximal(self, metric, point, share):
+    def _proximal(self, metric, point, factor):
         """The minimum of the penalised bound at a point."""
-        level = point.level - metric.bias**2 / share * point.by_level
+        level = point.level - metric.bias**2 / factor * point.by_level
         if metric.hessian.ndim == 1:
-            unit = _unit(metric.hessian) ** 2 / share
+            unit = _unit(metric.hessian) ** 2 / factor
             coef = point.coef - unit * point.by_coef
             coef = np.sign(coef) * np.maximum(np.abs(coef) - self.settings.l1 * unit, 0)
             return np.where(unit > 0, coef, 0.0), level
-        return self._target(metric, point, share), level
+        return self._target(metric, point, factor), level
 
 
 def _diagonal(metric):

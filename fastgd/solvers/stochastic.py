@@ -14,7 +14,7 @@ from ..cpu.machine.atomics import resting
 from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
-from .protocol import _Descent
+from .protocol import Descent
 from .work import Pace
 
 #: An epoch of batches is not worth a second thread below so much work.
@@ -23,7 +23,7 @@ _SHARED_NS = 1e6
 _addresses: dict[tuple, Any] = {}
 
 
-class StochasticDescent(_Descent):
+class StochasticDescent(Descent):
     """An update for every row, or for every batch of rows, in the visiting order of each epoch.
 
     The updates move parameters of their own, in the dtype of the computation. At the end of an epoch
@@ -32,6 +32,10 @@ class StochasticDescent(_Descent):
 
     # Losses met are finite where the parameters after them may be too large already.
     _KEPT = 2
+    _SAVED = (
+        *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm", "_first_cost",
+        "_converged_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class StochasticDescent(_Descent):
         self._pace = Pace(self._row_ns)  # in rows
         self._first_norm = -1.0
         self._first_cost = math.nan
+        self._converged_at = -1  # which epoch
 
     @property
     def chunk(self) -> int:
@@ -98,10 +103,11 @@ class StochasticDescent(_Descent):
         kernel, p = stochastic.cost_at_zero(self.loss.formula), source.dtype.type(self.loss.p)
         return self.settings.scale * kernel(source.y, source.weight, p, self._low(self.intercept))
 
-    def run(self, stop: int) -> int:
-        """Go on to epoch number `stop` at most; returns the status."""
+    def _run(self, stop: int) -> int:
         if not self.moved:
             self._first_cost = self._cost_at_start()
+        if self._converged_at == self.epoch:
+            return CONVERGED
         self._make_room(stop)
         tol, n = self.settings.tol, self.source.n
         alone = self._rows_at_once is None and self._members() == 1
@@ -111,7 +117,7 @@ class StochasticDescent(_Descent):
             else:
                 status = self._one_epoch()
             if status == RUNNING and tol > 0 and self._within_tolerance():
-                status = CONVERGED
+                status, self._converged_at = CONVERGED, self.epoch
             if status != RUNNING:
                 return status
         return RUNNING

@@ -15,12 +15,14 @@ Columns are centred and scaled on the fly; coefficients come back in the caller'
 import copy
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..losses import CoupledLoss, Loss
+from ..settings import CONVERGED, ENDED, NOT_FINITE, RUNNING, STOPPED
+from ..sources.protocol import Source
 from .metric import (
     FULL_METRIC,
     Metric,
@@ -28,11 +30,13 @@ from .metric import (
     diagonal_metric,
     full_metric,
 )
+from .protocol import AfterStep
+from .state import State, checked, flattened, optional, restored
 
 #: Rows whose predictions are this far on their side have a curvature of at most 8e-7.
 _FAR = 14.0
-#: Pairs of steps that L-BFGS remembers.
-MEMORY = 10
+#: Curvature pairs that L-BFGS keeps.
+PAIRS = 10
 #: One row in so many makes a sample, if that leaves so many rows for every column.
 _SAMPLED, _ROWS_A_COLUMN = 32, 100
 #: How far the gradient of a sample falls: its optimum is off by more than that anyway.
@@ -54,6 +58,45 @@ _CANDIDATES, _GROUPED = 32, 5
 _ROWS = 1024
 
 
+class _Point(NamedTuple):
+    """What is known at one set of parameters."""
+
+    objective: float
+    cost: float
+    gradient: np.ndarray
+    norm: float
+
+
+class Stage(NamedTuple):
+    """Steps in one metric, up to the last one accepted: the next step follows from here.
+
+    The metric is made again from where its curvature is that of.
+    """
+
+    #: Whether the run started from a sample, and whether this is a round of `_follow`.
+    sampled: bool
+    follows: bool
+    point: _Point
+    level: np.ndarray
+    #: The norm that `tol` refers to, steps after which to take another metric, trial lengths of a step.
+    first: float
+    refresh: float
+    tries: int
+    taken: int = 0
+    #: Norms and objectives so far, and the curvature pairs: steps, changes of the gradient, products.
+    history: list = []  # noqa: RUF012
+    steps: list = []  # noqa: RUF012
+    changes: list = []  # noqa: RUF012
+    inner: list = []  # noqa: RUF012
+    #: The parameters whose curvature the metric has; None for the bound.
+    at_coef: np.ndarray | None = None
+    at_intercept: np.ndarray | None = None
+
+    @property
+    def at(self) -> Any:
+        return self.at_coef, self.at_intercept
+
+
 class AutomaticDescent:
     """The loop behind `lr="auto"`; `run` may be interrupted and keeps the best parameters.
 
@@ -70,9 +113,12 @@ class AutomaticDescent:
         At most this many data passes.
     """
 
+    #: What a run goes on from.
+    _kind_of_stage: type = Stage
+
     def __init__(
         self,
-        source,
+        source: Source,
         loss: Loss | CoupledLoss,
         settings,
         coef,
@@ -90,10 +136,15 @@ class AutomaticDescent:
         self.null: np.ndarray | None = None
         self.stopped = False
         self.method = "whitened" if loss.quadratic else "whitened-lbfgs"
+        if source.d > FULL_METRIC:
+            self.method = "diagonal-lbfgs"
         self.intercept = intercept.copy()
         self.final_cost = math.nan
         #: Data passes with a step so far.
         self.epoch = 0
+        self._stage: Any = None
+        self._walk: Iterator[None] | None = None
+        self._ended = False
 
     # The state as the caller sees it.
     @property
@@ -119,124 +170,242 @@ class AutomaticDescent:
         """Every step descends: there is nothing to go back to."""
         return False
 
-    def _accept_step(self, before: float, coef, intercept, cost: float) -> None:
+    def parameters(self) -> np.ndarray:
+        """A copy of the parameters, (k, d+1), intercepts last."""
+        return np.column_stack([self.coef, self.intercept])
+
+    def put(self, parameters: np.ndarray, epoch: int) -> None:
+        """Refused: the cost of other parameters is not known."""
+        raise NotImplementedError("lr='auto' goes to no parameters but those of its own steps.")
+
+    def _accept_step(self, before: float, coef, intercept, cost: float, stage) -> None:
         """Take a step, from a cost to parameters and theirs: all at once, as no signal parts a call."""
         self.costs_list.append(before)
         if self.keep_path:
             self.path_list.append(coef.copy())
-        vars(self).update(coef=coef, intercept=intercept, final_cost=cost, epoch=self.epoch + 1)
+        vars(self).update(
+            coef=coef, intercept=intercept, final_cost=cost, epoch=self.epoch + 1, _stage=stage
+        )
 
-    def run(self, after_step: Callable[[], bool]) -> None:
-        """Descend; `after_step` is called after every accepted step and may stop the run."""
+    # --- a run, its pauses, and its state --------------------------------------------------------
+
+    def run(self, until: int, after_step: AfterStep | None = None) -> int:
+        """Go on to epoch number `until` at most; returns the status.
+
+        `after_step` is called after every accepted step and ends the run by returning True.
+        """
+        if self._walk is None:
+            self._walk = self._steps()
+        while not self._ended:
+            if self.epoch >= until and until < self.epochs:
+                return RUNNING
+            self._ended = next(self._walk, self) is self
+            if not self._ended and after_step is not None and after_step():
+                self.stopped = True  # the walk ends before another step
+        if self.stopped:
+            return STOPPED
+        if self.trouble == "overflow":
+            return NOT_FINITE
+        return CONVERGED if self.converged else ENDED
+
+    def state(self) -> State:
+        """Arrays by name, from which a new solver goes on to the same bits.
+
+        What comes back of a run that is not over is its last step; nothing later than that is kept.
+        """
+        source, epoch = self.source, self.epoch
+        over = self._ended and not self.stopped
+        coef, intercept = (self.coef, self.intercept) if epoch or over else self.start
+        arrays = {
+            "solver": np.array(type(self).__name__),
+            "shape": np.array([source.n, source.d, source.k]),
+            "coef": np.array(coef), "intercept": np.array(intercept),
+            "start_coef": np.array(self.start[0]), "start_intercept": np.array(self.start[1]),
+            "epoch": np.array(epoch), "final_cost": np.array(float(self.final_cost)),
+            "over": np.array(over), "converged": np.array(over and bool(self.converged)),
+            "trouble": np.array((over and self.trouble) or ""),
+            "null": optional(self.null, (source.d,)),
+            "costs": np.array(self.costs, np.float64), "path": self.path,
+        }  # fmt: skip
+        return arrays | flattened("stage", self._stage)
+
+    def load(self, state: State) -> None:
+        """Go on from a state of a solver of the same kind, on the same rows, with the same settings."""
+        like = {name: array for name, array in self.state().items() if name[:6] != "stage."}
+        state = checked(state, like, ("null", "costs", "path"))
+        self.start = state["start_coef"], state["start_intercept"]
+        self.coef, self.intercept = state["coef"], state["intercept"]
+        self.epoch, self.final_cost = int(state["epoch"]), float(state["final_cost"])
+        self.costs_list, self.path_list = state["costs"].tolist(), list(state["path"])
+        self.null = state["null"][0] if len(state["null"]) else None
+        self.trouble = str(state["trouble"]) or None
+        self.converged, self._ended = bool(state["converged"]), bool(state["over"])
+        self.stopped, self._walk = False, None
+        self._stage = restored("stage", self._kind_of_stage, state)
+
+    def _steps(self) -> Iterator[None]:
+        """The whole descent; it pauses after every accepted step."""
         try:
-            if not self._run_from_sample(after_step):
-                self._run_from_bound(after_step)
+            yield from self._descent(self._stage)
         except NotFiniteError:
             self.trouble = "overflow"
         if self.trouble:
             self.converged = False
 
-    def _run_from_sample(self, after_step) -> bool:
+    # --- descents, which pause after every accepted step -----------------------------------------
+
+    def _descent(self, stage):
+        """All of it, or what is left at a stage."""
+        if stage is None or stage.sampled:
+            if (yield from self._run_from_sample(stage)):
+                return
+            stage = None
+        yield from self._run_from_bound(stage)
+
+    def _run_from_sample(self, stage=None):
         """Descend from the optimum of a sample of rows; False if the bound is the better start.
 
         A sample of m rows has its optimum within about sqrt(d/m) of that of all rows, and a Hessian as
         near to theirs: a step gains a factor of five or more where the bound gains one or two. What a
         sample does not show, such as a column that is constant in it, the curvature of all rows does.
         """
-        source, settings = self.source, self.settings
-        if not self.loss.open_ended or self.loss.coupled or source.d > FULL_METRIC:
-            return False
-        if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1):
-            return False
-        rows, share = source.subset(_SAMPLED)
-        if not share > 0:
-            return False
-        on_sample = copy.copy(settings)
-        on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
-        sample = AutomaticDescent(
-            rows, self.loss, on_sample, self.coef, self.intercept, _SAMPLE_EPOCHS, False
-        )
-        sample._run_from_bound(lambda: False)
-        if sample.trouble or not sample.converged:
-            return False
-        metric = sample._curvature_here(sample._margins())
-        if sample.trouble or metric.null.any():
-            return False
-        before = sample._evaluate(metric, self.coef, self._centred(metric, self.intercept))
-        point = self._evaluate(metric, sample.coef, sample._centred(metric, sample.intercept))
-        if not point.objective <= before.objective:
-            return False
-        self.coef, self.intercept = sample.coef, sample.intercept
-        del rows, sample  # their memory is needed for the curvatures of all rows
-        self._descend(metric, point, False, _SAMPLE_STEPS, after_step, before.norm, _SAMPLE_TRIES)
-        self.converged = False
-        return self._follow(after_step)
+        if stage is None:
+            stage, metric = self._start_from_sample()
+            if stage is None:
+                return False
+        elif not stage.follows:
+            sample = self._sample(*stage.at)
+            metric = sample._curvature_at(stage.at, sample._margins(stage.at))
+            del sample
+        if not stage.follows:
+            yield from self._descend(stage, metric, False)
+            self.converged, stage = False, None
+        return (yield from self._follow(sampled=True, stage=stage))
 
-    def _run_from_bound(self, after_step) -> None:
+    def _sample(self, coef, intercept) -> "AutomaticDescent | None":
+        """The descent over a sample of rows; None if they have no weight."""
+        rows, share = self.source.subset(_SAMPLED)
+        if not share > 0:
+            return None
+        on_sample = copy.copy(self.settings)
+        on_sample.scale, on_sample.tol = self.settings.scale / share, _SAMPLE_TOL
+        return AutomaticDescent(
+            rows, self.loss, on_sample, coef, intercept, _SAMPLE_EPOCHS, False
+        )  # fmt: skip
+
+    def _start_from_sample(self) -> Any:
+        """Move to the optimum of a sample: the stage there and its metric, or None twice."""
+        source = self.source
+        if not self.loss.open_ended or self.loss.coupled or source.d > FULL_METRIC:
+            return None, None
+        if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1):
+            return None, None
+        sample = self._sample(self.coef, self.intercept)
+        if sample is None:
+            return None, None
+        for _ in sample._run_from_bound():
+            pass
+        if sample.trouble or not sample.converged:
+            return None, None
+        at = sample.coef, sample.intercept
+        metric = sample._curvature_at(at, sample._margins(at))
+        if sample.trouble or metric.null.any():
+            return None, None
+        before = sample._evaluate(metric, self.coef, self._centred(metric, self.intercept))
+        level = sample._centred(metric, sample.intercept)
+        point = self._evaluate(metric, sample.coef, level)
+        if not point.objective <= before.objective:
+            return None, None
+        self.coef, self.intercept = at
+        stage = Stage(
+            True, False, point, self._centred(metric, self.intercept), before.norm, _SAMPLE_STEPS,
+            _SAMPLE_TRIES, at_coef=at[0], at_intercept=at[1],
+        )  # fmt: skip
+        return stage, metric
+
+    def _run_from_bound(self, stage=None):
+        """Descend in the metric of the bound, and where that pays in that of the curvature at hand."""
         source, settings = self.source, self.settings
         full = source.d <= FULL_METRIC
-        make = full_metric if full else diagonal_metric
-        if not full:
-            self.method = "diagonal-lbfgs"
-        curvature = self.loss.curvature * settings.scale
-        options = {"squares": True} if full and self.loss.quadratic else {}
-        metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
-        self.null = metric.null
         exact = full and self.loss.quadratic
-        coupled = self.loss.coupled
-        renewed = full and self.loss.open_ended and not coupled
-        level = self._centred(metric, self.intercept)
-        at_zero = not self.coef.any() and not level.any()
-        known = metric.totals_at_zero if at_zero else None
-        point = self._evaluate(metric, self.coef, level, known)
-        if not math.isfinite(point.objective):
-            self.trouble = "overflow"
-            return
-        refresh = self._refresh() if renewed else math.inf
-        done = self._descend(metric, point, exact, refresh, after_step)
+        renewed = full and self.loss.open_ended and not self.loss.coupled
+        done = False
+        if stage is None or not stage.follows:
+            make = full_metric if full else diagonal_metric
+            curvature = self.loss.curvature * settings.scale
+            options = {"squares": True} if exact else {}
+            metric = make(source, curvature, settings.l2, settings.fit_intercept, **options)
+            if stage is None:
+                self.null = metric.null
+                stage = self._start_from_bound(metric, self._refresh() if renewed else math.inf)
+                if stage is None:
+                    self.trouble = "overflow"
+                    return
+            done = yield from self._descend(stage, metric, exact)
+            stage = None
         if renewed:
-            self._follow(after_step, done)
+            yield from self._follow(done, stage=stage)
         elif settings.l2 == 0 and self.loss.open_ended and self._apart():
             self.trouble = "separable"
         if not self.trouble and self.null.any():
             self.trouble = "dependent"
 
-    def _follow(self, after_step, done=False) -> bool:
+    def _start_from_bound(self, metric, refresh) -> Stage | None:
+        """The stage at the start; None if its objective is not finite."""
+        level = self._centred(metric, self.intercept)
+        at_zero = not self.coef.any() and not level.any()
+        known = metric.totals_at_zero if at_zero else None
+        point = self._evaluate(metric, self.coef, level, known)
+        if not math.isfinite(point.objective):
+            return None
+        return Stage(False, False, point, level, point.norm, refresh, _TRIES)
+
+    def _follow(self, done=False, sampled=False, stage=None):
         """Descend in the curvature at hand, to the optimum or to a proof that there is none.
 
         `done`: in the metric of the bound that is so already, if every row is near. False if columns are
         dependent and the bound has not been asked.
         """
-        margins, far = self._margins(), np.zeros(self.source.n, bool)
+        far = np.zeros(self.source.n, bool)
         while True:
+            at = (self.coef, self.intercept) if stage is None else stage.at
+            margins = self._margins(at)
             least, most = float(margins.min()), float(margins.max())
-            if self.settings.l2 == 0 and least > 0:
-                self.trouble = "separable"
-            if self.trouble or self.stopped or self.epoch >= self.epochs:
-                return True
+            if stage is None:
+                if self.settings.l2 == 0 and least > 0:
+                    self.trouble = "separable"
+                if self.trouble or self.stopped or self.epoch >= self.epochs:
+                    return True
             # A gradient tells where rows have the curvature that the metric gives them.
             known, far = far, (margins > _FAR) | (margins < -_FAR)
-            if done and np.array_equal(far, known):
+            if stage is None and done and np.array_equal(far, known):
                 return True
-            metric = self._curvature_here(margins)
+            metric = self._curvature_at(at, margins)
             del margins  # at most one number a row
-            if self.trouble:
+            if stage is None:
+                if self.trouble:
+                    return True
+                if self.null is None and metric.null.any():
+                    return False
+                self.null = metric.null if self.null is None else self.null
+                stage = self._stage_at(at, metric, sampled)
+            done = yield from self._descend(stage, metric, False)
+            if done and self._stays_near(metric, max(most, -least), *at):
                 return True
-            if self.null is None and metric.null.any():
-                return False
-            self.null = metric.null if self.null is None else self.null
-            first, point = (
-                None,
-                self._evaluate(metric, self.coef, self._centred(metric, self.intercept)),
-            )
-            if self.settings.tol > 0:
-                coef, intercept = self.start
-                first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
-            before = self.coef, self.intercept
-            done = self._descend(metric, point, False, self._refresh(), after_step, first)
-            if done and self._stays_near(metric, max(most, -least), *before):
-                return True
-            margins = self._margins()
+            stage = None
+
+    def _stage_at(self, at, metric, sampled) -> Stage:
+        """A round of `_follow` in the curvature at the current parameters."""
+        level = self._centred(metric, self.intercept)
+        point = self._evaluate(metric, self.coef, level)
+        first = point.norm
+        if self.settings.tol > 0:
+            coef, intercept = self.start
+            first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
+        return Stage(
+            sampled, True, point, level, first, self._refresh(), _TRIES, at_coef=at[0],
+            at_intercept=at[1],
+        )  # fmt: skip
 
     def _stays_near(self, metric, largest, coef, intercept) -> bool:
         """Whether every row is near still, at a minimum reached from where the margins were so large.
@@ -275,46 +444,51 @@ class AutomaticDescent:
         gradient = metric.to_gradient(by_coef, settings.scale * totals[:, d])
         if not np.isfinite(gradient).all():
             objective = math.inf  # as good as an overflow of the cost
-        return _Point(objective, cost, gradient)
+        return _Point(objective, cost, gradient, float(np.linalg.norm(gradient)))
 
-    def _descend(self, metric, point, exact, refresh, after_step, first=None, tries=_TRIES) -> bool:
+    def _descend(self, stage, metric, exact):
         """Steps in one metric; True when the gradient is at its floor, or within tol of `first`."""
-        level = self._centred(metric, self.intercept)
-        self.final_cost = point.cost
-        first = point.norm if first is None else first
-        history: list[tuple[float, float]] = []
-        memory: list[tuple[np.ndarray, np.ndarray, float]] = []
-        for taken in range(10**9):
-            norm = point.norm
-            history.append((norm, point.objective))
-            if self._at_floor(norm, first, history, metric, level, point, exact):
+        self.final_cost = stage.point.cost
+        while True:
+            point, level, norm = stage.point, stage.level, stage.point.norm
+            history = [*stage.history, (norm, point.objective)]
+            if self._at_floor(norm, stage.first, history, metric, level, point, exact):
                 return True
-            if self.epoch >= self.epochs or taken >= refresh:
+            if self.epoch >= self.epochs or stage.taken >= stage.refresh:
                 return False
-            direction = _lbfgs(point.gradient, memory)
-            if taken == 0 and metric.whiten.ndim == 1:
+            pairs = list(zip(stage.steps, stage.changes, stage.inner, strict=True))
+            direction = _lbfgs(point.gradient, pairs)
+            if stage.taken == 0 and metric.whiten.ndim == 1:
                 # Scaled columns only: the bound may be off by d, start with a short step.
                 direction = direction / min(self.source.d, 64)
-            found = self._line_search(metric, level, point, direction, exact, tries)
+            found = self._line_search(metric, level, point, direction, exact, stage.tries)
             if found is None:
-                if memory:
-                    memory.clear()  # stale curvature: once more along the plain gradient
-                    found = self._line_search(metric, level, point, -point.gradient, exact, tries)
+                if pairs:
+                    pairs = []  # stale curvature: once more along the plain gradient
+                    found = self._line_search(
+                        metric, level, point, -point.gradient, exact, stage.tries
+                    )
                 if found is None:
                     # Neither direction descends: rounding is all that is left.
-                    self.converged = norm <= 1e-6 * max(first, self._size(metric, level, exact))
+                    size = self._size(metric, level, exact)
+                    self.converged = norm <= 1e-6 * max(stage.first, size)
                     return True
             step, coef, new_level, new = found
             change = new.gradient - point.gradient
             inner = float((change * step).sum())
             if not exact and inner > 1e-14 * float((change * change).sum()):
-                memory = [*memory[1 - MEMORY :], (step, change, inner)]
-            self._accept_step(point.cost, coef, new_level - coef @ metric.center, new.cost)
-            level, point = new_level, new
-            if after_step():
-                self.stopped = True
+                pairs = [*pairs[1 - PAIRS :], (step, change, inner)]
+            steps, changes, products = (
+                map(list, zip(*pairs, strict=True)) if pairs else ([], [], [])
+            )
+            stage = stage._replace(
+                point=new, level=new_level, taken=stage.taken + 1, history=history, steps=steps,
+                changes=changes, inner=products,
+            )  # fmt: skip
+            self._accept_step(point.cost, coef, new_level - coef @ metric.center, new.cost, stage)
+            yield
+            if self.stopped:
                 return False
-        return False
 
     def _at_floor(self, norm, first, history, metric, level, point, exact) -> bool:
         """Whether this gradient is as small as wanted, or as rounding lets it be."""
@@ -375,12 +549,9 @@ class AutomaticDescent:
                 length *= 0.1
         return None
 
-    def _logits(self):
-        return self.source.predictions(self.coef, self.intercept)
-
-    def _raw(self):
-        """The predictions of all outputs, (k, n)."""
-        outputs = zip(self.coef, self.intercept, strict=True)
+    def _raw(self, at=None):
+        """The predictions of all outputs, (k, n), at the current parameters or others."""
+        outputs = zip(*(at or (self.coef, self.intercept)), strict=True)
         return np.array([self.source.predictions(w[None], b[None]) for w, b in outputs])
 
     def _apart(self) -> bool:
@@ -388,9 +559,9 @@ class AutomaticDescent:
         coupled = self.loss.coupled and self.source.d <= FULL_METRIC
         return self._separated() or (coupled and self._parted())
 
-    def _margins(self) -> np.ndarray:
+    def _margins(self, at) -> np.ndarray:
         """Predictions, positive on the side of the label; those of rows without weight are 1."""
-        margins, weight = self._logits(), self.source.weight
+        margins, weight = self.source.predictions(*at), self.source.weight
         np.negative(margins, out=margins, where=self.source.y[0] == 0)
         if len(weight):
             margins[weight == 0] = 1.0
@@ -399,7 +570,7 @@ class AutomaticDescent:
     def _separated(self) -> bool:
         """Whether these parameters put every row on the right side: then no finite optimum exists."""
         if not self.loss.coupled:
-            return bool(self._margins().min() > 0)
+            return bool(self._margins((self.coef, self.intercept)).min() > 0)
         y, weight = self.source.y, self.source.weight
         raw = self._raw()
         own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
@@ -407,9 +578,8 @@ class AutomaticDescent:
         counts = weight > 0 if len(weight) else slice(None)
         return bool(right[counts].all())
 
-    def _row_curvatures(self, margins=None) -> np.ndarray:
+    def _row_curvatures(self, rows) -> np.ndarray:
         """The weighted second derivative of every row's cross-entropy, in place of its margin."""
-        rows = self._logits() if margins is None else margins
         for start in range(0, len(rows), _ROWS):
             block = rows[start : start + _ROWS]
             e = np.exp(-np.abs(block))
@@ -418,8 +588,8 @@ class AutomaticDescent:
             rows *= self.source.weight
         return rows
 
-    def _curvature_here(self, margins) -> Metric:
-        """The metric of the true curvature at the current parameters; the margins are lost.
+    def _curvature_at(self, at, margins) -> Metric:
+        """The metric of the true curvature at parameters with these margins, which are lost.
 
         Where labels are separable in part, rows that are far on their side leave a direction without
         curvature; then `trouble` and `null` say so, if the rows confirm it.
@@ -433,9 +603,9 @@ class AutomaticDescent:
         metric = self._metric(1.0, near)
         if not apart or metric.whiten.shape[1] == self.source.d:
             return metric
-        direction = self._parting(metric, self._sides(self.source.y[0] == 1), self.coef[0])
+        direction = self._parting(metric, self._sides(self.source.y[0] == 1), at[0][0])
         if direction is None:
-            return self._metric(1.0, self._row_curvatures())
+            return self._metric(1.0, self._row_curvatures(self.source.predictions(*at)))
         self.trouble, sizes = "flat", np.abs(direction / metric.scale)
         self.null = sizes * (sizes > 0.1 * sizes.max())
         return metric
@@ -476,7 +646,7 @@ class AutomaticDescent:
     def _parted(self) -> bool:
         """Whether a plane parts rows of one group of classes from the others, and errs in none.
 
-        As in `_curvature_here`: rows far on their side leave a direction without curvature.
+        As in `_curvature_at`: rows far on their side leave a direction without curvature.
         """
         raw, y, classes = self._raw(), self.source.y[0], range(self.source.k)
         sizes = range(1, len(classes) // 2 + 1 if len(classes) <= _GROUPED else 2)
@@ -504,31 +674,23 @@ class AutomaticDescent:
         return False
 
 
-class _Point:
-    """What is known at one set of parameters."""
-
-    def __init__(self, objective: float, cost: float, gradient: np.ndarray):
-        self.objective, self.cost, self.gradient = objective, cost, gradient
-        self.norm = float(np.linalg.norm(gradient))
-
-
 def _shrinks(history) -> bool:
     """Whether the last norm is less than half of those before."""
     *before, (norm, _) = history
     return norm <= 0.5 * min(n for n, _ in before)
 
 
-def _lbfgs(gradient, memory) -> Any:
-    """−(inverse Hessian)·gradient by the two-loop recursion; −gradient without memory."""
+def _lbfgs(gradient, pairs) -> Any:
+    """−(inverse Hessian)·gradient by the two-loop recursion; −gradient without pairs."""
     q = gradient.copy()
     alphas = []
-    for step, change, inner in reversed(memory):
+    for step, change, inner in reversed(pairs):
         alpha = float((step * q).sum()) / inner
         alphas.append(alpha)
         q -= alpha * change
-    if memory:
-        _, change, inner = memory[-1]
+    if pairs:
+        _, change, inner = pairs[-1]
         q *= inner / float((change * change).sum())
-    for (step, change, inner), alpha in zip(memory, reversed(alphas), strict=True):
+    for (step, change, inner), alpha in zip(pairs, reversed(alphas), strict=True):
         q += (alpha - float((change * q).sum()) / inner) * step
     return -q

@@ -182,7 +182,7 @@ def test_automatic_descent_runs_on_it(loss_name, weighted):
         descent = AutomaticDescent(
             source, LOSSES[loss_name], settings(), np.zeros((1, 3)), np.zeros(1), 100, False
         )
-        descent.run(lambda: False)
+        descent.run(100)
         assert descent.converged
         runs.append(np.append(descent.coef, descent.intercept))
     np.testing.assert_allclose(*runs, rtol=1e-8)
