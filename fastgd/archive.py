@@ -31,6 +31,8 @@ FLAG = (np.bool_,)
 TEXT = (np.str_,)
 LABELS = (np.number, np.bool_, np.character, np.datetime64)
 
+#: What the names of members begin with that are the state of a solver: arrays of any shape.
+_STATE = "state."
 #: In the place of None.
 _NONE = np.empty(0, dtype="V1")
 _HEADER = re.compile(
@@ -103,6 +105,14 @@ def _size(arrays: Arrays, name: str) -> int:
     return 0 if array is None else array.size
 
 
+def split_state(arrays: Arrays) -> tuple[Arrays, dict[str, np.ndarray] | None]:
+    """The members of a fit without the state of its solver, and that state."""
+    state = {n[len(_STATE) :]: a for n, a in arrays.items() if n.startswith(_STATE)}
+    if any(array is None for array in state.values()):
+        raise ValueError("an array of the solver's state is None")
+    return {n: a for n, a in arrays.items() if not n.startswith(_STATE)}, state or None  # type: ignore[return-value]
+
+
 def attributes(arrays: Arrays, table: Table) -> dict[str, Any]:
     """The arrays as a fit holds them, or ValueError; without axes they are numbers or text."""
     if odd := sorted(arrays.keys() ^ table.keys()):
@@ -132,8 +142,13 @@ def _attribute(name: str, array: np.ndarray | None, member: Member) -> Any:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def save(target: Any, values: Mapping[str, Any], table_of: Callable[[Arrays], Table]) -> None:
-    """Write the attributes of a fit to a path, or to a file open for writing bytes."""
+def save(
+    target: Any,
+    values: Mapping[str, Any],
+    table_of: Callable[[Arrays], Table],
+    state: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the attributes of a fit, and the state of its solver, to a path or to an open file."""
     try:
         arrays = {name: None if v is None else np.asarray(v) for name, v in values.items()}
         classes = arrays["classes"]
@@ -148,7 +163,8 @@ def save(target: Any, values: Mapping[str, Any], table_of: Callable[[Arrays], Ta
         raise InputError("the file is open for text; open it for bytes, with mode 'wb'.")
     opened = contextlib.nullcontext(target) if hasattr(target, "write") else _replaced(target)
     with opened as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in {"format": np.array(FORMAT), **arrays}.items():
+        of_solver = {f"{_STATE}{name}": array for name, array in (state or {}).items()}
+        for name, array in {"format": np.array(FORMAT), **arrays, **of_solver}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 array = _NONE if array is None else array
                 np.lib.format.write_array(member, array, (1, 0), allow_pickle=False)

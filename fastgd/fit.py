@@ -48,6 +48,7 @@ def fit(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
+    resume: Fit | None = None,
 ) -> Fit:
     """A linear model of any loss by gradient descent.
 
@@ -139,6 +140,10 @@ def fit(
         averaged parameters that are looked at and returned.
     patience : int, default=5
         With `validation`: stop after so many epochs in a row without a lower cost.
+    resume : Fit, optional
+        Go on from a fit that the callback of the same call stopped, or was given, also after `Fit.save`
+        and `load`: with the same data and options the bits are those of a fit that was not stopped.
+        `epochs` counts from the first one on.
 
     Returns
     -------
@@ -212,6 +217,7 @@ def fit_linear(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
+    resume: Fit | None = None,
 ) -> Fit:
     """Least squares by gradient descent: `fit` with loss="mse".
 
@@ -224,7 +230,7 @@ def fit_linear(
     y : array-like (n,) or (n, k)
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
-progress, validation, patience
+progress, validation, patience, resume
         As in `fit`.
 
     Returns
@@ -284,6 +290,7 @@ def fit_logistic(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
+    resume: Fit | None = None,
 ) -> Fit:
     """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
@@ -303,7 +310,7 @@ def fit_logistic(
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, class_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, \
-callback, progress, validation, patience
+callback, progress, validation, patience, resume
         As in `fit`.
 
     Returns

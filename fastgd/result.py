@@ -59,6 +59,9 @@ class Fit(Prediction):
     link : str, callable or None
         The inverse link that `predict` applies to raw predictions, or `predict_proba` where y held
         labels: "identity", "logistic", "exponential", "softmax", or the function of a loss of your own.
+    state : dict of ndarray, or None
+        The solver's, from which ``fit(…, resume=this_fit)`` goes on; kept where the call had a
+        `callback`.
     feature_names : tuple of str, or None
         The names of x's columns, where x was a data frame. A prediction or score of a frame with other
         names, or with the same in another order, raises InputError; data without names is taken as it is.
@@ -90,6 +93,7 @@ class Fit(Prediction):
         "n_epochs",
         "path",
         "start",
+        "state",
         "validation_costs",
     )
 
@@ -113,6 +117,7 @@ class Fit(Prediction):
         validation_costs=None,
         best_epoch=None,
         feature_names=None,
+        state=None,
     ):
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
@@ -121,6 +126,7 @@ class Fit(Prediction):
         self.link = named_link(LOSSES[loss].link) if link is None and loss in LOSSES else link
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
+        self.state = state
         self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
@@ -255,7 +261,8 @@ class Fit(Prediction):
                 f"the link of the loss {self.loss!r} is a function, which no file keeps; use one of "
                 f"{', '.join(LINKS)}, or pickle the fit."
             )
-        archive.save(path, {name: getattr(self, name) for name in self.__slots__}, _table)
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "state"}
+        archive.save(path, values, _table, self.state or {})
 
 
 def _table(arrays: archive.Arrays) -> archive.Table:
@@ -315,4 +322,5 @@ def _fit_of(arrays: archive.Arrays) -> Any:
         from .mlp import result as mlp_result
 
         return mlp_result.fit_of(arrays)
-    return Fit(**archive.attributes(arrays, _table(arrays)))
+    arrays, state = archive.split_state(arrays)
+    return Fit(**archive.attributes(arrays, _table(arrays)), state=state)

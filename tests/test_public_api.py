@@ -52,6 +52,7 @@ OPTIONS = {
     "average": False,
     "tol": None,
     "reduction": "mean",
+    "resume": None,
     "l1": 0.0,
     "l2": 0.0,
     "sample_weight": None,

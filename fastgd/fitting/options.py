@@ -47,6 +47,7 @@ class Options:
     callback: Callable[[Any], Any] | None
     progress: bool
     validation: Any  # None, a float, or a tuple
+    resume: Any = None
     patience: int
 
     def __init__(self, **given: Any):
@@ -74,6 +75,11 @@ class Options:
         if o.callback is not None and not callable(o.callback):
             raise InputError(
                 f"callback is {shown(o.callback)}; expected a function of one argument."
+            )
+        if o.resume is not None and getattr(o.resume, "state", None) is None:
+            raise InputError(
+                "resume is no fit with a state: pass the fit that the callback of a call like this one "
+                "stopped, or was given."
             )
 
     @property

@@ -247,6 +247,7 @@ class Problem:
         cost: float | None,
         converged: bool,
         validation: Validation | None = None,
+        state: dict[str, np.ndarray] | None = None,
     ) -> Fit:
         """The fit at the solver's parameters; without a cost that of its last epoch."""
         epoch, unit = solver.epoch, self.y_unit
@@ -284,6 +285,7 @@ class Problem:
             loss=self.loss.name,
             link=named_link(self.loss.link),
             feature_names=self.feature_names,
+            state=state,
             **self._history(solver, epoch, validation),
         )
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from ..cpu.machine.blas import one_thread
+from ..errors import InputError
 from ..result import Fit
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from ..solvers.early_stopping import Validation
+from ..solvers.state import State
 from . import diagnosis
 from .plan import AUTO_EPOCHS, EPOCHS, plan
 from .problem import Problem
@@ -40,9 +42,12 @@ class Run:
             try:
                 self.validation = self.problem.validation()
                 self.solver = plan(self.problem)
+                self._penalty_before = self.problem.penalty(self.solver.coef)
+                self._resume()
                 status = self._run(bar)
+                state = self._state() if status != NOT_FINITE else None
                 end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
-                return self._so_far(end(status))
+                return self._so_far(end(status), state)
             finally:
                 if bar is not None:
                     bar.close()
@@ -51,7 +56,6 @@ class Run:
         """All epochs, or as many as the solver, the callback or patience let there be; the status."""
         problem, solver, held = self.problem, self.solver, self.validation
         epochs, status = self.epochs, RUNNING
-        self._penalty_before = problem.penalty(solver.coef)
 
         def after_step() -> bool:
             if not problem.representable(solver):
@@ -60,7 +64,7 @@ class Run:
             if bar is not None:
                 bar.update(solver.epoch - bar.n)
             callback = self.options.callback
-            if callback is not None and callback(self._so_far()):
+            if callback is not None and callback(self._so_far(state=self._state())):
                 self.stopped = True
             return self.stopped or (held is not None and held.over)
 
@@ -124,8 +128,27 @@ class Run:
             return self._so_far() if solver.epoch else None
         return self._so_far(cost) if math.isfinite(cost) else None
 
-    def _so_far(self, cost: float | None = None) -> Fit:
-        return self.problem.to_fit(self.solver, cost, self.converged, self.validation)
+    def _so_far(self, cost: float | None = None, state: State | None = None) -> Fit:
+        return self.problem.to_fit(self.solver, cost, self.converged, self.validation, state)
+
+    def _state(self) -> State | None:
+        """What a later fit can go on from, where this one may be stopped, or was."""
+        if self.options.callback is None and self.options.resume is None:
+            return None
+        state = self.solver.state()
+        return state if self.validation is None else state | self.validation.state()
+
+    def _resume(self) -> None:
+        """Go on from the fit that the caller resumes."""
+        if self.options.resume is None:
+            return
+        state = self.options.resume.state
+        held = {name: array for name, array in state.items() if name.startswith("validation.")}
+        self.solver.load({name: array for name, array in state.items() if name not in held})
+        if self.validation is not None:
+            self.validation.load(held)
+        elif held:
+            raise InputError("the fit to resume had validation; pass the same validation again.")
 
     def _bar(self):
         try:

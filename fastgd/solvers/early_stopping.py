@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+from .state import State
+
 
 class Validation:
     """Rows that no update sees.
@@ -35,6 +38,25 @@ class Validation:
         if cost < self._lowest:
             known |= {"best": parameters, "best_epoch": epoch, "_lowest": cost}
         vars(self).update(known)
+
+    def state(self) -> State:
+        """Arrays by name, from which `load` goes on."""
+        best = None if self.best is None else np.asarray(self.best)
+        return {
+            "validation.costs": np.array(self.costs[: self.epochs], np.float64),
+            "validation.best_epoch": np.array(self.best_epoch),
+            **({} if best is None else {"validation.best": best.copy()}),
+        }
+
+    def load(self, state: State) -> None:
+        """Go on from a state."""
+        if "validation.costs" not in state:
+            raise InputError("the fit to resume had no validation; leave it out here too.")
+        self.costs = state["validation.costs"].tolist()
+        self.epochs, self.best_epoch = len(self.costs), int(state["validation.best_epoch"])
+        self.best = state.get("validation.best")
+        if self.best_epoch:
+            self._lowest = self.costs[self.best_epoch - 1]
 
     @property
     def finite(self) -> bool:
