@@ -13,9 +13,15 @@ from fastgd.solvers import joint, proximal, whitened
 from fastgd.solvers.batch import BatchDescent
 from fastgd.solvers.joint import CoupledDescent
 from fastgd.solvers.lbfgs import LBFGSDescent
+from fastgd.solvers.protocol import Solver
 from fastgd.solvers.proximal import ProximalDescent
 from fastgd.solvers.stochastic import StochasticDescent
 from fastgd.solvers.whitened import AutomaticDescent
+
+#: mypy says here what a solver lacks.
+KINDS: tuple[type[Solver], ...] = (
+    BatchDescent, StochasticDescent, LBFGSDescent, AutomaticDescent, CoupledDescent, ProximalDescent,
+)  # fmt: skip
 
 N, D, K = 90, 3, 3
 EPOCHS = 12
@@ -139,6 +145,9 @@ SOLVERS = {
     "whitened, logistic": automatic("bce"),
     "whitened, logistic, tol": automatic("bce", tol=1e-6),
     "whitened, curvature at hand": automatic("bce")._replace(
+        patches=((AutomaticDescent, "_refresh", lambda solver: 2),)
+    ),
+    "whitened, curvature at hand, tol": automatic("bce", tol=1e-6)._replace(
         patches=((AutomaticDescent, "_refresh", lambda solver: 2),)
     ),
     "whitened, from a sample": automatic("bce")._replace(**_SAMPLED),

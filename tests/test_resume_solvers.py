@@ -72,7 +72,7 @@ def test_a_run_that_paused_ends_in_the_same_bits(name, lay, monkeypatch):
         first.run(pause)
         assert first.epoch == pause
         state = saved(first.state())
-        second = problem.solver(start=-0.3)
+        second = problem.solver(start=-30.0)
         second.load(state)
         assert second.epoch == pause
         np.testing.assert_array_equal(second.parameters(), first.parameters())
@@ -99,7 +99,7 @@ def test_a_run_that_a_callback_stopped_goes_on(name, monkeypatch):
     stop = max(1, epochs // 2)
     assert first.run(until, lambda: first.epoch == stop) == STOPPED
     assert first.epoch == stop
-    second = problem.solver(start=-0.3)
+    second = problem.solver(start=-30.0)
     second.load(saved(first.state()))
     assert epochs_of(second) == (epochs, status)
     assert_same(second, whole)
@@ -108,7 +108,7 @@ def test_a_run_that_a_callback_stopped_goes_on(name, monkeypatch):
 @pytest.mark.parametrize("name", ["batch", "minibatch", "lbfgs"])
 def test_the_way_back_is_kept(name, monkeypatch):
     problem = Problem(name, monkeypatch)
-    first, second = problem.solver(), problem.solver(start=-0.3)
+    first, second = problem.solver(), problem.solver(start=-30.0)
     first.run(4)
     first.back()
     second.load(saved(first.state()))
@@ -164,6 +164,22 @@ def test_a_state_of_other_rows_is_refused(monkeypatch):
     problem.source = DenseRows(fewer.x[:50], fewer.y[:, :50], problem.weight[:50], np.float64, 1)
     with pytest.raises(fastgd.InputError, match=r"of shape \[90, 3, 1\], and this solver of \[50"):
         problem.solver().load(first.state())
+
+
+@pytest.mark.parametrize(
+    "name", ["batch", "minibatch", "lbfgs", "whitened, logistic", "proximal, softmax"]
+)
+def test_parameters_put_back_have_their_cost(name, monkeypatch):
+    problem = Problem(name, monkeypatch)
+    first, second = problem.solver(), problem.solver()
+    first.run(2)
+    wanted, parameters = first.cost(), first.parameters()
+    every_solver.finish(first)
+    for solver in (first, second):
+        solver.put(parameters, 2)
+        assert solver.epoch == 2
+        np.testing.assert_array_equal(solver.parameters(), parameters)
+        assert solver.cost() == pytest.approx(wanted, rel=1e-13)
 
 
 def test_the_status_of_a_pause(monkeypatch):

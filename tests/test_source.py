@@ -163,6 +163,58 @@ def test_the_number_of_threads_does_not_change_a_bit(monkeypatch, lay):
     assert len(bits) == 1
 
 
+@pytest.mark.parametrize("lay", LAYOUTS)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_visit_holds_the_rows_asked_for(lay, shuffle, weighted):
+    x, y, weight, *_ = whole_numbers(45, 3)
+    laid, y = LAYOUTS[lay](x), np.concatenate([y, np.arange(45.0)[None]])
+    rows = DenseRows(laid, y, weight if weighted else None, np.float64, 1)
+    order = np.random.default_rng(0).permutation(45 * shuffle).astype(np.int32)
+    wanted = order[7:19] if shuffle else np.arange(7, 19)
+    visit = rows.visit(order, 7, 19)
+    numbers = range(visit.first, visit.last)
+    visited = [visit.order[i] if len(visit.order) else i for i in numbers]
+    np.testing.assert_array_equal(visit.x[visited], np.array(laid, float)[wanted])
+    np.testing.assert_array_equal(visit.y[:, visited], y[:, wanted])
+    assert visit.x.flags.c_contiguous
+    assert not visit.x.flags.writeable
+    if weighted:
+        np.testing.assert_array_equal(visit.weight[visited], weight[wanted])
+    else:
+        assert len(visit.weight) == 0
+
+
+def test_rows_that_kernels_can_read_are_visited_in_place(monkeypatch):
+    monkeypatch.setattr(source, "PART_BYTES", 5 * 8 * 3 * 8)
+    x, y, *_ = whole_numbers(45, 3)
+    for lay, most in (("C", None), ("read-only", None), ("F", 5), ("every second row", 5)):
+        laid = LAYOUTS[lay](x)
+        rows = DenseRows(laid, y, None, np.float64, 1)
+        assert rows.rows_at_once() == most, lay
+        visit = rows.visit(np.arange(45), 3, 9)
+        assert np.shares_memory(visit.x, laid) == (most is None)
+        assert len(visit.x) == (45 if most is None else 6)
+
+
+@pytest.mark.parametrize("lay", ["C", "F", "int8"])
+def test_other_targets_and_the_largest_row(lay, weighted):
+    x, y, weight, coef, intercept = whole_numbers(45, 3)
+    weight = weight if weighted else None
+    laid = LAYOUTS[lay](x)
+    rows = DenseRows(laid, y, weight, np.float32, 1)
+    other = rows.with_targets(1 - y, np.float64)
+    assert (other.n, other.d, other.k, other.dtype) == (45, 3, 1, np.float64)
+    assert np.shares_memory(other.x, rows.x)
+    wanted = DenseRows(laid, 1 - y, rows.weight if weighted else None, np.float64, 1)
+    at = LOSSES["mse"], coef, intercept
+    np.testing.assert_allclose(other.totals(*at), wanted.totals(*at), **EXACT)
+    norms = ((x / 4) ** 2).sum(axis=1)
+    for fit_intercept in (False, True):
+        weights = np.ones(45) if weight is None else rows.weight.astype(float)
+        largest = (weights * (norms + fit_intercept / 16)).max()
+        assert rows.largest_row_norm(4.0, fit_intercept) == pytest.approx(largest, rel=1e-12)
+
+
 @given(n_parts=st.integers(1, 200), n_groups=st.integers(1, 40))
 def test_groups_hold_every_part_once(n_parts, n_groups):
     groups = source._groups(n_parts, n_groups)

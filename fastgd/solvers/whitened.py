@@ -164,6 +164,10 @@ class AutomaticDescent:
 
     def cost(self) -> float:
         """The cost at the current parameters, without the penalty."""
+        if self.moved and math.isnan(self.final_cost):
+            at = self.coef, self.intercept
+            totals = self.source.totals(self.loss, *at, slopes_too=False)
+            self.final_cost = self.settings.scale * float(totals[:, -1].sum())
         return self.final_cost
 
     def back(self) -> bool:
@@ -175,8 +179,11 @@ class AutomaticDescent:
         return np.column_stack([self.coef, self.intercept])
 
     def put(self, parameters: np.ndarray, epoch: int) -> None:
-        """Refused: the cost of other parameters is not known."""
-        raise NotImplementedError("lr='auto' goes to no parameters but those of its own steps.")
+        """Go to parameters from `parameters()`, those of an epoch; no step goes on from there."""
+        coef, intercept = parameters[:, :-1].copy(), parameters[:, -1].copy()
+        vars(self).update(
+            coef=coef, intercept=intercept, epoch=epoch, final_cost=math.nan, _ended=True
+        )
 
     def _accept_step(self, before: float, coef, intercept, cost: float, stage) -> None:
         """Take a step, from a cost to parameters and theirs: all at once, as no signal parts a call."""

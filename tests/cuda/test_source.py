@@ -88,6 +88,29 @@ def test_a_subset_is_that_of_the_cpu(lay, weighted):
     np.testing.assert_allclose(found.totals(*at), wanted.totals(*at), **CLOSE)
 
 
+@pytest.mark.parametrize("lay", [np.ascontiguousarray, np.asfortranarray])
+def test_visited_rows_and_other_targets_are_those_of_the_cpu(lay, weighted):
+    x, y, weight, coef, intercept = whole_numbers(20, 3)
+    sources = [
+        Rows(lay(x), y, weight if weighted else None, np.float64, 1)
+        for Rows in (DeviceRows, DenseRows)
+    ]
+    for order in (np.empty(0, np.int32), np.random.default_rng(0).permutation(20)):
+        rows = []
+        for visit in (source.visit(order, 4, 9) for source in sources):
+            chosen = visit.order if len(visit.order) else np.arange(len(visit.x))
+            chosen = chosen[visit.first : visit.last]
+            rows.append((visit.x[chosen], visit.y[:, chosen]))
+            if weighted:
+                rows[-1] += (visit.weight[chosen],)
+        for found, wanted in zip(*rows, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    others = [source.with_targets(1 - y, np.float64) for source in sources]
+    found, wanted = (other.totals(LOSSES["mse"], coef, intercept) for other in others)
+    np.testing.assert_allclose(found, wanted, **CLOSE)
+    assert sources[0].work("pass") == sources[1].work("pass")
+
+
 @pytest.mark.parametrize("d", [1, 3])
 def test_costs_at_many_coefficients(d):
     x, y, weight, coef, _ = whole_numbers(45, d)
