@@ -23,7 +23,7 @@ from .losses import LABELS as LABEL_TARGETS
 #: Version of the format, a member of every file; those of fastgd before it had none.
 FORMAT = 2
 #: Members that came with a version of the format; fits in older files have None in their place.
-_CAME_WITH = {"feature_names": 2, "link": 2}
+_CAME_WITH = {"feature_names": 2}
 
 REAL = (np.float32, np.float64)
 INTEGER = (np.int32, np.int64)

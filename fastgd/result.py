@@ -322,5 +322,6 @@ def _fit_of(arrays: archive.Arrays) -> Any:
         from .mlp import result as mlp_result
 
         return mlp_result.fit_of(arrays)
-    arrays, state = archive.split_state(arrays)
+    # Files of before have no link: it is that of the loss.
+    arrays, state = archive.split_state({"link": None, **arrays})
     return Fit(**archive.attributes(arrays, _table(arrays)), state=state)
