@@ -209,6 +209,15 @@ def fit_linear(draw):
     return fastgd.fit_linear, [draw.numbers(n, d), y], options, partial(check_fit, d)
 
 
+def fit(draw):
+    """The losses that the named fits don't have; of counts as often as not."""
+    n, d = draw.shape()
+    loss = draw.of("huber", "poisson", fastgd.losses.Huber(draw.scale()), "mse", *JUNK[:1])
+    y = draw.of(np.arange(n) % 3.0, draw.targets(n)[0])
+    options = linear_options(draw, d) | {"sample_weight": draw.weight(n)}
+    return fastgd.fit, [draw.numbers(n, d), y, loss], options, partial(check_fit, d)
+
+
 def fit_logistic(draw):
     n, d = draw.shape()
     class_weight = draw.options(
@@ -379,7 +388,7 @@ def constructor(draw):
 
 
 CALLS = [
-    fit_linear, fit_logistic, fit_mlp, cost, cost_curve, linear, activation, mlp_cost_and_gradient,
+    fit, fit_linear, fit_logistic, fit_mlp, cost, cost_curve, linear, activation, mlp_cost_and_gradient,
     prediction, round_trip, plot, constructor,
 ]  # fmt: skip
 #: What passes NaN and infinity on, as NumPy's own functions do.

@@ -320,7 +320,8 @@ def test_a_read_only_file_is_not_replaced(old):
 
 WRONG = {
     "coef": np.ones(4, int), "intercept": np.ones(2), "costs": [1.0, 2.0], "n_epochs": 3,
-    "cost": np.inf, "classes": np.array([1, 2, 3]), "loss": 2, "link": "cubic", "best_epoch": 9, "lrs": "slow",
+    "cost": np.inf, "classes": np.array([1, 2, 3]), "loss": 2, "link": "cubic", "best_epoch": 9,
+    "lrs": "slow",
 }  # fmt: skip
 
 
