@@ -195,7 +195,8 @@ class Descent:
             ("norms", (rows,)),
             ("path", (rows if self.keep_path else 0, *self.coef.shape)),
         ):
-            longer, done = np.empty(shape), getattr(self, name)[: self.epoch]
+            # Zeros, as stochastic loops leave the norms out, and a state keeps them.
+            longer, done = np.zeros(shape), getattr(self, name)[: self.epoch]
             longer[: len(done)] = done
             setattr(self, name, longer)
 
