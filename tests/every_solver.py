@@ -147,7 +147,7 @@ SOLVERS = {
     "whitened, curvature at hand": automatic("bce")._replace(
         patches=((AutomaticDescent, "_refresh", lambda solver: 2),)
     ),
-    "whitened, curvature at hand, tol": automatic("bce", tol=1e-6)._replace(
+    "whitened, curvature at hand, tol": automatic("bce", tol=1e-4)._replace(
         patches=((AutomaticDescent, "_refresh", lambda solver: 2),)
     ),
     "whitened, from a sample": automatic("bce")._replace(**_SAMPLED),

@@ -20,7 +20,7 @@ class ListRows:
     """
 
     def __init__(self, x, y, weight=None, dtype=np.float64, k=None):
-        self.rows, self.targets = x, y
+        self.rows, self.columns, self.targets = x, list(zip(*x, strict=True)), y
         self.weights = [1.0] * len(x) if weight is None else weight
         self.n, self.d, self.k = len(x), len(x[0]), k or len(y)
         self.dtype, self.n_threads = np.dtype(dtype), 1
@@ -58,48 +58,35 @@ class ListRows:
     # Moments: the statistics of squared error, and the metric of lr="auto".
 
     def moments(self, center, scale, y_center, weight=None):
-        side = 1 + self.d + len(y_center)
-        sums = [[0.0] * side for _ in range(side)]
+        columns = zip(self.columns, center, scale, strict=True)
+        targets = zip(self.targets, y_center, strict=False)  # as many as have a centre
+        z = [[1.0] * self.n, *([(a - c) * s for a in column] for column, c, s in columns)]
+        z += [[t - c for t in target] for target, c in targets]
         weights = self.weights if weight is None else weight.tolist()
-        for row, targets, w in zip(
-            self.rows, zip(*self.targets, strict=True), weights, strict=True
-        ):
-            z = [1.0, *((a - c) * s for a, c, s in zip(row, center, scale, strict=True))]
-            z += [
-                t - c for t, c in zip(targets, y_center, strict=False)
-            ]  # as many as have a centre
-            for line, a in zip(sums, z, strict=True):
-                for j, b in enumerate(z):
-                    line[j] += w * a * b
-        return np.array(sums)
+        return np.array([[_sum(weights, p, q) for q in z] for p in z])
 
     def column_moments(self, centred, center=None):
-        mass, columns = sum(self.weights), list(zip(*self.rows, strict=True))
-
-        def mean_of(numbers):
-            return sum(w * a for w, a in zip(self.weights, numbers, strict=True)) / mass
-
-        means = [mean_of(column) for column in columns]
-        about = means if centred else [0.0] * self.d
-        squares = [
-            mean_of((a - c) ** 2 for a in column) for column, c in zip(columns, about, strict=True)
-        ]
+        mass = sum(self.weights)
+        means = [_sum(self.weights, column) / mass for column in self.columns]
+        squares = []
+        for column, mean in zip(self.columns, means, strict=True):
+            apart = [a - mean for a in column] if centred else column
+            squares.append(_sum(self.weights, apart, apart) / mass)
         return mass, np.array(means), np.array(squares)
 
     # What a solver looks at before it begins.
 
     def extremes(self):
-        columns = list(zip(*self.rows, strict=True))
-        return np.array([min(c) for c in columns]), np.array([max(c) for c in columns])
+        return tuple(np.array(list(map(of, self.columns))) for of in (min, max))
 
     def sample(self, rows=256):
         return np.array(self.rows[:: max(1, self.n // rows)], dtype=np.float64)
 
     def largest_row_norm(self, size, fit_intercept):
-        norms = [
-            sum((a / size) ** 2 for a in row) + (fit_intercept / size) ** 2 for row in self.rows
-        ]
-        return max(w * norm for w, norm in zip(self.weights, norms, strict=True))
+        rows = [[a / size for a in (*row, float(fit_intercept))] for row in self.rows]
+        return max(
+            _sum([w] * len(row), row, row) for w, row in zip(self.weights, rows, strict=True)
+        )
 
     def work(self, kind, outputs=None):
         k = self.k if outputs is None else outputs
@@ -113,10 +100,8 @@ class ListRows:
     def subset(self, every, together=64):
         chosen = [i for i in range(self.n) if i % (every * together) < together]
         weights = [self.weights[i] for i in chosen]
-        rows, targets = (
-            [self.rows[i] for i in chosen],
-            [[y[i] for i in chosen] for y in self.targets],
-        )
+        rows = [self.rows[i] for i in chosen]
+        targets = [[y[i] for i in chosen] for y in self.targets]
         source = ListRows(rows, targets, self._given(weights), self.dtype, self.k)
         return source, math.fsum(weights) / math.fsum(self.weights)
 
@@ -137,6 +122,11 @@ class ListRows:
         weight = self.weight[list(chosen)] if len(self.weight) else self.weight
         y = np.ascontiguousarray(self.y[:, list(chosen)])
         return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+
+
+def _sum(*factors):
+    """The sum of products, one factor of each list."""
+    return sum(map(math.prod, zip(*factors, strict=True)))
 
 
 #: mypy says here what a source lacks.

@@ -105,6 +105,31 @@ def test_a_run_that_a_callback_stopped_goes_on(name, monkeypatch):
     assert_same(second, whole)
 
 
+@pytest.mark.parametrize(
+    "name", ["whitened, curvature at hand", "whitened, from a sample", "joint", "accelerated"]
+)
+def test_lr_auto_goes_on_from_its_last_step_after_an_interrupt(name, monkeypatch):
+    problem = Problem(name, monkeypatch)
+    whole, first = problem.solver(), problem.solver()
+    epochs, status = epochs_of(whole)
+    totals = DenseRows.totals
+
+    def interrupted(*arguments, **options):
+        if first.epoch == epochs // 2:
+            raise KeyboardInterrupt
+        return totals(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DenseRows, "totals", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            epochs_of(first)
+    second = problem.solver(start=-30.0)
+    second.load(saved(first.state()))
+    assert second.epoch == epochs // 2
+    assert epochs_of(second) == (epochs, status)
+    assert_same(second, whole)
+
+
 @pytest.mark.parametrize("name", ["batch", "minibatch", "lbfgs"])
 def test_the_way_back_is_kept(name, monkeypatch):
     problem = Problem(name, monkeypatch)

@@ -42,8 +42,8 @@ class Solver(Protocol):
         A copy of the parameters, and the way to others.
     back()
         Go back to the parameters of the epoch before.
-    cost()
-        The cost at the parameters.
+    cost(), first_cost()
+        The cost at the parameters, and where the run began.
     state(), load(state)
         All that another solver needs to go on from here.
     """
@@ -86,6 +86,10 @@ class Solver(Protocol):
 
     def cost(self) -> float:
         """The cost at the current parameters, without the penalty."""
+        ...
+
+    def first_cost(self) -> float:
+        """The cost where the run began, without the penalty, once an epoch has run."""
         ...
 
     def state(self) -> State:

@@ -12,6 +12,7 @@ with the restarts of O'Donoghue and Candès 2015).
 import contextlib
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ class _Accelerated(NamedTuple):
     factor: float  # of the bound of the curvature
     momentum: float
     first: float
-    history: list
+    history: Sequence
 
 
 class _Newton(NamedTuple):
@@ -71,7 +72,7 @@ class _Newton(NamedTuple):
     sampled: bool
     point: _Point
     first: float
-    history: list
+    history: Sequence
     renewed: int
     at_coef: np.ndarray | None
     at_intercept: np.ndarray | None

@@ -15,7 +15,7 @@ Columns are centred and scaled on the fly; coefficients come back in the caller'
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,32 +68,51 @@ class _Point(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Steps in one metric, up to the last one accepted: the next step follows from here.
+    """Steps in one metric, up to the last one accepted: all that the next step needs but the metric.
 
-    The metric is made again from where its curvature is that of.
+    Attributes
+    ----------
+    sampled : bool
+        Whether the run started from a sample.
+    follows : bool
+        Whether this is a round of `_follow`.
+    point : _Point
+    level : ndarray (k,)
+        The centred intercepts.
+    first : float
+        The norm that `tol` refers to.
+    refresh : float
+        Steps after which another metric takes over.
+    tries : int
+        Trial lengths of a step.
+    taken : int
+        Steps so far.
+    history : list of (float, float)
+        Norms and objectives before each of them.
+    steps, changes, inner : list
+        The curvature pairs of L-BFGS: steps, changes of the gradient, and their products.
+    at_coef, at_intercept : ndarray or None
+        The parameters whose curvature the metric has; None for the bound of the curvature.
     """
 
-    #: Whether the run started from a sample, and whether this is a round of `_follow`.
     sampled: bool
     follows: bool
     point: _Point
     level: np.ndarray
-    #: The norm that `tol` refers to, steps after which to take another metric, trial lengths of a step.
     first: float
     refresh: float
     tries: int
     taken: int = 0
-    #: Norms and objectives so far, and the curvature pairs: steps, changes of the gradient, products.
-    history: list = []  # noqa: RUF012
-    steps: list = []  # noqa: RUF012
-    changes: list = []  # noqa: RUF012
-    inner: list = []  # noqa: RUF012
-    #: The parameters whose curvature the metric has; None for the bound.
+    history: Sequence = ()
+    steps: Sequence = ()
+    changes: Sequence = ()
+    inner: Sequence = ()
     at_coef: np.ndarray | None = None
     at_intercept: np.ndarray | None = None
 
     @property
     def at(self) -> Any:
+        """The parameters whose curvature the metric has."""
         return self.at_coef, self.at_intercept
 
 
@@ -113,7 +132,7 @@ class AutomaticDescent:
         At most this many data passes.
     """
 
-    #: What a run goes on from.
+    #: The type of what a run goes on from.
     _kind_of_stage: type = Stage
 
     def __init__(
@@ -169,6 +188,10 @@ class AutomaticDescent:
             totals = self.source.totals(self.loss, *at, slopes_too=False)
             self.final_cost = self.settings.scale * float(totals[:, -1].sum())
         return self.final_cost
+
+    def first_cost(self) -> float:
+        """The cost before the first step, once there was one."""
+        return self.costs_list[0]
 
     def back(self) -> bool:
         """Every step descends: there is nothing to go back to."""

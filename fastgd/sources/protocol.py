@@ -186,6 +186,8 @@ class Source(Protocol):
     def rows_at_once(self) -> int | None:
         """The most rows that one visit copies; None where visits copy none, and may be of all rows.
 
+        A batch is visited whole, even if it has more rows.
+
         Raises
         ------
         InputError
