@@ -54,6 +54,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "thin(strength): how many axes are combined fully (2)")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests run in one worker, so that no two workers compile the same kernels."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 @pytest.fixture
 def control_c():
     """SIGINT raises KeyboardInterrupt, also where the parent ignores it, as nohup and shells do."""

@@ -490,20 +490,18 @@ def test_fit_logistic_says_the_same(case):
             fastgd.fit_logistic(**{"x": X, "y": LABELS, **arguments})
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize(
-    "options",
+    ("options", "value"),
     [
-        {},
-        {"batch_size": 4},
-        {"lr": 0.01},
-        {"lr": 0.01, "batch_size": 1},
-        {"lr": 0.01, "batch_size": 4},
+        ({}, NAN),
+        ({"batch_size": 4}, INF),
+        ({"lr": 0.01}, -INF),
+        ({"lr": 0.01, "batch_size": 1}, NAN),
+        ({"lr": 0.01, "batch_size": 4}, INF),
     ],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_culprit_is_named_on_every_loop(value, options, dtype):
-    frame = pd.DataFrame(with_(X, value, 5, 0).astype(dtype), columns=["size", "age"])
+def test_the_culprit_is_named_on_every_loop(value, options):
+    frame = pd.DataFrame(with_(X, value, 5, 0), columns=["size", "age"])
     text = f"x is {value} at row 5, column 0 ('size'); drop or fill that row."
     with pytest.raises(fastgd.InputError, match=sentence(text)):
         fastgd.fit_linear(frame, Y, **options)
@@ -632,9 +630,11 @@ Y_KINDS = {
 }
 
 
-def answers(x, y, **options):
-    """The fits of every loop as rows of numbers."""
-    loops = ({"lr": 0.01}, {"lr": 0.01, "batch_size": 1}, {"lr": 0.01, "batch_size": 4}, {})
+LOOPS = ({"lr": 0.01}, {"lr": 0.01, "batch_size": 1}, {"lr": 0.01, "batch_size": 4}, {})
+
+
+def answers(x, y, loops=LOOPS, **options):
+    """The fits of loops as rows of numbers."""
     fits = [fastgd.fit_linear(x, y, epochs=5, **loop, **options) for loop in loops]
     return np.array([[*fit.coef, fit.intercept, fit.cost] for fit in fits])
 
@@ -643,7 +643,8 @@ def answers(x, y, **options):
 def test_every_kind_of_x_gives_the_same_answer(kind, tmp_path):
     x = KINDS[kind](X, tmp_path)
     close = {"rtol": 1e-5} if kind in LOW else {"rtol": 1e-13}
-    np.testing.assert_allclose(answers(x, Y), answers(X, Y), **close)
+    loops = ({"lr": 0.01}, {}) if kind in LOW else LOOPS
+    np.testing.assert_allclose(answers(x, Y, loops), answers(X, Y, loops), **close)
     fit = fastgd.fit_logistic(X, LABELS, lr=0.01, epochs=3)
     np.testing.assert_allclose(fit.predict_proba(x), fit.predict_proba(X), **close)
 
@@ -878,8 +879,10 @@ def test_labels_of_other_libraries(kind):
     assert fit.coef.tobytes() == fastgd.fit_logistic(X, LABELS, l2=0.1).coef.tobytes()
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.thin(1)
+@pytest.mark.parametrize(
+    ("order", "dtype"), [("C", np.float64), ("F", np.float32), ("C", np.int64)]
+)
 @pytest.mark.parametrize("options", [{}, {"lr": 0.01}, {"lr": 0.01, "batch_size": 2}])
 def test_the_callers_arrays_are_never_modified(order, dtype, options):
     x, y = np.array(X, dtype, order=order), Y.astype(dtype)

@@ -53,6 +53,13 @@ OBJECTS = {
     for options in ({}, *grid)
 }
 every_object = pytest.mark.parametrize("optimizer", OBJECTS.values(), ids=OBJECTS)
+#: Whole fits see the defaults, and the first and the last options of every kind. Options are numbers to a
+#: loop: it is compiled for a rule and a loss.
+FITTED = ELEMENTWISE | {
+    f"{kind} {options}": OBJECTS[f"{kind} {options}"]
+    for kind, grid in GRID.items()
+    for options in (grid[0], grid[-1])
+}
 
 
 @pytest.fixture(autouse=True)
@@ -112,13 +119,15 @@ def test_200_steps_follow_torch(optimizer):
         )
 
 
-@every_object
-@pytest.mark.parametrize("batch_size", [None, 1, 8])
+@pytest.mark.parametrize("optimizer", FITTED.values(), ids=FITTED)
+@pytest.mark.parametrize(
+    ("batch_size", "loss_name"), [(None, "bce"), (None, "mse"), (1, "mse"), (8, "mse")]
+)
 def test_fits_are_torch_s(optimizer, batch_size, loss_name):
     """Whole trajectories, on rows, on statistics (squared error, batch) and in minibatches."""
     x, y, *_ = oracles.problem(24, 3, loss_name)
     fit = fastgd.fit_logistic if loss_name == "bce" else fastgd.fit_linear
-    options = {"lr": 0.02, "epochs": 12 if batch_size else 40, "keep_path": True, "shuffle": False}
+    options = {"lr": 0.02, "epochs": 4 if batch_size else 30, "keep_path": True, "shuffle": False}
     with oracles.quiet():
         found = fit(x, y, optimizer=optimizer, batch_size=batch_size, **options)
     path, intercept = torch_path(optimizer, x, y, loss_name, batch_size, **options)
@@ -146,7 +155,7 @@ def torch_path(optimizer, x, y, loss, batch_size, *, lr, epochs, schedule=None, 
 
 
 @pytest.mark.parametrize("dtype", ["float32"])
-@every_optimizer
+@pytest.mark.parametrize("optimizer", ["gd", "adam"])
 def test_float32_minibatches_stay_near(optimizer, dtype):
     x, y, *_ = oracles.problem(64, 5, "bce")
     options = {"lr": 0.01, "epochs": 5, "batch_size": 8, "optimizer": optimizer}
@@ -164,12 +173,13 @@ def test_chunks_go_on_where_they_stopped(optimizer, monkeypatch):
     from fastgd.solvers import work
 
     x, y, *_ = oracles.problem(40, 3, "bce")
-    for batch_size in (None, 8):
+    for fit_it, batch_size in ((fastgd.fit_logistic, None), (fastgd.fit_linear, 8)):
         options = {"lr": 0.02, "epochs": 9, "batch_size": batch_size, "optimizer": optimizer}
+        options["shuffle"] = False
         with oracles.quiet():
-            whole = fastgd.fit_logistic(x, y, **options)
+            whole = fit_it(x, y, **options)
             monkeypatch.setattr(work, "CHUNK_NS", 1.0)
-            parts = fastgd.fit_logistic(x, y, **options, callback=lambda fit: False)
+            parts = fit_it(x, y, **options, callback=lambda fit: False)
             monkeypatch.undo()
         np.testing.assert_array_equal(whole.coef, parts.coef)
         np.testing.assert_array_equal(whole.costs, parts.costs)
@@ -185,6 +195,7 @@ def test_several_outputs_are_several_fits(optimizer):
             "batch_size": batch_size,
             "reduction": "sum",
             "optimizer": optimizer,
+            "shuffle": False,
         }
         with oracles.quiet():
             both = fastgd.fit_linear(x, y, lr=[0.001, 0.002], **options)
