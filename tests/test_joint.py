@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 import fastgd
+from fastgd.losses import CROSS_ENTROPY
 from fastgd.solvers import joint, proximal
 from fastgd.solvers.metric import full_metric
 from fastgd.sources.dense import DenseRows
@@ -16,7 +17,7 @@ from fastgd.sources.dense import DenseRows
 
 def penguins():
     """In millimetres and grams, with four groups to tell apart."""
-    with (files("fastgd") / "data" / "penguins.csv").open() as lines:
+    with (files("fastgd") / "datasets" / "penguins.csv").open() as lines:
         rows = list(csv.reader(lines))[1:]
     x = np.array([[float(v) for v in row[:4]] for row in rows])
     return x, 2 * np.array([row[4] == "male" for row in rows]) + (x[:, 0] > 200)
@@ -161,7 +162,7 @@ def test_it_is_that_of_autograd(l2):
     source = DenseRows(x, y[None].astype(float), weight, np.float64, 1, 4)
     bound = full_metric(source, 0.5, l2, True)
     raw = coef @ x.T + intercept[:, None]
-    hessian = joint.joint_hessian(source, 1.0, l2, raw, bound)
+    hessian = joint.joint_hessian(CROSS_ENTROPY, source, 1.0, l2, raw, bound)
     level = intercept + coef @ bound.center
     wanted = curvature(x - bound.center, y, weight, coef, level, l2)
     unit = np.append(1.0, bound.scale)

@@ -87,7 +87,7 @@ def test_what_it_says_of_its_rows(weighted):
 def test_costs_at_many_coefficients():
     (lists, dense), _ = sources("bce")
     coefs, levels = np.linspace(-1, 1, 15).reshape(5, 3), np.linspace(0, 1, 5)
-    for loss in LOSSES.values():
+    for loss in (loss for loss in LOSSES.values() if not loss.coupled):
         found, wanted = (source.costs(loss, coefs, levels) for source in (lists, dense))
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     found, wanted = (

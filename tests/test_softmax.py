@@ -157,7 +157,10 @@ def test_a_pass_agrees_with_torch(n, d, k, order, weighted, dtype, close):
 def test_kernels_add_to_their_totals(make):
     x, y, weight, coef, intercept = made(10, 3, 4)
     seen = x if make is accumulate_rows else np.ascontiguousarray(x.T)
-    given = [oracles.read_only(a) for a in (seen, y[None].astype(float), weight, coef[0, :0])]
+    *given, center = (
+        oracles.read_only(a) for a in (seen, y[None].astype(float), weight, coef[0, :0])
+    )
+    given += [0.0, center]
     totals = np.ones((4, 5))
     make(CROSS_ENTROPY)(*given, coef, intercept, 0, 4, 0, totals)
     make(CROSS_ENTROPY)(*given, coef, intercept, 4, 10, 0, totals)

@@ -8,8 +8,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ..compile.functions import compiled, default_threads
-from ..losses import CoupledLoss
+from ..compile.functions import compiled, default_threads, with_parameter
+from ..losses import CoupledLoss, Loss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
@@ -97,3 +97,37 @@ def probabilities(loss: CoupledLoss):
                 raw[i, c] = link(raw[i, c], top, rest)
 
     return apply
+
+
+@functools.cache
+def _curvatures(loss: Loss, of_margins: bool):
+    """Compiled: z[first:last] become weighted second derivatives at targets y, or at labels of 1."""
+    second = with_parameter(vectorised(loss.second))
+
+    @compiled
+    def apply(z, y, weight, p, first, last):
+        use_widest_vectors()
+        one = z.dtype.type(1)
+        for i in range(first, last):
+            z[i] = second(z[i], one if of_margins else y[i], p)
+        if weight.shape[0] > 0:
+            for i in range(first, last):
+                z[i] *= weight[i]
+
+    return apply
+
+
+def curvatures(
+    loss: Loss, z: np.ndarray, y: np.ndarray, weight: np.ndarray, of_margins: bool, n_threads: int
+) -> None:
+    """Replace raw predictions z (n,) by the weighted second derivatives of the loss, in place.
+
+    y (n,) holds the targets and weight (n,) or (0,) the weights, in the dtype of z. With `of_margins` z
+    is positive on the side of the label, and y is not read.
+    """
+    n, kernel, p = len(z), _curvatures(loss.formula, of_margins), z.dtype.type(loss.p)
+
+    def apply(group: int, part: int) -> None:
+        kernel(z, y, weight, p, part * _PART, min(n, (part + 1) * _PART))
+
+    for_each_part(apply, [range(i, i + 1) for i in range(-(-n // _PART))], n_threads)

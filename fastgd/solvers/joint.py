@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from ..cpu.elementwise import probabilities
 from .metric import FULL_METRIC, Metric, _whitening
 from .whitened import AutomaticDescent, Stage
 
@@ -31,16 +32,15 @@ def steps_for_curvature(source, coupled: bool) -> float:
     return work / (_STEP_NS + source.work("pass"))
 
 
-def joint_hessian(source, curvature, l2, raw, bound) -> np.ndarray:
+def joint_hessian(loss, source, curvature, l2, raw, bound) -> np.ndarray:
     """The second derivatives (k, 1+d, k, 1+d) at raw predictions (k, n); each class's level comes first.
 
     They are those of the level at the centre of `bound` and of coef/scale, as in `bound`. Columns that
     are constant there have none.
     """
     k, d = source.k, source.d
-    p = raw - raw.max(axis=0)
-    np.exp(p, out=p)
-    p /= p.sum(axis=0)
+    p = raw.copy()
+    probabilities(loss)(p.T)
     used = np.diagonal(bound.hessian) > 0
     if bound.whiten.shape[1]:
         used = used & bound.whiten.any(axis=1)
@@ -225,5 +225,7 @@ class CoupledDescent(AutomaticDescent):
 
     def _joint_at(self, at, bound) -> JointMetric:
         settings = self.settings
-        hessian = joint_hessian(self.source, settings.scale, settings.l2, self._raw(at), bound)
+        hessian = joint_hessian(
+            self.loss, self.source, settings.scale, settings.l2, self._raw(at), bound
+        )
         return JointMetric(bound, hessian, common=settings.l2 > 0)

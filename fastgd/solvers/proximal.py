@@ -222,9 +222,11 @@ class ProximalDescent(AutomaticDescent):
         if self._coupled:
             if self.bound is None:
                 self.bound = full_metric(source, settings.scale, *how, whitened=False)
-            hessian = joint_hessian(source, settings.scale, settings.l2, self._raw(at), self.bound)
+            hessian = joint_hessian(
+                self.loss, source, settings.scale, settings.l2, self._raw(at), self.bound
+            )
             return PenalisedMetric(self.bound, hessian)
-        weight = self._row_curvatures(source.predictions(*at))
+        weight = self._row_curvatures(source.predictions(*at), False)
         if otherwise is not None and not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)

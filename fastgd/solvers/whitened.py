@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..losses import CoupledLoss, Loss
+from ..cpu.elementwise import curvatures
+from ..losses import BCE, CoupledLoss, Loss
 from ..settings import CONVERGED, ENDED, NOT_FINITE, RUNNING, STOPPED
 from ..sources.protocol import Source
 from .metric import (
@@ -54,8 +55,6 @@ _TRIES = 30
 _ONE_SIDED = 1e-10
 #: Columns that are tried one by one as such a direction; up to so many classes every group of them is.
 _CANDIDATES, _GROUPED = 32, 5
-#: Rows whose curvatures are found together: temporary arrays of them stay in the first-level cache.
-_ROWS = 1024
 
 
 class _Point(NamedTuple):
@@ -448,7 +447,9 @@ class AutomaticDescent:
         moved, rise = self.coef - coef, self.intercept - intercept
         size = metric.size(moved, rise + moved @ metric.center)
         least = weight[weight > 0].min() if len(weight) else 1.0
-        curvature = self.settings.scale * least / (2 + 2 * math.cosh(largest))
+        second: Any = self.loss.second
+        least *= second(largest, 1.0, *self.loss.parameters)
+        curvature = self.settings.scale * least
         return largest + size / math.sqrt(curvature) < _FAR
 
     def _refresh(self) -> int:
@@ -608,14 +609,16 @@ class AutomaticDescent:
         counts = weight > 0 if len(weight) else slice(None)
         return bool(right[counts].all())
 
-    def _row_curvatures(self, rows) -> np.ndarray:
-        """The weighted second derivative of every row's cross-entropy, in place of its margin."""
-        for start in range(0, len(rows), _ROWS):
-            block = rows[start : start + _ROWS]
-            e = np.exp(-np.abs(block))
-            block[:] = e / (1 + e) ** 2
-        if len(self.source.weight):
-            rows *= self.source.weight
+    def _row_curvatures(self, rows, of_margins=True, loss=None) -> np.ndarray:
+        """The weighted second derivative of every row's loss, in place of its margin or prediction.
+
+        Without second derivatives it is their bound.
+        """
+        source, loss = self.source, loss or self.loss
+        if loss.second is None:
+            rows[:] = loss.curvature * (source.weight if len(source.weight) else 1.0)
+        else:
+            curvatures(loss, rows, source.y[0], source.weight, of_margins, source.n_threads)
         return rows
 
     def _curvature_at(self, at, margins) -> Metric:
@@ -635,7 +638,7 @@ class AutomaticDescent:
             return metric
         direction = self._parting(metric, self._sides(self.source.y[0] == 1), at[0][0])
         if direction is None:
-            return self._metric(1.0, self._row_curvatures(self.source.predictions(*at)))
+            return self._metric(1.0, self._row_curvatures(self.source.predictions(*at), False))
         self.trouble, sizes = "flat", np.abs(direction / metric.scale)
         self.null = sizes * (sizes > 0.1 * sizes.max())
         return metric
@@ -688,7 +691,7 @@ class AutomaticDescent:
             if not margins.max() > _FAR:
                 continue
             beyond = margins > _FAR
-            near = self._row_curvatures(margins)
+            near = self._row_curvatures(margins, loss=BCE)  # of one group against the others
             near[beyond] = 0.0
             coef = self.coef[list(group)].mean(axis=0) - self.coef[others].mean(axis=0)
             if near.sum() > 0:
