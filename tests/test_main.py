@@ -107,7 +107,7 @@ def test_logistic_first_run(capsys):
 
 
 def test_shipped_file_says_where_it_comes_from():
-    folder = command.files("fastgd") / "data"
+    folder = command.files("fastgd") / "datasets"
     note = (folder / "penguins.txt").read_text(encoding="utf-8")
     assert "CC0 1.0" in note
     assert "Gorman" in note
