@@ -15,7 +15,7 @@ from fastgd import reference
 from fastgd.cpu import advance, dense
 from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
-from fastgd.settings import Settings
+from fastgd.settings import Settings, new_state
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 
@@ -161,7 +161,7 @@ class Loop:
             settings.array(), settings.rates(len(coef), 0, 1), settings.hyper(),
             settings.memory(*coef.shape),
         )  # fmt: skip
-        self.state = advance.new_state()
+        self.state = new_state()
         self.costs, self.norms = np.empty((2, epochs))
         self.path = np.empty((epochs, *coef.shape))
 
