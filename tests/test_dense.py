@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import advance, dense
+from fastgd.cpu import dense
 from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
-from fastgd.settings import Settings
+from fastgd.settings import CONVERGED, COST, EPOCHS, NOT_FINITE, RUNNING, Settings, new_state
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 
@@ -162,7 +162,7 @@ class Loop:
             settings.array(), settings.rates(len(coef), 0, 1), settings.hyper(),
             settings.memory(*coef.shape),
         )  # fmt: skip
-        self.state = advance.new_state()
+        self.state = new_state()
         self.costs, self.norms = np.empty((2, epochs))
         self.path = np.empty((epochs, *coef.shape))
 
@@ -171,7 +171,7 @@ class Loop:
             *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
             self.state, self.costs, self.norms, self.path, last, True,
         )  # fmt: skip
-        return status, self.state[advance.EPOCHS]
+        return status, self.state[EPOCHS]
 
 
 @every_layout
@@ -183,8 +183,8 @@ def test_the_loop_is_batch_descent(dtype, close, loss_name, weighted, by_columns
         x, y, weight, coef, intercept, LOSSES[loss_name],
         epochs=7, by_columns=by_columns, lr=0.1, l2=l2, scale=scale,
     )  # fmt: skip
-    assert loop.run(3) == (advance.RUNNING, 3)
-    assert loop.run(7) == (advance.RUNNING, 7)
+    assert loop.run(3) == (RUNNING, 3)
+    assert loop.run(7) == (RUNNING, 7)
     w, b, costs, path = reference.batch_gd(
         x.tolist(), y[0].tolist(), coef[0].tolist(), float(intercept[0]), lr=0.1, epochs=7,
         loss=LOSSES[loss_name], weight=weight.tolist() or None, l2=l2,
@@ -194,14 +194,14 @@ def test_the_loop_is_batch_descent(dtype, close, loss_name, weighted, by_columns
     close(loop.costs, costs)
     close(loop.path[:, 0], path)
     final = expected_totals(x, y, weight, loop.coef, loop.intercept, LOSSES[loss_name])[0, -1]
-    close(loop.state[advance.COST], scale * final)
+    close(loop.state[COST], scale * final)
 
 
 def test_the_loop_stops_at_a_small_gradient():
     problem = several(33, 2, 1, "mse")
     loop = Loop(*problem, LOSSES["mse"], epochs=500, lr=0.1, scale=1 / 33, tol=1e-6)
     status, epoch = loop.run(500)
-    assert status == advance.CONVERGED
+    assert status == CONVERGED
     assert 20 < epoch < 500
     x, y, weight, *_ = problem
 
@@ -218,7 +218,7 @@ def test_the_loop_keeps_the_parameters_of_the_last_finite_cost():
     with np.errstate(over="ignore", invalid="ignore"):
         status, epochs = loop.run(2000)
     epoch = int(epochs)
-    assert status == advance.NOT_FINITE
+    assert status == NOT_FINITE
     assert np.isfinite(loop.costs[:epoch]).all()
     x, y, weight, *_ = problem
     before = loop.previous[:, :-1], loop.previous[:, -1]

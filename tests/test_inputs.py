@@ -881,7 +881,7 @@ def test_labels_of_other_libraries(kind):
 
 @pytest.mark.thin(1)
 @pytest.mark.parametrize(
-    ("order", "dtype"), [("C", np.float64), ("F", np.float32), ("C", np.int64)]
+    ("order", "dtype"), [("F", np.float64), ("C", np.float32), ("C", np.int64)]
 )
 @pytest.mark.parametrize("options", [{}, {"lr": 0.01}, {"lr": 0.01, "batch_size": 2}])
 def test_the_callers_arrays_are_never_modified(order, dtype, options):

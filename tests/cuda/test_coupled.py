@@ -79,11 +79,12 @@ def test_columns_are_centred_in_passing(lay, weighted):
     assert found[:, -1].sum() == pytest.approx(wanted[:, -1].sum(), rel=1e-12)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("threads", [32, 64, 128])
 @pytest.mark.parametrize("k", [3, 10, 70])
 def test_every_number_of_warps(threads, k, monkeypatch):
     monkeypatch.setattr(DeviceRows, "threads", threads)
-    x, y, weight, coef, intercept = made(150, 9, k)
+    x, y, weight, coef, intercept = made(70, 9, k)
     found, wanted = (
         source_of(x, y, weight, k, rows=rows).totals(CROSS_ENTROPY, coef, intercept)
         for rows in (DeviceRows, DenseRows)
