@@ -16,6 +16,7 @@ from fastgd import optimizers, reference
 from fastgd.compile.functions import leaf
 from fastgd.formulas.updates import RULES, l1_slope, soft
 from fastgd.optimizers import OPTIMIZERS
+from fastgd.solvers import penalty
 
 ELEMENTWISE = {name: o for name, o in OPTIMIZERS.items() if name != "lbfgs"}
 every_optimizer = pytest.mark.parametrize("optimizer", ELEMENTWISE.values(), ids=ELEMENTWISE)
@@ -209,6 +210,13 @@ def test_several_outputs_are_several_fits(optimizer):
 @given(theta=numbers, threshold=st.floats(0, 1e6))
 def test_soft_is_the_proximal_step(theta, threshold):
     assert soft(theta, threshold) == math.copysign(max(abs(theta) - threshold, 0), theta)
+
+
+@given(theta=st.sampled_from([0.0, 2.5, -1e-3]), g=numbers, l1=st.floats(0, 1e3))
+def test_the_penalty_on_arrays_is_that_of_the_leaves(theta, g, l1):
+    at = np.array([theta]), np.array([g])
+    assert penalty.l1_slope(*at, l1).tolist() == [l1_slope(theta, g, l1)]
+    assert penalty.soft(at[1], l1).tolist() == [soft(g, l1)]
 
 
 @given(g=numbers, l1=st.floats(0, 1e3))

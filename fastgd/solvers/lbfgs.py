@@ -14,6 +14,7 @@ import numpy as np
 from ..cpu import statistics
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from .batch import AllRows
+from .inverse_hessian import Pair, descent_direction
 from .state import State
 from .wolfe import Trial, search
 from .work import Pace
@@ -30,7 +31,7 @@ class LBFGSDescent(AllRows):
     """
 
     _SAVED = (
-        *AllRows._SAVED, "_passes", "_taken", "_length", "_scale", "_first_norm", "_direction",
+        *AllRows._SAVED, "_passes", "_taken", "_length", "_first_norm", "_direction",
         "_last_gradient",
     )  # fmt: skip
     _GROWING = (*AllRows._GROWING, "direction", "last_gradient", "steps", "changes", "inner")
@@ -52,7 +53,7 @@ class LBFGSDescent(AllRows):
         self._steps: list[np.ndarray] = []
         self._changes: list[np.ndarray] = []
         self._inner: list[Any] = []
-        self._taken, self._length, self._scale = 0, 0.0, 1.0
+        self._taken, self._length = 0, 0.0
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
 
@@ -198,21 +199,13 @@ class LBFGSDescent(AllRows):
             inner = change @ step
             if inner > _LEAST_CURVATURE:
                 if len(self._steps) == self.options.history_size:
-                    for oldest_first in self._pairs():
+                    for oldest_first in (self._steps, self._changes, self._inner):
                         del oldest_first[0]
                 self._steps.append(step)
                 self._changes.append(change)
-                self._inner.append(1.0 / inner)
-                self._scale = inner / (change @ change)
-        direction, alphas = -gradient, []
-        for step, change, inner in zip(*map(reversed, self._pairs()), strict=True):
-            alphas.append(step @ direction * inner)
-            direction -= alphas[-1] * change
-        direction *= self._scale
-        for step, change, inner, alpha in zip(*self._pairs(), reversed(alphas), strict=True):
-            direction += (alpha - change @ direction * inner) * step
-        self._direction = direction
-        return direction
+                self._inner.append(inner)
+        self._direction = descent_direction(gradient, self._pairs())
+        return self._direction
 
-    def _pairs(self):
-        return self._steps, self._changes, self._inner
+    def _pairs(self) -> list[Pair]:
+        return list(zip(self._steps, self._changes, self._inner, strict=True))

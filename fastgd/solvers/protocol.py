@@ -9,6 +9,7 @@ import numpy as np
 from ..losses import Loss
 from ..settings import COST, EPOCHS, RUNNING, STOPPED, new_state
 from ..sources.protocol import Source
+from .penalty import l1_slope
 from .state import State, checked, number_or_array
 
 #: Called between steps; True ends the run.
@@ -247,13 +248,7 @@ class Descent:
         gradient = self.settings.scale * self.totals(coef, intercept)[:, :-1]
         gradient[:, :-1] += self.settings.l2 * coef
         if self.settings.l1:
-            gradient[:, :-1] = _with_l1(coef, gradient[:, :-1], self.settings.l1)
+            gradient[:, :-1] = l1_slope(coef, gradient[:, :-1], self.settings.l1)
         if not self.settings.fit_intercept:
             gradient = gradient[:, :-1]
         return float(np.linalg.norm(gradient))
-
-
-def _with_l1(coef, gradient, l1):
-    """The smallest gradient of cost + l1·‖coef‖₁, as `fastgd.formulas.updates.l1_slope`."""
-    at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - l1, 0)
-    return np.where(coef == 0, at_zero, gradient + l1 * np.sign(coef))

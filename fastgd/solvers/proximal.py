@@ -20,6 +20,7 @@ import numpy as np
 from ..cpu.coordinates import substitute, sweep
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
 from .metric import FULL_METRIC, diagonal_metric, full_metric
+from .penalty import l1_slope, soft
 from .whitened import AutomaticDescent
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -167,8 +168,7 @@ class ProximalDescent(AutomaticDescent):
         """The smallest slope of the objective, each in units of its own curvature."""
         g = metric.decoupled(point.by_coef, point.by_level) * metric.scale
         t = self.settings.l1 * metric.scale
-        at_zero = np.sign(g) * np.maximum(np.abs(g) - t, 0)
-        slope = np.where(point.coef == 0, at_zero, g + np.sign(point.coef) * t)
+        slope = l1_slope(point.coef, g, t)
         slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
         return math.hypot(np.linalg.norm(slope), metric.level_slope(point.by_level))
 
@@ -320,7 +320,7 @@ class ProximalDescent(AutomaticDescent):
         if metric.hessian.ndim == 1:
             unit = _unit(metric.hessian) ** 2 / factor
             coef = point.coef - unit * point.by_coef
-            coef = np.sign(coef) * np.maximum(np.abs(coef) - self.settings.l1 * unit, 0)
+            coef = soft(coef, self.settings.l1 * unit)
             return np.where(unit > 0, coef, 0.0), level
         return self._target(metric, point, factor), level
 

@@ -24,6 +24,7 @@ from ..cpu.elementwise import curvatures
 from ..losses import BCE, CoupledLoss, Loss
 from ..settings import CONVERGED, ENDED, NOT_FINITE, RUNNING, STOPPED
 from ..sources.protocol import Source
+from .inverse_hessian import descent_direction
 from .metric import (
     FULL_METRIC,
     Metric,
@@ -488,7 +489,7 @@ class AutomaticDescent:
             if self.epoch >= self.epochs or stage.taken >= stage.refresh:
                 return False
             pairs = list(zip(stage.steps, stage.changes, stage.inner, strict=True))
-            direction = _lbfgs(point.gradient, pairs)
+            direction = descent_direction(point.gradient, pairs)
             if stage.taken == 0 and metric.whiten.ndim == 1:
                 # Scaled columns only: the bound may be off by d, start with a short step.
                 direction = direction / min(self.source.d, 64)
@@ -711,19 +712,3 @@ def _shrinks(history) -> bool:
     """Whether the last norm is less than half of those before."""
     *before, (norm, _) = history
     return norm <= 0.5 * min(n for n, _ in before)
-
-
-def _lbfgs(gradient, pairs) -> Any:
-    """−(inverse Hessian)·gradient by the two-loop recursion; −gradient without pairs."""
-    q = gradient.copy()
-    alphas = []
-    for step, change, inner in reversed(pairs):
-        alpha = float((step * q).sum()) / inner
-        alphas.append(alpha)
-        q -= alpha * change
-    if pairs:
-        _, change, inner = pairs[-1]
-        q *= inner / float((change * change).sum())
-    for (step, change, inner), alpha in zip(pairs, reversed(alphas), strict=True):
-        q += (alpha - float((change * q).sum()) / inner) * step
-    return -q
