@@ -40,7 +40,7 @@ def kernels():
                 )
                 yield (
                     f"descend, {title}",
-                    loop.descend(loss, lay, dtype.name, 32),
+                    loop.batch_epochs(loss, lay, dtype.name, 32),
                     (
                         m, m, v, m, v, array(f8, 2), array(f8, 1), array(f8, 2), array(f8, 1),
                         array(f8, 1), array(f8, 1), array(f8, 3), array(i8, 1), t, m, array(f8, 2),

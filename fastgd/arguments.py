@@ -84,7 +84,7 @@ def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
 
 
 def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
-    """ "did you mean 'gd'? " for a name close to one of `allowed`, else nothing."""
+    """The text "did you mean 'gd'? " for a name close to one of `allowed`, else ""."""
     names = [option for option in allowed if isinstance(option, str)]
     import difflib  # 2 ms that only a mistake needs
 

@@ -189,7 +189,7 @@ def mlp_cost_and_gradient(
     by_weights = [[[0.0] * len(line) for line in weight] for weight in weights]
     by_biases = [[0.0] * len(bias) for bias in biases]
     entries = len(x) * (1 if loss is None else len(biases[-1]))
-    share = 1 / entries if reduction == "mean" else 1.0
+    factor = 1 / entries if reduction == "mean" else 1.0
     total = 0.0
     for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
         if loss is None:
@@ -201,16 +201,16 @@ def mlp_cost_and_gradient(
             delta = [loss.slope(z, t, *loss.parameters) for z, t in pairs]
         for layer in range(len(weights) - 1, -1, -1):
             for i, d in enumerate(delta):
-                by_biases[layer][i] += share * d
+                by_biases[layer][i] += factor * d
                 for j, a in enumerate(inputs[layer]):
-                    by_weights[layer][i][j] += share * d * a
+                    by_weights[layer][i][j] += factor * d * a
             if layer:
                 delta = [
                     activation.slope(zs[layer - 1][j])
                     * sum(d * line[j] for d, line in zip(delta, weights[layer], strict=True))
                     for j in range(len(inputs[layer]))
                 ]
-    return share * total, by_weights, by_biases
+    return factor * total, by_weights, by_biases
 
 
 # Softmax: y holds class indices, coef a row and intercept a number for every class.

@@ -167,7 +167,7 @@ class Loop:
         self.path = np.empty((epochs, *coef.shape))
 
     def run(self, last):
-        status = dense.descend(self.loss, self.by_columns, RULES["gd"])(
+        status = dense.batch_epochs(self.loss, self.by_columns, RULES["gd"])(
             *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
             self.state, self.costs, self.norms, self.path, last, True,
         )  # fmt: skip

@@ -179,11 +179,11 @@ def test_a_signal_right_after_a_kernel(monkeypatch, loop):
         return and_then
 
     for module, name in (
-        (dense, "descend"), (statistics, "descend_statistics"), (advance, "advance"),
+        (dense, "batch_epochs"), (statistics, "statistics_epochs"), (advance, "advance"),
     ):  # fmt: skip
         make = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, make=make: after(make(*given)))
-    for name in ("descend", "end_of_epoch"):
+    for name in ("stochastic_epochs", "end_of_epoch"):
         monkeypatch.setattr(stochastic, name, after(getattr(stochastic, name)))
     with pytest.raises(KeyboardInterrupt) as caught:
         run(loop)

@@ -26,7 +26,7 @@ COUNT = """
     from fastgd.cpu import dense
     from fastgd.losses import LOSSES
     from fastgd.formulas.updates import RULES
-    kernel = dense.descend(LOSSES["mse"], True, RULES["gd"])
+    kernel = dense.batch_epochs(LOSSES["mse"], True, RULES["gd"])
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 

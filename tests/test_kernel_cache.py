@@ -290,12 +290,12 @@ def test_every_kernel_is_cached():
 
         kernels = []
         for loss, rule in itertools.product(LOSSES.values(), RULES.values()):
-            kernels += [dense.descend(loss, by_columns, rule) for by_columns in (False, True)]
+            kernels += [dense.batch_epochs(loss, by_columns, rule) for by_columns in (False, True)]
             kernels += [stochastic.minibatch(loss, True, rule, flag) for flag in (False, True)]
-            kernels += [statistics.descend_statistics(rule), layers.update(rule)]
+            kernels += [statistics.statistics_epochs(rule), layers.update(rule)]
         for loss in (loss for loss in LOSSES.values() if not loss.coupled):
             kernels += [dense.cost_and_gradient(loss), dense.many_costs(loss, True)]
-            kernels += [stochastic.descend, stochastic.per_sample(loss)]
+            kernels += [stochastic.stochastic_epochs, stochastic.per_sample(loss)]
             kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             kernels += [elementwise._kernel(name, which, np.dtype("float32")), layers.activate(name)]

@@ -12,7 +12,7 @@ from oracles import read_only
 from fastgd import reference
 from fastgd.cpu import stochastic
 from fastgd.cpu.machine import team
-from fastgd.cpu.machine.atomics import resting
+from fastgd.cpu.machine.atomics import backoff_address
 from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import Settings
@@ -55,7 +55,7 @@ class Loop:
         else:
             kernel = stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)
         kernel(
-            team.counters(), resting(), *state, settings.hyper(), settings.hyper(dtype),
+            team.counters(), backoff_address(), *state, settings.hyper(), settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((k, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
             self.batch_size, 0.0, first, last,
         )  # fmt: skip

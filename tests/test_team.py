@@ -7,18 +7,18 @@ import pytest
 
 from fastgd.compile.functions import compiled
 from fastgd.cpu.machine import team
-from fastgd.cpu.machine.atomics import resting
+from fastgd.cpu.machine.atomics import backoff_address
 
 
 @compiled
-def walk(members, rest, phases, parts, table, late):
+def walk(members, backoff, phases, parts, table, late):
     """Part p of a phase adds to its place what all parts wrote in the phase before."""
     begun = 0
     mine = team.take(members)
     for phase in range(1, phases + 1):
         while mine < begun + parts:
             part = mine - begun
-            team.wait_for(members, begun, rest)
+            team.wait_for(members, begun, backoff)
             total = 0
             for other in range(parts):
                 total += table[phase - 1, other]
@@ -42,7 +42,7 @@ def test_every_part_runs_once_after_all_of_the_phase_before(n_threads, late):
     for _ in range(20):
         table = np.zeros_like(wanted)
         table[0] = 1
-        given = team.counters(), resting(), phases, parts, table, late
+        given = team.counters(), backoff_address(), phases, parts, table, late
         threads = [threading.Thread(target=walk, args=given) for _ in range(n_threads)]
         for thread in threads:
             thread.start()
@@ -58,16 +58,16 @@ def test_a_member_that_fails_frees_those_that_wait_for_it(monkeypatch, error, on
     members, caller = team.counters(), threading.current_thread()
     both, ended = threading.Barrier(2), []
 
-    def member(members, rest):
+    def member(members, backoff):
         both.wait(timeout=60)
         if (threading.current_thread() is caller) == on_the_caller:
             assert team.take(members) >= 0
             raise error
-        team.wait_for(members, 1, rest)
+        team.wait_for(members, 1, backoff)
         ended.append(team.take(members))
 
     with pytest.raises(error):
-        team.run(member, members, (members, resting()), 2)
+        team.run(member, members, (members, backoff_address()), 2)
     assert len(ended) == 1
     assert ended[0] > 1 << 40  # nothing is left to do
 

@@ -23,12 +23,16 @@ from ..settings import (
 
 @functools.cache
 def advance(rule: Rule):
-    """The compiled end of an epoch.
+    """The compiled end of an epoch: cost, gradient norm, stopping rule and step; returns the status.
 
-    ``(totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path)``:
-    `settings`, `rates` (epochs, k) or (1, k), `hyper` and `memory` (SLOTS, k, d+1) are those of
-    `fastgd.settings.Settings`, `state` has the places above. Costs, norms of the gradient and the
-    parameters before are kept. On a cost that is not finite nothing changes.
+    ``(totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path)``
+
+        name        dir     shape            meaning
+        totals      IN      (k, d+2)         sums of a pass at coef and intercept
+        coef        IN OUT  (k, d) float64   coefficients
+        intercept   IN OUT  (k,) float64     intercepts
+
+    The other arguments are described in `fastgd.cpu`. If the cost is not finite, nothing changes.
     """
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink, slope_of = leaf(soft), leaf(l1_slope)

@@ -10,11 +10,19 @@ _shrink = leaf(soft)
 
 @compiled
 def sweep(hessian, theta, slope, thresholds, sweeps, tolerance):
-    """Up to so many cyclic sweeps over θ, in place; returns how many were done.
+    """Up to `sweeps` cyclic sweeps of coordinate descent over θ; returns how many were done.
 
-    Lowers  ½·θ^T H θ + b^T θ + Σ thresholds·|θ|,  where `slope` is H θ + b and kept so. Between two
-    sweeps over all coordinates come sweeps over those that are not zero, until they move by less than
-    `tolerance`, measured by √H of the coordinate. One of no curvature is left at zero.
+    It lowers ½·θ^T H θ + b^T θ + Σ thresholds·|θ|. Between two sweeps over all coordinates it sweeps
+    over those that are not zero, until they move by less than `tolerance` times √H of the coordinate. A
+    coordinate without curvature stays at zero.
+
+        name        dir     shape    meaning
+        hessian     IN      (d, d)   H
+        theta       IN OUT  (d,)     θ
+        slope       IN OUT  (d,)     H θ + b
+        thresholds  IN      (d,)     weights of the absolute values
+        sweeps      IN      int      largest number of sweeps
+        tolerance   IN      float    smallest move that goes on
     """
     d = theta.shape[0]
     everything = True
@@ -45,7 +53,12 @@ def sweep(hessian, theta, slope, thresholds, sweeps, tolerance):
 
 @compiled
 def substitute(lower, x):
-    """x ← (L·L^T)⁻¹·x, in place, for a lower triangular L."""
+    """Solve L·L^T·z = x in place, for a lower triangular L.
+
+    name   dir     shape    meaning
+    lower  IN      (m, m)   L
+    x      IN OUT  (m,)     the right-hand side becomes z
+    """
     m = x.shape[0]
     for i in range(m):
         for j in range(i):

@@ -1,12 +1,10 @@
 """One pass over dense rows: cost and gradient together, each block of X read from memory once.
 
-`totals` is (k, d+2) float64 for k outputs: the summed gradient of the d coefficients, that of the
-intercept, and the summed cost. Kernels add to it, so that blocks, parts and machines add up.
-
-A block of rows is small enough for the first-level cache: its raw predictions, then its losses and
-slopes (vectorised, with the exponentials of `vector_math`), then its gradient. Sums inside a block
-are in the dtype of `coef`, sums over blocks in float64. Every scalar is typed as `coef`: one bare
-0.0 costs a factor of 2 to 3 in float32.
+Kernels add to `totals`, so that blocks, parts and machines add up. A block of rows fits into the
+first-level cache: the pass computes its raw predictions, then its losses and slopes (vectorised, with
+the exponentials of `vector_math`), then its gradient. Sums inside a block are in the dtype of `coef`,
+sums over blocks in float64. Every scalar has the dtype of `coef`: one bare 0.0 costs a factor of 2 to 3
+in float32.
 """
 
 import functools
@@ -85,7 +83,7 @@ def _losses(loss: Loss):
 
 
 @compiled
-def _scratch(x, coef, by_columns):
+def _new_scratch(x, coef, by_columns):
     k, d = coef.shape
     rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
     if not by_columns:
@@ -93,21 +91,32 @@ def _scratch(x, coef, by_columns):
     return np.empty((2, rows), coef.dtype), np.zeros((k, d), coef.dtype)
 
 
-def scratch(loss: Loss | CoupledLoss):
-    """Compiled: working memory of a pass over x, ``(x, coef, by_columns)``.
+def scratch_maker(loss: Loss | CoupledLoss):
+    """The compiled ``(x, coef, by_columns)`` that allocates ``(scratch, gradient)`` for a pass.
 
-    Raw predictions and losses of a block, and sums in the dtype of `coef`.
+    name        dir     shape        meaning
+    by_columns  IN      bool         whether the pass is over columns
+    scratch     OUT     (2, rows)    raw predictions and losses of a block; (k+3, rows) if coupled
+    gradient    OUT     (k, d)       zeros: sums in the dtype of `coef`
     """
-    return coupled.scratch if loss.coupled else _scratch
+    return coupled.new_scratch if loss.coupled else _new_scratch
 
 
 @functools.cache
 def rows_pass(
     loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True, ordered: bool = False
 ):
-    """Compiled: add rows `first` to `last` to `totals`, in memory of `scratch`.
+    """The compiled pass that adds the rows `first` to `last` to `totals`.
 
-    Without `slopes_too` it adds the cost alone. If `ordered`, the rows are order[first:last].
+    ``(x, order, y, weight, p, center, coef, intercept, first, last, offset, scratch, gradient,
+    totals)``. Without `slopes_too` it adds the cost alone.
+
+        name        dir     shape        meaning
+        order       IN      (n,)         if `ordered`, the rows are order[first:last]; else not read
+        scratch     OUT     (2, rows)    of `scratch_maker`
+        gradient    IN OUT  (k, d)       of `scratch_maker`; zeros before and after
+
+    The other arguments are described in `fastgd.cpu`.
     """
     if loss.coupled:
         return coupled.rows_pass(loss, centred, slopes_too, ordered)
@@ -129,13 +138,13 @@ def rows_pass(
         first,
         last,
         offset,
-        memory,
+        scratch,
         gradient,
         totals,
     ):
         k, d = coef.shape
         zero = coef.dtype.type(0)
-        z, met = memory[0], memory[1]
+        z, met = scratch[0], scratch[1]
         rows = z.shape[0]
         ahead = ordered or d * x.itemsize <= LONGEST_ROW
         at_first = 2 if slopes_too else 4
@@ -235,14 +244,14 @@ def _columns_pass(loss: Loss | CoupledLoss, centred: bool, slopes_too: bool = Tr
         first,
         last,
         offset,
-        memory,
+        scratch,
         gradient,
         totals,
     ):
         k, d = coef.shape
         x = xt.T
         zero = coef.dtype.type(0)
-        z, met = memory[0], memory[1]
+        z, met = scratch[0], scratch[1]
         rows = z.shape[0]
         fours = d // 4 * 4
         for start in range(first, last, rows):
@@ -293,29 +302,26 @@ def _columns_pass(loss: Loss | CoupledLoss, centred: bool, slopes_too: bool = Tr
 
 @functools.cache
 def accumulate_rows(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
-    """The compiled pass over C-ordered rows `first` to `last` of x (n, d).
+    """The compiled pass over rows in C order, with scratch of its own; it returns nothing.
 
-    The kernel takes ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)`` with
-    y (k, n), weight (n,) or (0,) for none, the loss's parameter p, center (d,) or (0,), coef (k, d),
-    intercept (k,), p in the dtype of coef. Row i of
-    x belongs to sample i + offset of y and weight. It adds to `totals`, without `slopes_too` only the
-    cost, and returns nothing.
+    ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)``, described in
+    `fastgd.cpu`. It adds the rows `first` to `last` to `totals`; without `slopes_too` only the cost.
     """
     return _accumulate(loss, rows_pass(loss, centred, slopes_too), False)
 
 
 @functools.cache
 def accumulate_columns(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
-    """The same pass over columns: x is given as its transpose (d, n) in C order."""
+    """The pass of `accumulate_rows` over columns: x is its transpose (d, n) in C order."""
     return _accumulate(loss, _columns_pass(loss, centred, slopes_too), True)
 
 
 def _accumulate(loss, one_pass, by_columns):
-    make_room = scratch(loss)
+    new_scratch = scratch_maker(loss)
 
     @compiled
     def accumulate(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
-        memory, gradient = make_room(x, coef, by_columns)
+        scratch, gradient = new_scratch(x, coef, by_columns)
         given = np.empty(0, np.int32)
         one_pass(
             x,
@@ -329,7 +335,7 @@ def _accumulate(loss, one_pass, by_columns):
             first,
             last,
             offset,
-            memory,
+            scratch,
             gradient,
             totals,
         )
@@ -339,7 +345,15 @@ def _accumulate(loss, one_pass, by_columns):
 
 @functools.cache
 def predictions(by_columns: bool):
-    """The compiled pass that writes x·coef[0] + intercept[0] of rows `first` to `last` to `out`."""
+    """The compiled pass that writes the predictions of one output to `out`.
+
+    ``(x, coef, intercept, first, last, offset, out)``
+
+        name        dir     shape        meaning
+        out         OUT     (n,)         out[i + offset] = x[i]·coef[0] + intercept[0]
+
+    The other arguments are described in `fastgd.cpu`.
+    """
 
     @compiled
     def predict(x, coef, intercept, first, last, offset, out):
@@ -365,9 +379,17 @@ def predictions(by_columns: bool):
 
 @functools.cache
 def many_costs(loss: Loss, by_columns: bool):
-    """The compiled pass that sums the cost at each of m coefficients, a block of rows at a time.
+    """The compiled pass that adds up the cost at each of m coefficients, a block of rows at a time.
 
-    As `accumulate_rows`, with coef (m, d), intercept (m,), y (1, n) and totals (m,).
+    ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)``
+
+        name        dir     shape        meaning
+        y           IN      (1, n)       targets
+        coef        IN      (m, d)       coefficients of m models
+        intercept   IN      (m,)         intercepts of m models
+        totals      IN OUT  (m,)         the summed costs
+
+    The other arguments are described in `fastgd.cpu`.
     """
     values = _values(loss)
 
@@ -398,15 +420,25 @@ def many_costs(loss: Loss, by_columns: bool):
 
 
 @functools.cache
-def descend(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
-    """The compiled batch loop over epochs, for data small enough that one thread does an epoch.
+def batch_epochs(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
+    """The compiled loop over epochs of batch descent, for data small enough that one thread does a pass.
 
-    `low` and `low_intercept` hold the parameters in the dtype that the pass computes in; the
-    parameters themselves are float64. Goes on from the epoch in `state` to `last_epoch`, and `with_cost`
-    leaves the cost at its parameters in `state`. Returns the status.
+    ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
+    state, costs, norms, path, last_epoch, with_cost)`` returns the status. It goes on from the epoch in
+    `state`.
+
+        name           dir     shape            meaning
+        low            OUT     (k, d)           the coefficients in the dtype of the pass
+        low_intercept  OUT     (k,)             the intercepts in the dtype of the pass
+        coef           IN OUT  (k, d) float64   coefficients
+        intercept      IN OUT  (k,) float64     intercepts
+        last_epoch     IN      int              number of epochs at the end
+        with_cost      IN      bool             whether `state` gets the cost at the last parameters
+
+    The other arguments are described in `fastgd.cpu`.
     """
     one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
-    end_of_epoch, make_room = advance(rule), scratch(loss)
+    end_of_epoch, new_scratch = advance(rule), scratch_maker(loss)
 
     @compiled
     def epochs_of_gd(
@@ -431,7 +463,7 @@ def descend(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
     ):
         k, d = coef.shape
         totals = np.empty((k, d + 2))
-        room, gradient = make_room(x, low, by_columns)
+        scratch, gradient = new_scratch(x, low, by_columns)
         n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
         p = low.dtype.type(settings[P])
         for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
@@ -443,8 +475,9 @@ def descend(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
                 for j in range(d + 2):
                     totals[c, j] = 0.0
             one_pass(
-                x, given, y, weight, p, center, low, low_intercept, 0, n, 0, room, gradient, totals
-            )
+                x, given, y, weight, p, center, low, low_intercept, 0, n, 0, scratch, gradient,
+                totals,
+            )  # fmt: skip
             if epoch == last_epoch:
                 state[COST] = 0.0
                 for c in range(k):
@@ -465,9 +498,14 @@ def descend(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
 def cost_and_gradient(loss: Loss):
     """The mean cost and its gradient as one compiled function, for your own ``@njit`` code.
 
-    The kernel takes ``(x, y, coef, intercept, gradient)`` with x (n, d) in C order, y (n,), coef (d,)
-    and gradient (d,), all of one dtype; it fills `gradient` and returns the mean cost and the
-    gradient of the intercept.
+    ``(x, y, coef, intercept, gradient)`` returns the mean cost and the gradient of the intercept.
+
+        name        dir     shape        meaning
+        x           IN      (n, d)       rows in C order; all arrays have one dtype
+        y           IN      (n,)         targets
+        coef        IN      (d,)         coefficients
+        intercept   IN      scalar       intercept
+        gradient    OUT     (d,)         gradient of the coefficients
 
     Examples
     --------

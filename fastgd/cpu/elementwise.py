@@ -1,4 +1,4 @@
-"""A leaf applied to every number of an array, or to every row: compiled loops."""
+"""Compiled loops that apply a leaf to every number of an array, or to every row."""
 
 import ctypes
 import functools
@@ -23,8 +23,8 @@ _PART = 1 << 17
 
 def _array(address, n, scalar):
     """The n numbers at an address."""
-    memory = (ctypes.c_char * (n * scalar(0).itemsize)).from_address(address)
-    return np.frombuffer(memory, scalar)
+    buffer = (ctypes.c_char * (n * scalar(0).itemsize)).from_address(address)
+    return np.frombuffer(buffer, scalar)
 
 
 @intrinsic
@@ -83,7 +83,7 @@ def evaluated(leaf, x: np.ndarray, n_threads: int | None) -> np.ndarray:
 
 @functools.cache
 def probabilities(loss: CoupledLoss):
-    """Compiled: raw predictions (n, k) of a loss that couples them become probabilities, in place."""
+    """The compiled ``(raw)``: raw predictions (n, k) of a coupled loss become probabilities in place."""
     add, link = vectorised(loss.add), vectorised(loss.link)
 
     @compiled

@@ -1,9 +1,9 @@
 """The order in which stochastic loops visit the rows.
 
-A fresh uniform permutation an epoch by Fisher and Yates, or the cheaper "block" order: windows of
-adjacent rows in random order, and the rows within a window shuffled, as a shuffle buffer does. The
-random numbers are splitmix64 (Steele, Lea, Flood 2014) on a counter, so that an epoch's order depends
-on (seed, epoch) alone and can be drawn again on any machine.
+Each epoch has a fresh uniform permutation (Fisher and Yates), or the cheaper "block" order: windows of
+adjacent rows in random order, with the rows of a window shuffled, as a shuffle buffer does. The random
+numbers are splitmix64 (Steele, Lea, Flood 2014) on a counter: the order of an epoch depends on (seed,
+epoch) alone, on every machine.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ _MIX2 = np.uint64(0x94D049BB133111EB)
 
 @compiled
 def row_at(order, at):
-    """The row visited as number `at`; an empty order is the given one."""
+    """The row visited at place `at`; (0,) is the given order."""
     return order[at] if order.shape[0] > 0 else at
 
 
@@ -52,7 +52,14 @@ def _fill_shuffled(order, first, last, start, state):
 
 @compiled
 def fill_order(order, kind, seed, epoch):
-    """Fill `order` with the rows as epoch number `epoch` visits them; `kind` indexes KINDS, above 0."""
+    """Fill `order` with the rows in the order in which epoch number `epoch` visits them.
+
+    name    dir   shape        meaning
+    order   OUT   (n,) int     the rows
+    kind    IN    int          index into KINDS, above 0
+    seed    IN    uint64       `seed_number` of the order's seed
+    epoch   IN    int          number of the epoch, from 0
+    """
     n = order.shape[0]
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
     if kind == 1:
@@ -69,7 +76,7 @@ def fill_order(order, kind, seed, epoch):
 
 
 def empty_order(n: int, shuffle: bool | str) -> np.ndarray:
-    """Room for an order of n rows, 32 bits each as long as they suffice; none for the given order."""
+    """An empty array for an order of n rows, int32 below 2³¹ rows; (0,) for the given order."""
     return np.empty(n if shuffle else 0, dtype=np.int32 if n < 2**31 else np.int64)
 
 

@@ -1,4 +1,4 @@
-"""How a pass reads x: as it is or centred, its rows as they lie or in an order."""
+"""How a pass reads x: plain or centred, in the given order or another."""
 
 from ..compile.functions import compiled
 
@@ -20,10 +20,10 @@ def _ordered(order, at):
 
 
 def element_of(centred: bool):
-    """Compiled ``(x, center, i, j)``: the number that a pass computes with."""
+    """The compiled ``(x, center, i, j)``: x[i, j], or x[i, j] − center[j] if `centred`."""
     return compiled(_centred if centred else _plain)
 
 
 def row_of(ordered: bool):
-    """Compiled ``(order, at)``: the row of x that comes at a place of the walk."""
+    """The compiled ``(order, at)``: the row of x at place `at`, order[at] if `ordered`."""
     return compiled(_ordered if ordered else _given)

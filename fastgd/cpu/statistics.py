@@ -1,7 +1,7 @@
 """Sufficient statistics: all that squared error needs of X, in one pass.
 
 The moment matrix is Z^T Z for the rows z = sqrt(weight)·[1, (x − center)·scale, y − y_center]. It is
-symmetric, (1+d+k) squared, float64, and additive: parts, machines and folds just add up.
+symmetric, (1+d+k) squared, float64, and additive over parts, machines and folds.
 """
 
 import functools
@@ -21,10 +21,10 @@ _BLOCK = 256
 #: lay out an entry at d=50, where memory alone allows 0.6.
 _PAD = 8
 
-#: `descend_statistics` stops for a fresh pass once the cost is this much below that of the anchor:
+#: `statistics_epochs` stops for a fresh pass once the cost is this much below that of the anchor:
 #: what is left of the anchor's 16 digits then still gives ten of the cost.
 STALE_SHARE = 1e-6
-#: What `descend_statistics` returns besides the statuses of `dense`.
+#: What `statistics_epochs` returns besides the statuses of `dense`.
 STALE = 3
 
 
@@ -102,10 +102,17 @@ def _add_five_sums(x, y, center, scale, y_center, first, last, offset, moments):
 
 @functools.cache
 def moments_kernel(by_columns: bool):
-    """The compiled pass that adds rows `first` to `last` to `moments`.
+    """The compiled pass that adds the rows `first` to `last` to the upper triangle of the moment matrix.
 
-    The kernel takes ``(x, y, weight, center, scale, y_center, first, last, offset, moments)``;
-    `moments` is square and a multiple of four wide, what lies beyond 1+d+k stays zero.
+    ``(x, y, weight, center, scale, y_center, first, last, offset, moments)``
+
+        name        dir     shape            meaning
+        center      IN      (d,) float64     subtracted from the columns of x
+        scale       IN      (d,) float64     multiplies the centred columns
+        y_center    IN      (k,) float64     subtracted from the targets
+        moments     IN OUT  (w, w) float64   w ≥ 1+d+k is a multiple of 4; what is beyond 1+d+k stays zero
+
+    The other arguments are described in `fastgd.cpu`; x is (d, n) if `by_columns`.
     """
 
     @compiled
@@ -141,10 +148,18 @@ def moments_kernel(by_columns: bool):
 
 @compiled
 def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals):
-    """Fill `totals` for squared error at (coef, intercept); returns its summed cost.
+    """Fill `totals` for squared error at (coef, intercept); returns the summed cost.
 
     With r the residuals at the anchor, A = [x − center, 1], S = A^T A and m the move from the anchor:
     cost = r^T r + (2A^T r + S m)^T m, gradient = 2A^T r + 2S m, then back from x − center to x.
+
+        name              dir     shape        meaning (all in float64)
+        anchor            IN      (k, d+2)     totals of a pass at the anchor
+        anchor_coef       IN      (k, d)       coefficients of the anchor
+        anchor_intercept  IN      (k,)         intercepts of the anchor
+        second            IN      (d+1, d+1)   S
+        center            IN      (d,)         center of the columns in S
+        totals            OUT     (k, d+2)     totals at (coef, intercept)
     """
     k, d = coef.shape
     move = np.empty(d + 1)
@@ -170,14 +185,17 @@ def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, inter
 
 
 @functools.cache
-def descend_statistics(rule: Rule):
-    """The compiled batch loop on statistics: an epoch costs d² and not n·d, with the same iterates.
+def statistics_epochs(rule: Rule):
+    """The compiled loop over epochs on statistics: an epoch costs d² and not n·d, with the same iterates.
 
-    `anchor` is the totals of a true pass at (anchor_coef, anchor_intercept), `second` the matrix of
-    second moments (d+1, d+1) of [x − center, 1]. Differences to an anchor, and a fresh anchor once
-    the cost has fallen far below it, keep the digits that the size of y would swallow.
-    Goes on from the epoch in `state` to `last_epoch`. Returns the status (STALE asks for a fresh anchor),
-    and leaves the cost at the last parameters in `state`.
+    ``(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, previous, settings, rates,
+    hyper, memory, state, costs, norms, path, last_epoch)`` returns the status; STALE asks for a new
+    anchor.
+
+    Differences to an anchor, and a new anchor once the cost is far below it, keep the digits that the
+    size of y would cancel. The first five arguments are those of `totals_at`, the others those of
+    `dense.batch_epochs`. The loop goes on from the epoch in `state`, and leaves the cost at the last
+    parameters there.
     """
     end_of_epoch = advance(rule)
 

@@ -1,11 +1,11 @@
 """Stochastic loops over a given visiting order: one update a row, or one a batch of rows.
 
-The order is an input, so that every implementation walks the same path. All state is in the arrays of
-the caller: a call does the rows `order[first:last]`, and the next call goes on from there. Parameters
-are in the dtype of the computation, as in torch.
+The order is an input, so that every implementation visits the same rows. All state is in the caller's
+arrays: a call visits order[first:last], and the next call goes on from there. Parameters are in the
+dtype of the computation, as in torch.
 
-Both kinds of updates take the same arguments and are called by address, so that the loop over epochs is
-compiled once for all of them, and one machine code does the updates whoever calls it.
+Both kinds of updates take the same arguments and are called by address: the loop over epochs is compiled
+once for all of them, and every caller runs the same machine code.
 """
 
 import functools
@@ -17,7 +17,7 @@ from ..compile.functions import call, compiled, leaf, with_parameter
 from ..formulas.updates import Rule, soft
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
-from .dense import rows_pass, scratch
+from .dense import rows_pass, scratch_maker
 from .machine import team
 from .machine.prefetch import ask_for_ordered, ask_for_rows
 from .machine.vector_math import vectorised
@@ -37,7 +37,14 @@ _LEAST = 50_000
 
 @functools.cache
 def sum_of_losses(loss: Loss):
-    """Compiled: the weighted sum of the losses at raw predictions z (k, m) of rows in order."""
+    """The compiled ``(z, y, weight, p, order, first, m)``: the weighted sum of the losses of m rows.
+
+        name        dir     shape        meaning
+        z           IN      (k, m)       raw predictions of the rows order[first : first + m]
+        m           IN      int          number of rows
+
+    The other arguments are described in `fastgd.cpu`.
+    """
     value = with_parameter(vectorised(loss.value))
 
     @compiled
@@ -57,7 +64,10 @@ def sum_of_losses(loss: Loss):
 
 @functools.cache
 def cost_at_zero(loss: Loss):
-    """The compiled sum of losses where every coefficient is zero: it needs no row of x."""
+    """The compiled ``(y, weight, p, intercept)``: the summed losses where every coefficient is zero.
+
+    It reads no row of x. The arguments are described in `fastgd.cpu`.
+    """
     value, losses_met = with_parameter(vectorised(loss.value)), sum_of_losses(loss)
 
     @compiled
@@ -88,17 +98,15 @@ def cost_at_zero(loss: Loss):
 
 @functools.cache
 def per_sample(loss: Loss):
-    """The compiled loop of one update a row, of plain descent.
+    """The compiled loop of one update a row, for plain gradient descent.
 
-    The arguments are those of `minibatch`: x (n, d) in C order, y (k, n), weight (n,) or (0,) for none,
-    order (n,) or (0,) for the given one, coef (k, d), intercept (k,), settings laid out as in
-    `fastgd.settings`, and rates (k,), all in the dtype of the computation, and the sum (1,) of the losses
-    met. Where a call begins at a multiple of `BLOCK`, it changes no bit.
+    The arguments are those of `minibatch`; those of the optimizer, the team and the batch are not read.
+    Where `first` is a multiple of `BLOCK`, splitting a loop into calls changes no bit.
 
-    Two rows at a time, and still an update a row: with u = lr·slope of the first row, the second one
-    predicts x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁), so that its long dot product need not wait for the
-    first's update, and the coefficients are loaded and stored once for both: 7 ns a row instead of 12
-    at d=8. Four rows at a time, or a row of look-ahead for every row, were no faster.
+    The loop does two rows at a time, with an update a row: for u = lr·slope of the first row, the
+    prediction of the second is x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁). Its long dot product doesn't wait for
+    the first update, and coefficients are loaded and stored once for both: 7 ns a row instead of 12 at
+    d=8. Four rows at a time, or a look-ahead of one row for every row, were no faster.
     """
     # One row waits for the other: with libm's exp a logistic update at d=8 took 27 ns, with the
     # vector code's longer chain 37.
@@ -160,7 +168,7 @@ def per_sample(loss: Loss):
 
     @compiled
     def updates(
-        members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
         mean, totals, met, batch_size, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
@@ -187,12 +195,12 @@ def per_sample(loss: Loss):
 
 @compiled
 def parts_of(m, d, k):
-    """The parts of a batch of m rows: a thread each, where there are as many."""
+    """The number of parts of a batch of m rows: one for each thread that is worth its start."""
     return max(1, min(team.PARTS, m // 32, m * k * (4 * d + 20) // _LEAST))
 
 
 @compiled
-def _share(n, part, parts):
+def _bounds(n, part, parts):
     """Where one of so many parts of n begins and ends: whole vectors but for the last one."""
     first, stop = n * part // parts // 16 * 16, n * (part + 1) // parts // 16 * 16
     return first, (n if part == parts - 1 else stop)
@@ -200,22 +208,38 @@ def _share(n, part, parts):
 
 @functools.cache
 def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: bool):
-    """The compiled loop of one update a batch, as far as it is one thread's.
+    """The compiled loop of one update a batch: what one member of a team of threads does.
 
-    ``(members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
-    mean, totals, met, batch_size, t, first, last)``: as `per_sample`, with the parameters of the
-    optimizer in float64 and in the dtype of the computation, what it remembers (SLOTS, k, d+1), if
-    `averaging` the mean (k, d+1) of the parameters after each update, room for sums (PARTS, k, d+2), the
-    sum (1,) of the losses met, and the number of updates before. `first` starts a batch. `members` and
-    `rest` are a `team`'s. Returns a number that means nothing, as `call` wants one.
+    ``(members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+    mean, totals, met, batch_size, t, first, last)``
+
+    A batch is two phases: the gradient of a part of its rows, then the step of a part of the parameters.
+    The parts depend on shapes alone.
+
+        name        dir     shape                    meaning
+        members     IN OUT  (SIZE,) int64            `team.counters()`
+        backoff     IN      int                      `atomics.backoff_address()`
+        coef        IN OUT  (k, d)                   coefficients
+        intercept   IN OUT  (k,)                     intercepts
+        rates       IN      (k,)                     learning rates of this epoch
+        low_hyper   IN      (HYPER,)                 `hyper` in the dtype of the computation
+        mean        IN OUT  (k, d+1) float64         mean of the parameters, if `averaging`
+        totals      OUT     (PARTS, k, d+2) float64  scratch: the sums of each part
+        met         IN OUT  (1,) float64             sum of the losses before the updates
+        batch_size  IN      int                      rows in a batch
+        t           IN      float                    number of updates before
+        first       IN      int                      the start of a batch
+
+    The other arguments are described in `fastgd.cpu`. The result is a meaningless float, which `call`
+    needs.
     """
-    one_pass, make_room = rows_pass(loss, ordered=shuffled), scratch(loss)
+    one_pass, new_scratch = rows_pass(loss, ordered=shuffled), scratch_maker(loss)
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink = leaf(soft)
 
     @compiled
     def gradient_part(
-        x, y, weight, p, order, coef, intercept, room, gradient, totals, part, parts, first, last
+        x, y, weight, p, order, coef, intercept, scratch, gradient, totals, part, parts, first, last
     ):
         k, d = coef.shape
         for c in range(k):
@@ -236,7 +260,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
             low,
             high,
             0,
-            room,
+            scratch,
             gradient,
             totals[part],
         )
@@ -244,12 +268,12 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
     @compiled
     def move_part(
         coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, part, parts,
-        share, t,
+        factor, t,
     ):  # fmt: skip
         k, d = coef.shape
         T = coef.dtype.type
         zero, l1, l2 = T(0), settings[L1], settings[L2]
-        low, high = _share(d, part, parts)
+        low, high = _bounds(d, part, parts)
         for c in range(k):
             u64, v64, w64 = scales(np.float64(rates[c]), t, hyper)
             u, v, w = T(u64), T(v64), T(w64)
@@ -261,13 +285,13 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
             if slots > 0:
                 m0, m1, m2 = memory[0, c, low:high], memory[1, c, low:high], memory[2, c, low:high]
                 for j in range(own.shape[0]):
-                    g = share * T(sums[j]) + l2 * own[j]
+                    g = factor * T(sums[j]) + l2 * own[j]
                     own[j], m0[j], m1[j], m2[j] = step(
                         own[j], g, u, v, w, low_hyper, m0[j], m1[j], m2[j]
                     )
             else:
                 for j in range(own.shape[0]):
-                    g = share * T(sums[j]) + l2 * own[j]
+                    g = factor * T(sums[j]) + l2 * own[j]
                     own[j] = step(own[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
             if l1 > zero:
                 for j in range(own.shape[0]):
@@ -278,7 +302,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
                     slopes += totals[other, c, d]
                     met[0] += totals[other, c, d + 1]
                 if settings[LEARN] != zero:
-                    g = share * T(slopes)
+                    g = factor * T(slopes)
                     if slots > 0:
                         intercept[c], memory[0, c, d], memory[1, c, d], memory[2, c, d] = step(
                             intercept[c], g, u, v, w, low_hyper,
@@ -297,20 +321,20 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
 
     @compiled
     def updates(
-        members, rest, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
         mean, totals, met, batch_size, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
-        room, gradient = make_room(x, coef, False)
+        scratch, gradient = new_scratch(x, coef, False)
         scale, by_rows = settings[SCALE], settings[LAST]
         alone = parts_of(batch_size, d, k) == 1
         begun = 0  # parts of the phases before
         mine = 0 if alone else team.take(members)
         for batch in range(first, last, batch_size):
             stop = min(batch + batch_size, last)
-            share = scale
+            factor = scale
             if by_rows != coef.dtype.type(0):
-                share = scale / coef.dtype.type(stop - batch)
+                factor = scale / coef.dtype.type(stop - batch)
             t += 1.0
             if alone:
                 gradient_part(
@@ -321,7 +345,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
                     order,
                     coef,
                     intercept,
-                    room,
+                    scratch,
                     gradient,
                     totals,
                     0,
@@ -331,15 +355,15 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
                 )
                 move_part(
                     coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, 0,
-                    1, share, t,
+                    1, factor, t,
                 )  # fmt: skip
                 continue
             parts = parts_of(stop - batch, d, k)
             while mine < begun + parts:
                 part = mine - begun
-                team.wait_for(members, begun, rest)
+                team.wait_for(members, begun, backoff)
                 gradient_part(
-                    x, y, weight, settings[P], order, coef, intercept, room, gradient, totals, part,
+                    x, y, weight, settings[P], order, coef, intercept, scratch, gradient, totals, part,
                     parts, batch, stop,
                 )  # fmt: skip
                 team.finish(members)
@@ -347,10 +371,10 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
             begun += parts
             while mine < begun + parts:
                 part = mine - begun
-                team.wait_for(members, begun, rest)
+                team.wait_for(members, begun, backoff)
                 move_part(
                     coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met,
-                    part, parts, share, t,
+                    part, parts, factor, t,
                 )  # fmt: skip
                 team.finish(members)
                 mine = team.take(members)
@@ -361,8 +385,8 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
 
 
 @compiled
-def share(update, arguments):
-    """A thread's share of the updates at this address."""
+def run_updates(update, arguments):
+    """Call the updates at an address with their tuple of arguments: what one thread of a team does."""
     return call(update, arguments)
 
 
@@ -370,11 +394,19 @@ def share(update, arguments):
 def end_of_epoch(
     moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
 ):
-    """Keep what an epoch ends with, in one call: parameters, cost, path, and the number of epochs.
+    """Store the parameters, the cost, the path and the count of an epoch; returns the status.
 
-    The parameters are those that the updates moved, or the mean (k, d+1) if it has rows. `past`
-    (2, k, d+1) has those of the two epochs before. Where a number is not finite nothing is kept. Returns
-    the status.
+        name              dir     shape               meaning
+        moving            IN      (k, d)              coefficients that the updates moved
+        moving_intercept  IN      (k,)                intercepts that the updates moved
+        mean              IN      (k, d+1) or (0, …)  mean of the parameters: the result, if given
+        met               IN      (1,) float64        sum of the losses of the epoch
+        scale             IN      scalar              turns summed losses into the cost
+        coef              OUT     (k, d) float64      coefficients of the result
+        intercept         OUT     (k,) float64        intercepts of the result
+        past              OUT     (2, k, d+1)         results of the two epochs before
+
+    The other arguments are described in `fastgd.cpu`. If a number is not finite, nothing is stored.
     """
     k, d = coef.shape
     epoch, cost = int(state[EPOCHS]), met[0] * scale
@@ -408,7 +440,7 @@ def end_of_epoch(
 
 
 @compiled
-def descend(
+def stochastic_epochs(
     update,
     arguments,
     rates,
@@ -423,14 +455,20 @@ def descend(
     path,
     last_epoch,
 ):
-    """The loop over epochs up to `last_epoch`, where none needs a pause; returns the status.
+    """The loop over epochs up to `last_epoch` without a return to Python; returns the status.
 
-    `arguments` are those of the updates at the address, for all rows, of the first epoch; `rates`
-    (epochs, k) or (1, k) those from there on. `kind` and `seed` draw an order for each, `scale` makes a
-    cost of its losses.
+        name        dir     shape            meaning
+        update      IN      int              address of the compiled updates
+        arguments   IN OUT  tuple            arguments of the updates for all rows of the first epoch
+        kind        IN      int              index into `order.KINDS`
+        seed        IN      uint64           `order.seed_number` of the order's seed
+        scale       IN      scalar           turns summed losses into the cost
+        last_epoch  IN      int              number of epochs at the end
+
+    The other arguments are those of `end_of_epoch`; `rates` begins at the first epoch of the call.
     """
     (
-        members, rest, x, y, weight, order, moving, moving_intercept, settings, _, hyper, low_hyper,
+        members, backoff, x, y, weight, order, moving, moving_intercept, settings, _, hyper, low_hyper,
         memory, mean, totals, met, batch_size, t, first, last,
     ) = arguments  # fmt: skip
     first_epoch = int(state[EPOCHS])
@@ -444,7 +482,7 @@ def descend(
         call(
             update,
             (
-                members, rest, x, y, weight, order, moving, moving_intercept, settings, lr, hyper,
+                members, backoff, x, y, weight, order, moving, moving_intercept, settings, lr, hyper,
                 low_hyper, memory, mean, totals, met, batch_size, t, first, last,
             ),
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""One pass of a block of threads over rows in F order, that is, over columns: x is given as (d, n).
+"""One pass of a block of threads over rows in F order: x is given as its columns (d, n).
 
-Neighbouring threads take neighbouring rows, so that a warp reads a column in one go. Few columns stay
-in a thread's registers from the prediction to the gradient. Of many, a block reads a tile of rows for
-the predictions, and once more from the cache for the gradient.
+Neighbouring threads take neighbouring rows, so that a warp reads a column in one access. Few columns
+stay in the registers of a thread from the prediction to the gradient. Of many columns a block reads a
+tile of rows for the predictions, and once more from the cache for the gradient.
 """
 
 import functools
@@ -18,7 +18,7 @@ from .loads import fetch
 
 
 def column_pass(loss: Loss, layout: ColumnLayout, dtype: str, slopes_too=True, centred=False):
-    """A device function as that of `row_pass`, for x (d, n)."""
+    """The device function of `row_pass` for x (d, n)."""
     make = _tiles if layout.tile else _few_columns
     return make(loss, layout, dtype, slopes_too, centred)
 
@@ -42,7 +42,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
         gradient = cuda.local.array(columns, real)
         block = cuda.local.array(in_flight, real)
         labels = cuda.local.array(vector, real)
-        shares = cuda.local.array(vector, real)
+        row_weights = cuda.local.array(vector, real)
         n = y.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
@@ -52,7 +52,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
         for j in range(columns):
             gradient[j] = zero
         for v in range(vector):
-            shares[v] = one
+            row_weights[v] = one
         for start in range(first, last, threads * vector):
             i = start + thread * vector
             if i + vector <= last:
@@ -60,7 +60,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                     load(x, j * n + i, block, j * vector)
                 load(y, target * n + i, labels, 0)
                 if weighted:
-                    load(weight, i, shares, 0)
+                    load(weight, i, row_weights, 0)
             else:
                 for v in range(vector):
                     inside = i + v < last
@@ -68,7 +68,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                         block[j * vector + v] = x[j, i + v] if inside else zero
                     labels[v] = y[target, i + v] if inside else zero
                     if weighted:
-                        shares[v] = weight[i + v] if inside else zero
+                        row_weights[v] = weight[i + v] if inside else zero
             if centred:
                 for j in range(columns):
                     for v in range(vector):
@@ -78,9 +78,9 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                     z = b
                     for j in range(columns):
                         z += block[j * vector + v] * coef[c, j]
-                    cost += shares[v] * value(z, labels[v], p)
+                    cost += row_weights[v] * value(z, labels[v], p)
                     if slopes_too:
-                        s = shares[v] * slope(z, labels[v], p)
+                        s = row_weights[v] * slope(z, labels[v], p)
                         slopes += s
                         for j in range(columns):
                             gradient[j] += s * block[j * vector + v]
@@ -145,10 +145,10 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
             turn = threads - turn
             s = zero
             if i < last:
-                share = weight[i] if weighted else one
-                cost += share * value(z, y[target, i], p)
+                row_weight = weight[i] if weighted else one
+                cost += row_weight * value(z, y[target, i], p)
                 if slopes_too:
-                    s = share * slope(z, y[target, i], p)
+                    s = row_weight * slope(z, y[target, i], p)
                     slopes += s
             if slopes_too:
                 # As often for every group: lanes of different groups meet in the sum.

@@ -1,12 +1,12 @@
-"""One pass of a block of threads where the loss of a row couples its k raw predictions, as softmax does.
+"""One pass of a block of threads over dense rows, for a coupled loss.
 
-A block takes a few rows at a time, and their columns come through shared memory, a tile at a time, so
-that rows may lie in C or F order: first for the predictions, which a thread a row folds into the two
-numbers of `CoupledLoss.add`, then, from the cache, for the gradient. Slopes take the place of predictions
-in shared memory. More classes than fit there are predicted once more, as their slopes need what all
-classes add up to.
+A block takes a few rows at a time. Their columns come through shared memory, a tile at a time, so that
+rows may be in C or F order: first for the predictions, of which one thread a row computes the two
+numbers of `CoupledLoss.add`, then, from the cache, for the gradient. Slopes replace the predictions in
+shared memory. Classes that don't fit there are predicted twice, as their slopes need the sum over all
+classes.
 
-The gradient of a block is in memory: its tiles are summed in registers, and added there.
+The gradient of a block is in global memory: its tiles are summed in registers, and added there.
 """
 
 import functools
@@ -109,14 +109,18 @@ def coupled_pass(
     centred=False,
     ordered=False,
 ):
-    """A device function that all threads of a block call; it fills `out` (k, d+2).
+    """A device function that fills `out` with the sums of a range of rows, at least one.
 
-    ``(x, order, y, weight, p, center, coef, intercept, first, last, out)``: the rows `first` to `last`,
-    at least one, of x (n, d), or (d, n) if the layout is by columns, or if `ordered` those of
-    order[first:last], at coef (k, d) and intercept (k,). y is (1, n), the index of the right class as a
-    float; `weight` and `center` are (0,) for none. `out` gets for every class the summed gradient of its
-    coefficients and that of its intercept, and at its end the cost, all of it in the first class; without
-    `slopes_too` only the cost. What the block does next with `out` comes after a barrier.
+    ``(x, order, y, weight, p, center, coef, intercept, first, last, out)``
+
+        name    dir     shape      meaning
+        x       IN      (n, d)     rows, or (d, n) for a layout by columns
+        order   IN      (n,)       if `ordered`, the rows are order[first:last]; else not read
+        y       IN      (1, n)     indices of the classes, as floats
+        out     OUT     (k, d+2)   gradient of each class, of its intercept, and the cost (in class 0)
+
+    The other arguments are described in `fastgd.cuda`. Without `slopes_too` only the cost is written.
+    `out` is complete after the next barrier.
     """
     rows, classes, columns, _, threads = layout
     pitch, across, side = rows + 1, threads // rows, threads // columns
@@ -147,14 +151,14 @@ def coupled_pass(
         j, lane = thread % columns, thread // columns
         cost = zero
         for start in range(first, last, rows):
-            top = rest = right = label = share = zero
+            top = rest = right = label = row_weight = zero
             mine = thread < rows and start + thread < last
             if mine:
                 i = start + thread
                 if ordered:
                     i = order[i]
                 label = y[0, i]
-                share = weight[i] if weighted else one
+                row_weight = weight[i] if weighted else one
             for base in range(0, k, classes):
                 predict(x, order, center, coef, intercept, start, last, base, tile, z)
                 cuda.syncthreads()
@@ -168,11 +172,11 @@ def coupled_pass(
                         if coef.dtype.type(base + c) == label:
                             right = raw
             if mine:
-                cost += share * value(right, top, rest)
+                cost += row_weight * value(right, top, rest)
             if not slopes_too:
                 continue
             if mine:
-                told[thread], told[rows + thread] = label, share
+                told[thread], told[rows + thread] = label, row_weight
                 told[2 * rows + thread], told[3 * rows + thread] = top, rest
             for base in range(0, k, classes):
                 if k > classes:

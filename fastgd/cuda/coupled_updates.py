@@ -1,7 +1,7 @@
-"""Minibatches where a loss couples the outputs: one block has the model, and all of its outputs.
+"""Minibatches for a coupled loss: one block has the model with all its outputs.
 
-An update waits for the one before, and all outputs of a row for each other: a second block could only
-wait with them.
+An update waits for the one before, and the outputs of a row for each other, so a second block would
+idle.
 """
 
 import functools
@@ -24,7 +24,10 @@ def coupled_minibatch(
 ):
     """The kernel of one update a batch, for one block.
 
-    As `stochastic.minibatch`, with y (1, n), met (1,), and totals (k, d+2) after it to work in.
+    The arguments are those of `stochastic.minibatch`, with y (1, n) and met (1,), and after them:
+
+        name       dir     shape     meaning
+        totals     OUT     (k, d+2)  scratch: the sums of a batch
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = coupled_pass(loss, layout, dtype, ordered=ordered)
@@ -45,7 +48,7 @@ def coupled_minibatch(
             stop = min(batch + batch_size, last)
             one_pass(x, order, y, weight, zero, none, coef, intercept, batch, stop, totals)
             cuda.syncthreads()
-            share = scale / coef.dtype.type(stop - batch) if by_rows else scale
+            factor = scale / coef.dtype.type(stop - batch) if by_rows else scale
             t += 1.0
             lr = rates[0]
             u64, v64, w64 = scales(numba.float64(lr), t, hyper)
@@ -58,7 +61,7 @@ def coupled_minibatch(
                     u, v, w = real(u64), real(v64), real(w64)
                 j = at - c * (d + 1)
                 move(
-                    c, j, share * totals[c, j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
+                    c, j, factor * totals[c, j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
                     intercept, memory, mean,
                 )  # fmt: skip
             if thread == 0:

@@ -1,13 +1,12 @@
 """Cost and gradient over dense rows on a GPU, in two steps whose order is fixed.
 
-Rows are cut into parts, each summed by one block in the working dtype: `partials` (parts, k, d+2) holds
-for every output the gradient of the d coefficients, that of the intercept, and the cost. `add_up` then
-sums the parts in float64. Both are a function of the data alone, so that the same call gives the same
-bits on every run and every GPU.
+Rows are cut into parts. One block sums a part in the working dtype, for every output the gradient of the
+d coefficients, that of the intercept, and the cost; `add_up` then sums the parts in float64. Both depend
+on the data alone: the same call gives the same bits on every run and every GPU.
 
-Blocks of one part and different outputs run side by side, so that X comes from memory once and to the
-other outputs from the second-level cache. The sweep over coefficients is the same pass with one target.
-Where a loss couples the outputs, one block has them all.
+Blocks of one part and different outputs run side by side: X comes from memory once, and to the other
+outputs from the second-level cache. The sweep over coefficients is the same pass with one target. For a
+coupled loss one block has all outputs.
 """
 
 import functools
@@ -29,9 +28,9 @@ _ADDERS = 512
 def block_pass(
     loss: Any, layout: RowLayout | ColumnLayout, dtype: str, slopes_too=True, centred=False
 ):
-    """The device function of `row_pass` or `column_pass`, as the layout says.
+    """The device function of `row_pass` or `column_pass`, by the kind of layout.
 
-    It can be called from a kernel of your own, by all threads of a block of `layout.threads`.
+    Your own kernel can call it, by all threads of a block of `layout.threads`.
 
     Examples
     --------
@@ -45,19 +44,24 @@ def block_pass(
     return column_pass(loss, layout, dtype, slopes_too, centred)
 
 
-def shares_of(loss: Loss | CoupledLoss, k: int) -> int:
-    """How many blocks each part takes."""
+def blocks_of_part(loss: Loss | CoupledLoss, k: int) -> int:
+    """The number of blocks that work on each part."""
     return 1 if loss.coupled else k
 
 
 @functools.cache
-def share_of_part(
+def part_pass(
     loss: Loss | CoupledLoss, layout: RowLayout | ColumnLayout | CoupledLayout, dtype: str,
     slopes_too=True, centred=False,
 ):  # fmt: skip
-    """A device function: what block number `block` of so many shares does for `partials`.
+    """A device function that fills the sums of one part, and of one output unless the loss is coupled.
 
-    ``(x, y, weight, p, center, coef, intercept, block, part_rows, partials)``, as for `accumulate`.
+    ``(x, y, weight, p, center, coef, intercept, block, part_rows, partials)``
+
+        name       dir     shape     meaning
+        block      IN      int       part·k + output; the part for a coupled loss
+
+    The other arguments are those of `accumulate`.
     """
     if loss.coupled:
         assert isinstance(layout, CoupledLayout)
@@ -98,11 +102,10 @@ def accumulate(
 ):  # fmt: skip
     """The kernel that fills `partials`, for a grid of any size.
 
-    ``(x, y, weight, p, center, coef, intercept, part_rows, partials)`` with x (n, d), or (d, n) for a
-    layout by columns, in C order; y (k, n), or (1, n) for one target of all outputs; weight (n,) or
-    (0,); p of the loss; center (d,) or (0,); coef (k, d), intercept (k,) and partials of `dtype`.
+    ``(x, y, weight, p, center, coef, intercept, part_rows, partials)``, described in `fastgd.cuda`; x is
+    (n, d), or (d, n) for a layout by columns, in C order, and y (1, n) if all outputs have one target.
     """
-    share = share_of_part(loss, layout, dtype, slopes_too, centred)
+    add_part = part_pass(loss, layout, dtype, slopes_too, centred)
     coupled = loss.coupled
 
     @cuda.jit
@@ -110,7 +113,7 @@ def accumulate(
         blocks = partials.shape[0] * (1 if coupled else partials.shape[1])
         block = cuda.blockIdx.x
         while block < blocks:
-            share(x, y, weight, p, center, coef, intercept, block, part_rows, partials)
+            add_part(x, y, weight, p, center, coef, intercept, block, part_rows, partials)
             cuda.syncthreads()
             block += cuda.gridDim.x
 
@@ -119,55 +122,66 @@ def accumulate(
 
 @functools.cache
 def sums_of_columns(width: int, threads: int):
-    """A device function ``(partials, column, last, totals, memory)``: totals[column] and after.
+    """A device function that sums `width` columns of `partials` in float64.
 
-    It sums `width` columns of partials (parts, columns) in float64, as far as column `last`: each
-    thread every so many parts, then over threads.
+    ``(partials, column, last, totals, scratch)``. Each thread sums every (threads / width)-th part, then
+    the block sums over its threads.
+
+        name      dir     shape               meaning
+        partials  IN      (parts, columns)    sums of each part
+        column    IN      int                 the first column to sum
+        last      IN      int                 the end of the columns
+        totals    OUT     (columns,)          the sums
+        scratch   OUT     (threads,)          shared float64 scratch
     """
     lines = threads // width
 
     @cuda.jit(device=True)
-    def sums(partials, column, last, totals, memory):
+    def sums(partials, column, last, totals, scratch):
         thread = cuda.threadIdx.x
         j, line = column + thread % width, thread // width
         total = numba.float64(0)
         if j < last:
             for part in range(line, partials.shape[0], lines):
                 total += partials[part, j]
-        memory[thread] = total
+        scratch[thread] = total
         half = lines // 2
         while half > 0:
             cuda.syncthreads()
             if line < half:
-                memory[thread] += memory[thread + half * width]
+                scratch[thread] += scratch[thread + half * width]
             half //= 2
         if line == 0 and j < last:
-            totals[j] = memory[thread]
+            totals[j] = scratch[thread]
         cuda.syncthreads()
 
     return sums
 
 
 def adders(columns: int, threads: int = _ADDERS) -> tuple[int, int]:
-    """How many columns a block of `add_up` takes side by side, and how many threads it has."""
+    """The number of columns that a block of `add_up` takes side by side, and its number of threads."""
     return min(WARP, 1 << (columns - 1).bit_length(), threads), threads
 
 
 @functools.cache
 def add_up(width: int, threads: int):
-    """The kernel ``(partials, totals)``: float64 sums of the columns of partials (parts, columns).
+    """The kernel ``(partials, totals)`` that sums the columns of partials (parts, columns) in float64.
 
-    Block number i takes `width` columns from i·width on, of the grid of as many blocks as that takes.
+        name      dir     shape               meaning
+        partials  IN      (parts, columns)    sums of each part
+        totals    OUT     (columns,)          the sums
+
+    Block number i takes `width` columns from i·width on.
     """
     sums = sums_of_columns(width, threads)
 
     @cuda.jit
     def fill_totals(partials, totals):
-        memory = cuda.shared.array(threads, numba.float64)
+        scratch = cuda.shared.array(threads, numba.float64)
         columns = partials.shape[1]
         column = cuda.blockIdx.x * width
         while column < columns:
-            sums(partials, column, columns, totals, memory)
+            sums(partials, column, columns, totals, scratch)
             column += cuda.gridDim.x * width
 
     return fill_totals

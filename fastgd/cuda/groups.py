@@ -1,7 +1,7 @@
-"""Sums over groups of threads, in a fixed order, for kernels: every thread gets the sum.
+"""Sums over groups of threads, in a fixed order; every thread gets the sum.
 
 A group is a power of two of neighbouring lanes of a warp, which exchange registers, or a whole block,
-whose warps meet in shared memory. Float atomics would be shorter, and differ from run to run.
+whose warps exchange through shared memory. Float atomics would be shorter, but differ from run to run.
 """
 
 import functools
@@ -14,10 +14,10 @@ _ALL = 0xFFFFFFFF
 
 @functools.cache
 def sum_of_lanes(first: int, last: int):
-    """A device function of one number: its sum over the lanes that differ in bits `first` to `last`.
+    """A device function ``(value)``: its sum over the lanes that differ in bits `first` to `last`.
 
-    As powers of two: (1, 8) sums groups of eight neighbours, (8, 32) every eighth lane. Exchanging
-    across ever larger distances gives all of them the same bits.
+    Both are powers of two: (1, 8) sums groups of eight neighbours, (8, 32) every eighth lane. The
+    butterfly exchange, over ever larger distances, gives all lanes the same bits.
     """
 
     @cuda.jit(device=True)
@@ -33,23 +33,27 @@ def sum_of_lanes(first: int, last: int):
 
 @functools.cache
 def sum_of_block(threads: int):
-    """A device function ``(value, memory, place)``: the sum over a block of so many threads.
+    """A device function ``(value, scratch, place)``: the sum of `value` over a block of threads.
 
-    It takes threads / 32 numbers of shared `memory` from `place` on. One barrier is inside; whoever
-    calls it twice in a row takes another place the second time.
+        name     dir     shape     meaning
+        value    IN      scalar    the number of this thread
+        scratch  OUT     shared    threads / 32 numbers from `place` on
+        place    IN      int       another place for the next call in a row
+
+    It has one barrier.
     """
     warps = threads // WARP
     in_warp = sum_of_lanes(1, WARP)
 
     @cuda.jit(device=True)
-    def total(value, memory, place):
+    def total(value, scratch, place):
         value = in_warp(value)
         if cuda.threadIdx.x % WARP == 0:
-            memory[place + cuda.threadIdx.x // WARP] = value
+            scratch[place + cuda.threadIdx.x // WARP] = value
         cuda.syncthreads()
-        value = memory[place]
+        value = scratch[place]
         for warp in range(1, warps):
-            value += memory[place + warp]
+            value += scratch[place + warp]
         return value
 
     return total

@@ -1,10 +1,4 @@
-"""Loads of 16 bytes: numba never emits them by itself, and they halve the instructions of a pass.
-
-    fetch(vector)(x, at, held, place)
-
-puts the elements number `at`, `at` + 1, … of an array in C order into held[place], held[place + 1], …;
-`vector` is how many: 1, or as many as 16 bytes hold, and then their address must be a multiple of 16.
-"""
+"""Loads of 16 bytes: Numba never emits them by itself, and they halve the instructions of a pass."""
 
 import functools
 from typing import Any
@@ -78,5 +72,14 @@ def _fetch4(x, at, held, place):
 
 @functools.cache
 def fetch(vector: int):
-    """The function above, callable from kernels."""
+    """A function ``(x, at, held, place)`` for kernels that loads `vector` neighbouring elements.
+
+        name   dir     shape     meaning
+        x      IN      any       an array in C order
+        at     IN      int       number of the first element; 16-byte aligned if `vector` > 1
+        held   OUT     local     held[place], held[place + 1], … are the elements
+        place  IN      int       place of the first one
+
+    `vector` is 1, or the number of elements in 16 bytes.
+    """
     return register_jitable(forceinline=True)({1: _fetch1, 2: _fetch2, 4: _fetch4}[vector])

@@ -1,8 +1,8 @@
-"""Batch descent as one launch for many epochs: nothing goes back to the host in between.
+"""Batch descent as one launch for many epochs: nothing returns to the host between them.
 
-Between the three steps of an epoch (all blocks pass over the rows, all blocks add up the parts, one
-block moves the parameters) the whole grid meets at a barrier, 1 to 2 µs each. Parameters, sums over
-parts, cost, stopping rule and the check for a finite cost are float64, as on the CPU.
+An epoch has three steps: all blocks pass over the rows, all blocks add up the parts, one block moves the
+parameters. After each the whole grid meets at a barrier, 1 to 2 µs each. Parameters, sums over parts,
+cost, stopping rule and the check for a finite cost are float64, as on the CPU.
 """
 
 import functools
@@ -14,19 +14,27 @@ from ..compile.functions import leaf
 from ..formulas.updates import RULES, Rule, l1_slope, soft
 from ..losses import CoupledLoss, Loss
 from ..settings import CONVERGED, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
-from .dense import share_of_part, sums_of_columns
+from .dense import part_pass, sums_of_columns
 from .driver import cuda
 from .layout import INT32
 
 
 @functools.cache
 def advance(threads: int, rule: Rule = RULES["gd"]):
-    """The end of an epoch, by one block: `fastgd.cpu.advance` with a thread a parameter.
+    """A device function: the end of an epoch, as `fastgd.cpu.advance`, by the threads of one block.
 
-    A device function ``(totals, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
-    memory, state, costs, norms, path, epoch, before, sums)`` that returns the status to every thread;
-    `before` is the number of epochs before this chunk, and sums (threads,) is shared memory. It also
-    leaves the next parameters in the dtype of the pass in `low` and `low_intercept`.
+    ``(totals, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state,
+    costs, norms, path, epoch, before, sums)`` returns the status to every thread.
+
+        name           dir     shape              meaning
+        totals         IN      (k, d+2)           sums of a pass at coef and intercept
+        low            OUT     (k, d)             coefficients in the dtype of the pass
+        low_intercept  OUT     (k,)               intercepts in the dtype of the pass
+        coef           IN OUT  (k, d) float64     coefficients
+        intercept      IN OUT  (k,) float64       intercepts
+        epoch          IN      int                the epoch, counted in this chunk
+        before         IN      int                number of epochs before this chunk
+        sums           OUT     (threads,)         shared float64 scratch
     """
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink, slope_of = leaf(soft), leaf(l1_slope)
@@ -113,21 +121,30 @@ def advance(threads: int, rule: Rule = RULES["gd"]):
 
 
 @functools.cache
-def descend(loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]):
-    """The kernel of a whole chunk of epochs, for a grid whose blocks all run at the same time.
+def batch_epochs(
+    loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule = RULES["gd"]
+):
+    """The kernel of a chunk of epochs, for a grid whose blocks all run at the same time.
 
     ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
-    state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs)``.
-    The first arrays are those of `fastgd.cpu.dense.descend`, on the GPU and in float64 but for `low` and
-    `low_intercept`, which hold the parameters in `dtype` at the start; `flat` is partials (parts, k, d+2)
-    as (parts, k·(d+2)), `by_output` totals (k·(d+2),) as (k, d+2). `rates`, `costs`, `norms` and `path`
-    begin at the first epoch of the chunk, which comes after `before` others.
+    state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs)``
 
-    `outcome` gets the status and the number of updates, state[1] the cost at the last parameters if the
-    chunk ran to its end. `width` columns are added up side by side.
+        name           dir     shape              meaning
+        low            IN OUT  (k, d)             coefficients in `dtype`
+        low_intercept  IN OUT  (k,)               intercepts in `dtype`
+        coef           IN OUT  (k, d) float64     coefficients
+        intercept      IN OUT  (k,) float64       intercepts
+        outcome        OUT     (2,) int64         the status and the number of updates
+        flat           OUT     (parts, k·(d+2))   a view of `partials`
+        by_output      OUT     (k, d+2)           a view of `totals`
+        before         IN      int                number of epochs before this chunk
+        epochs         IN      int                number of epochs of this chunk
+
+    `rates`, `costs`, `norms` and `path` begin at the first epoch of the chunk. If the chunk runs to its
+    end, state[COST] is the cost at the last parameters. `width` columns are added up side by side.
     """
     threads = layout.threads
-    share, coupled = share_of_part(loss, layout, dtype), loss.coupled
+    add_part, coupled = part_pass(loss, layout, dtype), loss.coupled
     sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, rule)
 
     @cuda.jit
@@ -135,7 +152,7 @@ def descend(loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule
         x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
         state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs,
     ):  # fmt: skip
-        room = cuda.shared.array(threads, numba.float64)
+        scratch = cuda.shared.array(threads, numba.float64)
         grid = cuda.cg.this_grid()
         k, d, columns = coef.shape[0], coef.shape[1], flat.shape[1]
         blocks = partials.shape[0] * (1 if coupled else k)
@@ -143,13 +160,13 @@ def descend(loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule
         for epoch in range(epochs + 1):
             block = cuda.blockIdx.x
             while block < blocks:
-                share(x, y, weight, p, none, low, low_intercept, block, part_rows, partials)
+                add_part(x, y, weight, p, none, low, low_intercept, block, part_rows, partials)
                 cuda.syncthreads()
                 block += cuda.gridDim.x
             grid.sync()
             column = cuda.blockIdx.x * width
             while column < columns:
-                sums(flat, column, columns, totals, room)
+                sums(flat, column, columns, totals, scratch)
                 column += cuda.gridDim.x * width
             grid.sync()
             if epoch == epochs:
@@ -157,7 +174,7 @@ def descend(loss: Loss | CoupledLoss, layout, dtype: str, width: int, rule: Rule
             if cuda.blockIdx.x == 0:
                 status = end_of_epoch(
                     by_output, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
-                    memory, state, costs, norms, path, epoch, before, room,
+                    memory, state, costs, norms, path, epoch, before, scratch,
                 )  # fmt: skip
                 if cuda.threadIdx.x == 0:
                     outcome[0], outcome[1] = status, epoch + (status == RUNNING)

@@ -1,8 +1,8 @@
 """One pass of a block of threads over rows in C order: cost and gradient, each row read once.
 
-A row lies in the registers of the lanes that share it: its dot product with the coefficients is summed
-over them, and the same registers then go into the gradient, which is summed in registers too, over all
-rows of the block, and over threads only at the end.
+A row is in the registers of a group of lanes. Its dot product with the coefficients is summed over the
+lanes; the same registers then go into the gradient, which is summed in registers over all rows of the
+block, and over threads only at the end.
 """
 
 import functools
@@ -21,15 +21,16 @@ from .loads import fetch
 def row_pass(
     loss: Loss, layout: RowLayout, dtype: str, slopes_too=True, centred=False, ordered=False
 ):
-    """A device function that all threads of a block call; it fills `out` (d+2,) for one output.
+    """A device function that fills `out` with the sums of a range of rows, for one output.
 
-    ``(x, order, y, weight, p, center, coef, intercept, c, target, first, last, out)``: the rows `first`
-    to `last` of x (n, d), or if `ordered` those of order[first:last], at coef[c] and intercept[c],
-    towards y[target]; p is the loss's parameter, `weight` and `center` are (0,) for none. `out` gets the
-    summed gradient of the coefficients, that of the intercept and the cost; without `slopes_too` only
-    the cost.
+    ``(x, order, y, weight, p, center, coef, intercept, c, target, first, last, out)``
 
-    `coef`, and every sum, is of `dtype`. Shared memory of the function is free again at the next barrier.
+        name    dir     shape     meaning
+        order   IN      (n,)      if `ordered`, the rows are order[first:last]; else not read
+        out     OUT     (d+2,)    gradient of the coefficients, of the intercept, and the cost
+
+    The other arguments are described in `fastgd.cuda`. Without `slopes_too` only the cost is written.
+    `coef` and every sum is of `dtype`. Shared memory of the function is free at the next barrier.
     """
     vector, lanes, loads, rows, threads = layout
     held, groups = vector * loads, threads // lanes
@@ -59,7 +60,7 @@ def row_pass(
         gradient = cuda.local.array(held, real)
         row = cuda.local.array(in_flight, real)
         label = cuda.local.array(1, real)
-        share = cuda.local.array(1, real)
+        row_weight = cuda.local.array(1, real)
         n, d = y.shape[1], coef.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
@@ -68,7 +69,7 @@ def row_pass(
         b = intercept[c]
         cost, slopes = zero, zero
         turn = 0
-        share[0] = one
+        row_weight[0] = one
         for r in range(loads):
             j, e = (lane + lanes * r) * vector, r * vector
             for v in range(vector):
@@ -108,10 +109,10 @@ def row_pass(
                         at = order[i]
                     load_one(y, target * n + at, label, 0)
                     if weighted:
-                        load_one(weight, at, share, 0)
-                    cost += share[0] * value(z, label[0], p)
+                        load_one(weight, at, row_weight, 0)
+                    cost += row_weight[0] * value(z, label[0], p)
                     if slopes_too:
-                        s = share[0] * slope(z, label[0], p)
+                        s = row_weight[0] * slope(z, label[0], p)
                         slopes += s
                         for e in range(held):
                             gradient[e] += s * row[u * held + e]

@@ -1,4 +1,4 @@
-"""What a GPU does with rows beside passes: take some of them, predict them, and look over columns."""
+"""Kernels over rows beside the passes: subsets, predictions, and sums and extremes of columns."""
 
 import functools
 
@@ -11,9 +11,14 @@ from .layout import WARP
 
 @functools.cache
 def take():
-    """The kernel ``(x, first, stride, run, out)``: rows of x (n, d), of any strides and dtype.
+    """The kernel ``(x, first, stride, run, out)`` that copies runs of rows.
 
-    Row i of `out` is that of number first + i // run · stride + i % run.
+    name       dir     shape     meaning
+    x          IN      (n, d)    rows of any strides and dtype
+    first      IN      int       the first row
+    stride     IN      int       rows from the start of a run to the next
+    run        IN      int       rows of a run
+    out        OUT     (m, d)    out[i] = x[first + i // run · stride + i % run]
     """
 
     @cuda.jit
@@ -28,7 +33,13 @@ def take():
 
 @functools.cache
 def predictions():
-    """The kernel ``(x, coef, intercept, out)``: x·coef[0] + intercept[0] in float64, a warp a row."""
+    """The kernel ``(x, coef, intercept, out)``: out = x·coef[0] + intercept[0], a warp for each row.
+
+        name       dir     shape          meaning
+        out        OUT     (n,) float64   predictions of one output
+
+    The other arguments are described in `fastgd.cuda`.
+    """
     over_lanes = sum_of_lanes(1, WARP)
 
     @cuda.jit
@@ -48,7 +59,7 @@ def predictions():
 
 @functools.cache
 def predictions_by_columns():
-    """The same for x given as (d, n), a thread a row."""
+    """The kernel of `predictions` for x given as (d, n), a thread for each row."""
 
     @cuda.jit
     def predict(x, coef, intercept, out):
@@ -64,9 +75,12 @@ def predictions_by_columns():
 
 @functools.cache
 def column_sums():
-    """The kernel ``(x, weight, center, part_rows, partials)``: partials (parts, 2·d) in float64.
+    """The kernel ``(x, weight, center, part_rows, partials)``: weighted sums, a thread a column.
 
-    Weighted sums of x − center, then of its squares, a thread a column.
+        name       dir     shape                  meaning
+        partials   OUT     (parts, 2·d) float64   sums of x − center, then of its squares
+
+    The other arguments are described in `fastgd.cuda`.
     """
 
     @cuda.jit
@@ -88,7 +102,14 @@ def column_sums():
 
 @functools.cache
 def column_extremes():
-    """The kernel ``(x, part_rows, low, high)``: extremes (parts, d) of columns; NaN is passed on."""
+    """The kernel ``(x, part_rows, low, high)``: extremes of columns; NaN is passed on.
+
+        name       dir     shape                  meaning
+        low        OUT     (parts, d) float64     smallest values
+        high       OUT     (parts, d) float64     largest values
+
+    The other arguments are described in `fastgd.cuda`.
+    """
 
     @cuda.jit
     def extremes(x, part_rows, low, high):

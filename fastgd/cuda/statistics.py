@@ -1,8 +1,8 @@
 """Sufficient statistics on a GPU: the moment matrix of `fastgd.cpu.statistics` in one pass.
 
-A block multiplies two strips of `side` columns of the rows z = sqrt(weight)·[1, (x − center)·scale,
-y − y_center] with each other, over one part of the rows, in float64. What comes after, epochs on a
-(d+1)² matrix, is the CPU's: the state is small, and a core has it in its cache.
+A block multiplies two strips of `side` columns of the rows z = sqrt(weight)·[1, (x − center)·scale, y −
+y_center] with each other, over one part of the rows, in float64. The epochs on the (d+1)² matrix run on
+the CPU: the state is small and stays in the cache of one core.
 """
 
 import functools
@@ -34,10 +34,19 @@ def shape_of(n: int, wide: int, side: int = SIDE) -> tuple[int, int, int]:
 
 @functools.cache
 def moments_kernel(side: int = SIDE):
-    """The kernel that fills partials (parts, pairs, side, side), for blocks of (side / 4)² threads.
+    """The kernel that fills `partials` with products of strips, for blocks of (side / 4)² threads.
 
-    ``(x, y, weight, center, scale, y_center, part_rows, partials)`` with x (n, d) in any order. Pair
-    number p is that of strips (i, j), i <= j, counted by rows of the upper triangle.
+    ``(x, y, weight, center, scale, y_center, part_rows, partials)``
+
+        name       dir     shape                        meaning
+        x          IN      (n, d)                       rows in any order
+        center     IN      (d,) float64                 subtracted from the columns of x
+        scale      IN      (d,) float64                 multiplies the centred columns
+        y_center   IN      (k,) float64                 subtracted from the targets
+        partials   OUT     (parts, pairs, side, side)   products; pair p is that of strips (i, j), i ≤ j,
+                                                        counted by rows of the upper triangle
+
+    The other arguments are described in `fastgd.cuda`.
     """
     across, deep = side // 4, _DEEP
     threads = across * across

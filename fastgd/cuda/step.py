@@ -1,4 +1,4 @@
-"""One parameter's step in a stochastic update, for kernels, with all that a fit may ask for beside."""
+"""The step of one parameter in a stochastic update, with penalties and averaging."""
 
 import functools
 
@@ -9,11 +9,19 @@ from .driver import cuda
 
 @functools.cache
 def parameter_step(rule: Rule, averaging: bool):
-    """A device function that moves parameter j of model c along `slope`; j = d is its intercept.
+    """A device function that moves parameter j of model c; j = d is its intercept.
 
-    ``(c, j, slope, lr, u, v, w, t, l1, l2, learn, hyper, coef, intercept, memory, mean)``: slope is that
-    of the cost, u, v and w what `rule.scales` gives in update number t, and the arrays those of
-    `fastgd.cpu.stochastic.minibatch`. All but t and `mean` are in the dtype of `coef`.
+    ``(c, j, slope, lr, u, v, w, t, l1, l2, learn, hyper, coef, intercept, memory, mean)``
+
+        name       dir     shape           meaning
+        slope      IN      scalar          slope of the cost
+        u, v, w    IN      scalar          `rule.scales` of update number t
+        learn      IN      bool            whether the intercept moves
+        coef       IN OUT  (k, d)          coefficients
+        intercept  IN OUT  (k,)            intercepts
+        mean       IN OUT  (k, d+1)        mean of the parameters in float64, if `averaging`
+
+    All numbers but t are in the dtype of `coef`; `fastgd.cpu` describes the other arguments.
     """
     step, shrink, slots = leaf(rule.step), leaf(soft), rule.slots
 

@@ -1,10 +1,10 @@
 """Stochastic loops on a GPU, for many models at once: outputs of one x, each with its own step size.
 
-One model alone can't fill a GPU, as an update waits for the one before; thousands can. Per-sample
-updates give each model a group of lanes, with the coefficients in registers and the next row on its way
-while this one is worked on; minibatches give it a block, with the pass of `row_pass`. The visiting order
-is an input, and the same for all. Parameters are in the dtype of the computation, as on the CPU.
-Where a loss couples the outputs they are one model, and one block has it.
+One model can't fill a GPU, as each update waits for the one before; thousands can. Per-sample updates
+give each model a group of lanes, with the coefficients in registers and the next row prefetched.
+Minibatches give each model a block, with the pass of `row_pass`. The visiting order is an input, the
+same for all models. Parameters are in the dtype of the computation, as on the CPU. For a coupled loss
+the outputs are one model, and one block has it.
 """
 
 import functools
@@ -31,12 +31,18 @@ _MET = 256
 
 @functools.cache
 def per_sample(loss: Loss, layout: RowLayout, dtype: str):
-    """The kernel of one update a row, of plain descent, one group of `layout.lanes` threads a model.
+    """The kernel of one update a row, for plain gradient descent.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, met)`` with x (n, d) in C
-    order, y (k, n), weight (n,) or (0,), order (n,) or (0,) for the given one, coef (k, d),
-    intercept (k,), settings laid out as in `fastgd.settings`, rates (k,), and met (k,) in float64, which
-    gets the sum of the losses met. The grid has at least as many groups as there are models.
+    A group of `layout.lanes` threads has a model.
+
+    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, met)``
+
+        name       dir     shape     meaning
+        coef       IN OUT  (k, d)    coefficients
+        intercept  IN OUT  (k,)      intercepts
+        rates      IN      (k,)      learning rates
+
+    The other arguments are described in `fastgd.cuda`. The grid has at least a group for each model.
     """
     vector, lanes, loads, _, threads = layout
     held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
@@ -77,7 +83,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
             cost = zero
             for i in range(start, min(start + _MET, last)):
                 label = y[c, at]
-                share = weight[at] if weighted else one
+                row_weight = weight[at] if weighted else one
                 for e in range(held):
                     row[e] = coming[e]
                 if i + 1 < last:
@@ -95,8 +101,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
                 else:
                     z = over_lanes(z)
                 z += b
-                cost += share * value(z, label, p)
-                s = scale * share * slope(z, label, p)
+                cost += row_weight * value(z, label, p)
+                s = scale * row_weight * slope(z, label, p)
                 for e in range(held):
                     w[e] = step(w[e], s * row[e] + l2 * w[e], lr)
                 if learn:
@@ -120,10 +126,20 @@ def minibatch(
     loss: Loss, layout: RowLayout, dtype: str, columns: int, ordered: bool,
     rule: Rule = RULES["gd"], averaging: bool = False,
 ):  # fmt: skip
-    """The kernel of one update a batch, a block a model.
+    """The kernel of one update a batch; a block has a model.
 
-    As `per_sample`, with ``hyper, low_hyper, memory, updates_before, mean, batch_size`` before `first`,
-    which starts a batch: they are those of `fastgd.cpu.stochastic.minibatch`. `columns` is at least d+2.
+    ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
+    mean, batch_size, first, last, met)``
+
+        name            dir     shape              meaning
+        low_hyper       IN      (HYPER,)           `hyper` in the dtype of the computation
+        updates_before  IN      float              number of updates before
+        mean            IN OUT  (k, d+1) float64   mean of the parameters, if `averaging`
+        batch_size      IN      int                rows in a batch
+        first           IN      int                the start of a batch
+
+    The other arguments are those of `per_sample`. `columns`, at least d+2, is the size of the shared
+    sums.
     """
     threads, real = layout.threads, getattr(numba, dtype)
     one_pass = row_pass(loss, layout, dtype, ordered=ordered)
@@ -150,13 +166,13 @@ def minibatch(
                     x, order, y, weight, settings[P], none, coef, intercept, c, c, batch, stop, totals
                 )  # fmt: skip
                 cuda.syncthreads()
-                share = scale / coef.dtype.type(stop - batch) if by_rows else scale
+                factor = scale / coef.dtype.type(stop - batch) if by_rows else scale
                 t += 1.0
                 u64, v64, w64 = scales(numba.float64(lr), t, hyper)
                 u, v, w = real(u64), real(v64), real(w64)
                 for j in range(thread, d + 1, threads):
                     move(
-                        c, j, share * totals[j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
+                        c, j, factor * totals[j], lr, u, v, w, t, l1, l2, learn, low_hyper, coef,
                         intercept, memory, mean,
                     )  # fmt: skip
                 if thread == 0:
@@ -238,7 +254,7 @@ class Models:
         self._loss: Any = loss.formula
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Visit order[first:last], or these rows for an empty order; the losses met, (k,) float64."""
+        """Visit order[first:last], or these rows for an empty order; returns `met`."""
         source, x, layout = self.source, self.source.x, self._layout
         last, k, name = source.n if last is None else last, len(self._coef), source.dtype.name
         with on(x.number):
@@ -273,7 +289,7 @@ class Models:
             return self.source.x.to_host(self._coef), self.source.x.to_host(self._intercept)
 
     def memory(self) -> np.ndarray:
-        """What the optimizer remembers, as NumPy."""
+        """The optimizer state, as NumPy."""
         with on(self.source.x.number):
             return self.source.x.to_host(self._memory)
 

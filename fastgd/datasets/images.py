@@ -54,7 +54,7 @@ class Images(NamedTuple):
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Read any array in the IDX format, plain or compressed with gzip.
+    r"""Read any array in the IDX format, plain or compressed with gzip.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     >>> from fastgd.datasets.images import read_idx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "labels-idx1-ubyte"
-    ...     _ = file.write_bytes(b"\\0\\0\\x08\\x01" + b"\\0\\0\\0\\x03" + bytes([7, 2, 1]))
+    ...     _ = file.write_bytes(b"\0\0\x08\x01" + b"\0\0\0\x03" + bytes([7, 2, 1]))
     ...     read_idx(file)
     array([7, 2, 1], dtype=uint8)
     """
@@ -101,7 +101,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
 
 def load_mnist(path: str | os.PathLike) -> Images:
-    """Load MNIST, or another set in its four files, such as Fashion-MNIST.
+    r"""Load MNIST, or another set in its four files, such as Fashion-MNIST.
 
     Parameters
     ----------
@@ -134,10 +134,10 @@ def load_mnist(path: str | os.PathLike) -> Images:
     >>> from fastgd.datasets.images import load_mnist
     >>> with tempfile.TemporaryDirectory() as folder:  # one image of 2×2 pixels
     ...     images = Path(folder) / "train-images-idx3-ubyte"
-    ...     size = b"\\0\\0\\0\\x01" + b"\\0\\0\\0\\x02" + b"\\0\\0\\0\\x02"
-    ...     _ = images.write_bytes(b"\\0\\0\\x08\\x03" + size + bytes([0, 255, 51, 0]))
+    ...     size = b"\0\0\0\x01" + b"\0\0\0\x02" + b"\0\0\0\x02"
+    ...     _ = images.write_bytes(b"\0\0\x08\x03" + size + bytes([0, 255, 51, 0]))
     ...     labels = Path(folder) / "train-labels-idx1-ubyte"
-    ...     _ = labels.write_bytes(b"\\0\\0\\x08\\x01" + b"\\0\\0\\0\\x01" + bytes([7]))
+    ...     _ = labels.write_bytes(b"\0\0\x08\x01" + b"\0\0\0\x01" + bytes([7]))
     ...     digits = load_mnist(images)
     >>> digits.x_train, digits.y_train
     (array([[0. , 1. , 0.2, 0. ]], dtype=float32), array([7]))

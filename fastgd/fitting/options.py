@@ -89,7 +89,7 @@ class Options:
 
 
 def _learning_rate(lr: Any) -> Any:
-    """ "auto", one number, or an array with one for each output."""
+    """The value "auto", one number, or an array with one for each output."""
     lr = plain(lr)
     if isinstance(lr, str):
         if lr != "auto":

@@ -67,8 +67,8 @@ def erf_slope(z):
     T = type(z)
     a = abs(z)
     k = T(math.floor(T(16) * (a if a < T(32) else T(32)) + T(0.5))) / T(16)
-    rest = T(2.4191339744830962e-4) * k * k + T(0.7853981633974483) * ((a - k) * (a + k))
-    return math.exp(-T(0.78515625) * (k * k)) * math.exp(-rest)
+    remainder = T(2.4191339744830962e-4) * k * k + T(0.7853981633974483) * ((a - k) * (a + k))
+    return math.exp(-T(0.78515625) * (k * k)) * math.exp(-remainder)
 
 
 def gudermannian(z):
@@ -86,8 +86,8 @@ def gudermannian_slope(z):
     T = type(z)
     a = abs(z)
     k = T(math.floor(T(16) * (a if a < T(512) else T(512)) + T(0.5))) / T(16)
-    rest = T(4.8382679489661923e-4) * k + T(1.5707963267948966) * (a - k)
-    e = math.exp(-T(1.5703125) * k) * math.exp(-rest)
+    remainder = T(4.8382679489661923e-4) * k + T(1.5707963267948966) * (a - k)
+    e = math.exp(-T(1.5703125) * k) * math.exp(-remainder)
     return T(2) * e / (T(1) + e * e)
 
 

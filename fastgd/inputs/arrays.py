@@ -77,6 +77,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def from_other_library(value, name):
+    """Anything that NumPy or torch makes an array of, as an array."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
     if _is_tensor(value):

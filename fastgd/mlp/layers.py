@@ -1,8 +1,9 @@
-"""What lies between the products of a network, one kernel each.
+"""The kernels between the products of a network.
 
-Rows on their way in; bias, activation and its slope from one exponential; loss and its slope; a slope
-times what comes from the layer above; the step of an optimizer. `fastgd.mlp.network` calls them through
-pointers, so that its own loops are compiled once for all of them: they all return a number.
+Rows of a batch; bias, activation and its slope from one exponential; loss and its slope; the backward
+step through an activation; the step of an optimizer. `fastgd.mlp.network` calls them by address, so that
+its own loops are compiled once for all of them; those that it calls so return a float. Matrices are (m,
+k): m rows of the batch, k units of the layer.
 """
 
 import functools
@@ -19,7 +20,7 @@ from ..losses import CoupledLoss, Loss
 
 @compiled
 def gather(x, order, first, out):
-    """out = the rows order[first : first + m] of x, in out's dtype, asked for a row ahead."""
+    """Copy the rows order[first : first + m] of x to out (m, d), prefetching one row ahead."""
     m, d = out.shape
     for i in range(m):
         row, ahead = row_at(order, first + i), row_at(order, first + min(i + 1, m - 1))
@@ -32,7 +33,13 @@ def gather(x, order, first, out):
 
 @functools.cache
 def activate(name: str):
-    """Compiled: z ← σ(z + b), and slope ← σ′(z + b)."""
+    """The compiled ``(z, b, slope)``: z ← σ(z + b), and slope ← σ′(z + b).
+
+    name    dir     shape     meaning
+    z       IN OUT  (m, k)    products, then activations
+    b       IN      (k,)      biases
+    slope   OUT     (m, k)    slopes of the activations
+    """
     value = vectorised(ACTIVATIONS[name].value)
     slope_of = vectorised(ACTIVATIONS[name].slope)
 
@@ -57,11 +64,21 @@ def _weight_at(weight, row):
 
 @functools.cache
 def head(loss: Loss):
-    """Compiled: the sum of the losses at z + b; z ← share·slope, and its column sums in `by_b`."""
+    """The compiled ``(z, b, y, weight, order, first, factor, by_b)``: the sum of the losses at z + b.
+
+    name    dir     shape         meaning
+    z       IN OUT  (m, k)        products of the last layer, then factor·weight·slope of the loss
+    b       IN      (k,)          biases
+    y       IN      (n, k)        targets of all rows
+    weight  IN      (n,) or (0,)  sample weights; (0,): none
+    order   IN      (n,) or (0,)  row i of z is the row order[first + i]
+    factor  IN      scalar        turns a sum of losses into the cost
+    by_b    OUT     (k,)          column sums of z: the gradient of the biases
+    """
     value, slope_of = vectorised(loss.value), vectorised(loss.slope)
 
     @compiled
-    def apply(z, b, y, weight, order, first, share, by_b):
+    def apply(z, b, y, weight, order, first, factor, by_b):
         total = 0.0
         by_b[:] = z.dtype.type(0)
         for i in range(z.shape[0]):
@@ -70,7 +87,7 @@ def head(loss: Loss):
             for j in range(z.shape[1]):
                 raw = z[i, j] + b[j]
                 total += counts * value(raw, y[row, j])
-                z[i, j] = share * counts * slope_of(raw, y[row, j])
+                z[i, j] = factor * counts * slope_of(raw, y[row, j])
                 by_b[j] += z[i, j]
         return total
 
@@ -79,11 +96,11 @@ def head(loss: Loss):
 
 @functools.cache
 def softmax_head(loss: CoupledLoss):
-    """Compiled: `head` of a loss that couples the outputs, with the index of the right one in y."""
+    """The compiled `head` of a coupled loss: y (n, 1) has class indices."""
     add, value, slope_of = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
     @compiled
-    def apply(z, b, y, weight, order, first, share, by_b):
+    def apply(z, b, y, weight, order, first, factor, by_b):
         T, (m, k) = z.dtype.type, z.shape
         total = 0.0
         by_b[:] = T(0)
@@ -98,7 +115,7 @@ def softmax_head(loss: CoupledLoss):
             total += counts * value(z[i, label], top, rest)
             for j in range(k):
                 hit = T(1) if j == label else T(0)
-                z[i, j] = share * counts * slope_of(z[i, j], hit, top, rest)
+                z[i, j] = factor * counts * slope_of(z[i, j], hit, top, rest)
                 by_b[j] += z[i, j]
         return total
 
@@ -107,7 +124,7 @@ def softmax_head(loss: CoupledLoss):
 
 @compiled
 def through(delta, slope, by_b):
-    """delta ← delta·slope, and its column sums in `by_b`."""
+    """delta ← delta·slope (m, k) in place, and by_b (k,) ← the column sums of delta."""
     by_b[:] = delta.dtype.type(0)
     for i in range(delta.shape[0]):
         for j in range(delta.shape[1]):
@@ -117,7 +134,19 @@ def through(delta, slope, by_b):
 
 @functools.cache
 def update(rule: Rule):
-    """Compiled: the step of the parameters θ[first:stop]; penalty·θ is in their gradient."""
+    """The compiled step of the parameters θ[first:stop].
+
+    ``(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper)``
+
+        name       dir     shape           meaning
+        theta      IN OUT  (all,)          parameters
+        gradient   IN      (all,)          gradient of the cost
+        memory     IN OUT  (SLOTS, all)    optimizer state
+        penalty    IN      scalar          penalty·θ is added to the gradient
+        lr, t      IN      scalar          learning rate, and number of the update
+        hyper      IN      (HYPER,)        parameters of the optimizer in float64
+        low_hyper  IN      (HYPER,)        the same in the dtype of θ
+    """
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
 
     @compiled
@@ -144,5 +173,5 @@ def update(rule: Rule):
 
 @compiled
 def stay(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
-    """`update` of no rule."""
+    """The arguments of `update`, without a step."""
     return 0.0

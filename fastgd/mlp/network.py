@@ -1,11 +1,11 @@
-"""Back-propagation on the CPU: dense products by BLAS, and all that lies between them fused.
+"""Back-propagation on the CPU: dense products by BLAS, with fused kernels between them.
 
-A layer is aₗ = σ(aₗ₋₁·Wₗ + bₗ), with Wₗ as (in, out): a batch of 64 rows times 784×128 float32 takes BLAS
-107 µs this way and 138 in torch's (out, in). All parameters lie in one array.
+A layer is aₗ = σ(aₗ₋₁·Wₗ + bₗ), with Wₗ as (in, out): a batch of 64 rows times 784×128 float32 takes
+BLAS 107 µs this way and 138 in torch's (out, in). All parameters are in one array.
 
 An update has two phases, whatever the number of layers: the rows of the batch go forward and back, then
 the rows of every Wₗ get their gradient and their step. A phase is cut into parts, by the shapes alone,
-and a team of threads goes through the phases of many updates in one compiled loop.
+and a team of threads runs the phases of many updates in one compiled loop.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..compile.functions import call, compiled, pointer
 from ..cpu.machine import team
-from ..cpu.machine.atomics import resting
+from ..cpu.machine.atomics import backoff_address
 from ..cpu.machine.blas import multiply, one_thread, product
 from ..cpu.machine.pool import for_each_part
 from ..formulas.updates import RULES, Rule
@@ -34,11 +34,11 @@ _APART = 8
 _GIVEN_ORDER = np.empty(0, np.int32)
 
 
-class _Room(NamedTuple):
-    """What m rows need on their way through the layers.
+class _Scratch(NamedTuple):
+    """The scratch of m rows in all layers.
 
-    Without `rows` they are read where they lie, and without `deltas` they go only forward. The matrices
-    (m, units) of the layers lie one behind the other.
+    Without `rows` they are read in place, and without `deltas` there is no backward pass. The matrices
+    (m, units) of the layers are stored one after the other.
     """
 
     rows: np.ndarray
@@ -60,48 +60,61 @@ def _place(layers, i):
 
 
 @compiled
-def _share(n, part, parts):
-    """Where one of so many parts of n begins and ends."""
+def _bounds(n, part, parts):
+    """First and last + 1 of part number `part` of n."""
     return n * part // parts, n * (part + 1) // parts
 
 
 @compiled
 def parts_of(m, operations):
-    """The parts of a phase of m rows: of about 64 rows each, of 32 if there are only two."""
+    """The number of parts of a phase of m rows: of about 64 rows each, of 32 if there are only two."""
     return max(1, min(max(min(m // 32, 2), m // 64), team.PARTS, operations // _LEAST))
 
 
 @compiled
 def rows_part(
-    activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers, theta, room
+    activate, head, blas, x, y, weight, order, at, m, part, parts, factor, layers, theta, scratch
 ):
-    """One part of m rows from number `at` on, forward and back; returns the sum of their losses."""
-    first, stop = _share(m, part, parts)
+    """One part of m rows from place `at` on, forward and back; returns the sum of their losses.
+
+        name      dir     shape         meaning
+        activate  IN      int           address of `layers.activate`
+        head      IN      int           address of `layers.head`
+        blas      IN      int           address of `blas.product`
+        y         IN      (n, k)        targets
+        factor    IN      scalar        turns a sum of losses into the cost of the batch
+        layers    IN      (layers, 5)   rows, columns, places of weights and biases, and units before
+        theta     IN      (all,)        parameters
+        scratch   OUT     _Scratch      activations, slopes and deltas of the rows
+
+    The other arguments are described in `fastgd.cpu`.
+    """
+    first, stop = _bounds(m, part, parts)
     last = layers.shape[0] - 1
-    a = room.rows[first:stop]
+    a = scratch.rows[first:stop]
     gather(x, order, at + first, a)
     for layer in range(last + 1):
         n, k, w_at, b_at, before = _place(layers, layer)
-        z = _matrix(room.zs, before * m, m, k)[first:stop]
+        z = _matrix(scratch.zs, before * m, m, k)[first:stop]
         w = _matrix(theta, w_at, n, k)
-        if layer == 0 and room.rows.shape[0] == 0:
+        if layer == 0 and scratch.rows.shape[0] == 0:
             multiply(blas, x[at + first : at + stop], False, w, False, z, 1.0, 0.0)
         else:
             multiply(blas, a, False, w, False, z, 1.0, 0.0)
         if layer < last:
-            slope = _matrix(room.slopes, before * m, m, k)[first:stop]
+            slope = _matrix(scratch.slopes, before * m, m, k)[first:stop]
             call(activate, (z, theta[b_at : b_at + k], slope))
         a = z
     n, k, w_at, b_at, before = _place(layers, last)
-    bias, by_b = theta[b_at : b_at + k], room.by_biases[part]
-    total = call(head, (a, bias, y, weight, order, at + first, share, by_b[before : before + k]))
-    if room.deltas.shape[0] > 0:
+    bias, by_b = theta[b_at : b_at + k], scratch.by_biases[part]
+    total = call(head, (a, bias, y, weight, order, at + first, factor, by_b[before : before + k]))
+    if scratch.deltas.shape[0] > 0:
         for layer in range(last, 0, -1):
             n, k, w_at, b_at, before = _place(layers, layer)
             before -= n
-            below = _matrix(room.deltas, before * m, m, n)[first:stop]
+            below = _matrix(scratch.deltas, before * m, m, n)[first:stop]
             multiply(blas, a, False, _matrix(theta, w_at, n, k), True, below, 1.0, 0.0)
-            slope = _matrix(room.slopes, before * m, m, n)[first:stop]
+            slope = _matrix(scratch.slopes, before * m, m, n)[first:stop]
             through(below, slope, by_b[before : before + n])
             a = below
     return total
@@ -109,19 +122,29 @@ def rows_part(
 
 @compiled
 def parameters_part(
-    step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, room, l2, lr, t,
+    step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, scratch, l2, lr, t,
     hyper, low_hyper,
 ):  # fmt: skip
-    """One part of every layer's gradient, from m rows, and, if the batch `ends`, of its step.
+    """One part of every layer's gradient, from m rows, and of its step if the batch ends.
 
-    `begins` where these are the first rows of the batch.
+        name        dir     shape         meaning
+        step        IN      int           address of `layers.update`
+        plain       IN      bool          plain gradient descent, whose step BLAS takes
+        begins      IN      bool          whether these are the first rows of the batch
+        ends        IN      bool          whether these are its last rows
+        theta       IN OUT  (all,)        parameters
+        gradient    IN OUT  (all,)        gradient of the batch
+        scratch     IN      _Scratch      of `rows_part`
+        l2, lr, t   IN      scalar        penalty, learning rate, number of the update
+
+    The other arguments are those of `layers.update` and `rows_part`.
     """
     last = layers.shape[0] - 1
-    a = room.rows[:m]
+    a = scratch.rows[:m]
     for layer in range(last + 1):
         n, k, w_at, b_at, before = _place(layers, layer)
-        delta = _matrix(room.zs if layer == last else room.deltas, before * m, m, k)
-        first, stop = _share(n, part, parts)
+        delta = _matrix(scratch.zs if layer == last else scratch.deltas, before * m, m, k)
+        first, stop = _bounds(n, part, parts)
         columns = a[:, first:stop]
         if plain and begins and ends:
             # BLAS takes the step too: 5 of 46 ms an epoch of 10,000×784, 128 units, batches of 64.
@@ -133,27 +156,37 @@ def parameters_part(
             if ends:
                 low, high = w_at + first * k, w_at + stop * k
                 call(step, (theta, gradient, memory, low, high, l2, lr, t, hyper, low_hyper))
-        low, high = _share(k, part, parts)
+        low, high = _bounds(k, part, parts)
         for j in range(low, high):
             g = gradient.dtype.type(0) if begins else gradient[b_at + j]
             for other in range(parts):
-                g += room.by_biases[other, before + j]
+                g += scratch.by_biases[other, before + j]
             gradient[b_at + j] = g
         if ends:
             low, high = b_at + low, b_at + high
             call(step, (theta, gradient, memory, low, high, 0.0, lr, t, hyper, low_hyper))
-        a = _matrix(room.zs, before * m, m, k)
+        a = _matrix(scratch.zs, before * m, m, k)
 
 
 @compiled
 def updates(
-    activate, head, step, plain, members, rest, blas, x, y, weight, order, first, stop, batch, block,
-    unit, mean, layers, theta, gradient, memory, room, losses, l2, lr, t, hyper, low_hyper,
+    activate, head, step, plain, members, backoff, blas, x, y, weight, order, first, stop, batch, block,
+    unit, mean, layers, theta, gradient, memory, scratch, losses, l2, lr, t, hyper, low_hyper,
 ):  # fmt: skip
-    """A thread's part in the updates by the rows order[first:stop], `batch` at a time.
+    """What one member of a team does of the updates by the rows order[first:stop], `batch` at a time.
 
-    Both are where blocks begin or end; `t` batches began before `first`. `unit` times the losses of a
-    batch is its cost, divided by its rows with `mean`. The losses are added to `losses`.
+        name         dir     shape           meaning
+        members      IN OUT  (SIZE,) int64   `team.counters()`
+        backoff      IN      int             `atomics.backoff_address()`
+        first, stop  IN      int             places in `order` where blocks begin or end
+        batch        IN      int             rows of a batch
+        block        IN      int             rows that go through the layers together
+        unit         IN      scalar          times the losses of a batch is its cost
+        mean         IN      bool            whether the cost is also divided by the rows of the batch
+        losses       IN OUT  no_losses()     sums of the losses of each part, each before its update
+        t            IN      float           number of batches that began before `first`
+
+    The other arguments are those of `rows_part` and `parameters_part`.
     """
     T, rows = theta.dtype.type, x.shape[0]
     begun = 0  # parts of the phases before
@@ -161,7 +194,7 @@ def updates(
     at, start = first, first // batch * batch
     while at < stop:
         end = min(start + batch, rows)
-        share = T(unit / (end - start) if mean else unit)
+        factor = T(unit / (end - start) if mean else unit)
         m = min(block, end - at)
         begins, ends = at == start, at + m == end
         if begins:
@@ -169,19 +202,19 @@ def updates(
         parts = parts_of(m, 2 * m * theta.shape[0])
         while mine < begun + parts:
             part = mine - begun
-            team.wait_for(members, begun, rest)
+            team.wait_for(members, begun, backoff)
             losses[part * _APART] += rows_part(
-                activate, head, blas, x, y, weight, order, at, m, part, parts, share, layers, theta,
-                room,
+                activate, head, blas, x, y, weight, order, at, m, part, parts, factor, layers, theta,
+                scratch,
             )  # fmt: skip
             team.finish(members)
             mine = team.take(members)
         begun += parts
         while mine < begun + parts:
             part = mine - begun
-            team.wait_for(members, begun, rest)
+            team.wait_for(members, begun, backoff)
             parameters_part(
-                step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, room,
+                step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, scratch,
                 l2, lr, t, hyper, low_hyper,
             )  # fmt: skip
             team.finish(members)
@@ -193,18 +226,18 @@ def updates(
 
 
 def no_losses() -> np.ndarray:
-    """Where `Network.train` adds up the losses of every part."""
+    """The zeros to which `Network.train` adds the losses of every part."""
     return np.zeros(team.PARTS * _APART)
 
 
 def end_of_block(at: int, batch: int, n: int) -> int:
-    """The first end of a block from number `at` on, of n rows in batches."""
+    """The first end of a block after place `at`, of n rows in batches."""
     start = at // batch * batch
     return min(start - (start - at) // BLOCK * BLOCK, start + batch, n)
 
 
 class Network:
-    """Parameters, their gradient, and room for a block of rows; allocated once.
+    """Parameters, their gradient, and scratch for a block of rows; allocated once.
 
     Parameters
     ----------
@@ -228,7 +261,7 @@ class Network:
             w_at, before = w_at + n * k, before + k
         self._layers, self._blas = np.array(layers, np.int64), product(self.dtype)
         self.weights, self.biases = self.views(self.theta)
-        self._kept: _Room | None = None
+        self._kept: _Scratch | None = None
         self._steps: dict[Rule | None, Any] = {}
         z, b = np.empty((1, 1), dtype), np.empty(1, dtype)
         self._activate = pointer(activate(activation), z, b, z)
@@ -246,11 +279,11 @@ class Network:
             biases.append(flat[b_at : b_at + k])
         return weights, biases
 
-    def _room(self, m: int, straight=False, back=True) -> _Room:
+    def _new_scratch(self, m: int, straight=False, back=True) -> _Scratch:
         units = sum(self.sizes[1:])
         zs, deltas, slopes = (np.empty(n * units, self.dtype) for n in (m, m * back, m))
         rows = np.empty((0 if straight else m, self.sizes[0]), self.dtype)
-        return _Room(rows, zs, deltas, slopes, np.empty((team.PARTS, units), self.dtype))
+        return _Scratch(rows, zs, deltas, slopes, np.empty((team.PARTS, units), self.dtype))
 
     @one_thread()
     def train(
@@ -265,7 +298,7 @@ class Network:
         """
         m = min(batch, BLOCK)
         if self._kept is None or len(self._kept.rows) < m:
-            self._kept = self._room(m)
+            self._kept = self._new_scratch(m)
         members = team.counters()
         memory = np.empty((0, 0), self.dtype) if memory is None else memory
         hyper = np.empty(0) if hyper is None else hyper
@@ -275,7 +308,7 @@ class Network:
             self._steps[rule] = pointer(stay if rule is None else update(rule), *taken)
         given = (
             self._activate, self._head, self._steps[rule], rule is RULES["gd"], members,
-            resting(), self._blas, x, y, weight, order, first, stop, batch, BLOCK, float(unit),
+            backoff_address(), self._blas, x, y, weight, order, first, stop, batch, BLOCK, float(unit),
             mean, self._layers, self.theta, self.gradient, memory, self._kept, losses, float(l2),
             float(lr), float(t), hyper, low_hyper,
         )  # fmt: skip
@@ -293,16 +326,16 @@ class Network:
             range(g * len(starts) // used, (g + 1) * len(starts) // used) for g in range(used)
         ]
         straight = x.dtype == self.dtype and x.flags.c_contiguous and not len(order)
-        rooms = [self._room(min(_COST_BLOCK, n), straight, False) for _ in groups]
+        scratches = [self._new_scratch(min(_COST_BLOCK, n), straight, False) for _ in groups]
         costs = [0.0] * len(starts)
 
         def work(group, part):
-            at, room = starts[part], rooms.pop()
+            at, scratch = starts[part], scratches.pop()
             costs[part] = rows_part(
                 self._activate, self._head, self._blas, x, y, weight, order, at,
-                min(_COST_BLOCK, n - at), 0, 1, self.dtype.type(1), self._layers, self.theta, room,
+                min(_COST_BLOCK, n - at), 0, 1, self.dtype.type(1), self._layers, self.theta, scratch,
             )  # fmt: skip
-            rooms.append(room)
+            scratches.append(scratch)
 
         for_each_part(work, groups, self.n_threads)
         return sum(costs)

@@ -109,7 +109,7 @@ class MlpRun:
         self.y = np.ascontiguousarray(y.T)
         weight = inputs.weights(o.sample_weight, n, np.float64)
         #: What a row's loss counts for in the cost.
-        self.share = 1.0 if o.loss.coupled else 1 / outputs
+        self.factor = 1.0 if o.loss.coupled else 1 / outputs
         self.held: Validation | None = None
         if o.validation is not None:
             weight = self._hold_out(weight)
@@ -144,7 +144,7 @@ class MlpRun:
             weight = np.empty(0)
         elif mean:
             weight = weight * (n / weight.sum())
-        return weight.astype(self.dtype), self.share / n if mean else unit
+        return weight.astype(self.dtype), self.factor / n if mean else unit
 
     def _hold_out(self, weight):
         """Take the rows to validate on out of x, y and the weights, or those that are given."""

@@ -152,7 +152,7 @@ class BatchDescent(AllRows):
         if self._second is None:
             self._build_statistics(self.coef, self.intercept)
             self.method, self._pace = "statistics", Pace(self._on_moments)
-        kernel = statistics.descend_statistics(self.settings.optimizer.rule)
+        kernel = statistics.statistics_epochs(self.settings.optimizer.rule)
         status = kernel(*self._anchor, self._second, self._center, *self._epochs_arrays(), stop)
         if status == statistics.STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()

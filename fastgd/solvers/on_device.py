@@ -44,7 +44,7 @@ class DeviceDescent(BatchDescent):
         layout, part_rows = source.cut(self.loss, source.dtype)
         parts, columns = -(-source.n // part_rows), k * (d + 2)
         width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
-        kernel = loop.descend(
+        kernel = loop.batch_epochs(
             self.loss.formula, layout, source.dtype.name, width, self.settings.optimizer.rule
         )
         with on(x.number):
@@ -69,7 +69,8 @@ class DeviceDescent(BatchDescent):
             )  # fmt: skip
             kernel = kernel.specialize(*arguments)
             blocks = min(
-                cooperative_blocks(kernel, layout.threads), parts * dense.shares_of(self.loss, k)
+                cooperative_blocks(kernel, layout.threads),
+                parts * dense.blocks_of_part(self.loss, k),
             )
             configured(kernel, blocks, layout.threads, x.stream)(*arguments)
             status, done = x.to_host(outcome).tolist()

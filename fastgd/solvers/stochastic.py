@@ -10,7 +10,7 @@ import numpy as np
 from ..compile.functions import pointer
 from ..cpu import stochastic
 from ..cpu.machine import team
-from ..cpu.machine.atomics import resting
+from ..cpu.machine.atomics import backoff_address
 from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
@@ -129,7 +129,7 @@ class StochasticDescent(Descent):
         begun, rates = time.perf_counter(), self._rates(stop)
         order = empty_order(source.n, self.shuffle)
         given = self._arguments(np.zeros(1), source.visit(order, 0, source.n), rates[0])
-        status = stochastic.descend(
+        status = stochastic.stochastic_epochs(
             self._address(given), given, rates, KINDS.index(self.shuffle), seed_number(self.seed),
             *self._epochs_arrays(), stop,
         )  # fmt: skip
@@ -151,7 +151,7 @@ class StochasticDescent(Descent):
         x, y, weight, order, first, last = visit
         batches = -(-self.source.n // self.batch_size)
         return (
-            team.counters(), resting(), x, y, weight, order, self._moving, self._moving_intercept,
+            team.counters(), backoff_address(), x, y, weight, order, self._moving, self._moving_intercept,
             self._array, rates, self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
             met, self.batch_size, float(self.epoch * batches + before // self.batch_size),
             first, last,
@@ -207,7 +207,7 @@ class StochasticDescent(Descent):
         """Updates by the rows of a visit, on the threads that share them."""
         given, members = self._arguments(met, visit, rates, before), self._members()
         address = self._address(given)
-        team.run(stochastic.share, given[0], (address, given), members)
+        team.run(stochastic.run_updates, given[0], (address, given), members)
 
     def _end_of_epoch(self, met: np.ndarray) -> int:
         moving = self._moving, self._moving_intercept, self._mean

@@ -230,7 +230,7 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        kernel = dense.descend(loss.formula, self.by_columns, rule)
+        kernel = dense.batch_epochs(loss.formula, self.by_columns, rule)
         return kernel(
             self.seen, self.y, self.weight, coef, intercept, *arrays, stop, with_cost
         )  # fmt: skip

@@ -218,7 +218,7 @@ class DeviceRows:
         center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
         with on(x.number):
             partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
-            blocks = parts * dense.shares_of(loss, k)
+            blocks = parts * dense.blocks_of_part(loss, k)
             configured(kernel, blocks, layout.threads, x.stream)(
                 self.seen, self.device_y, self.device_weight, coef.dtype.type(loss.p),
                 *map(x.to_device, (center, coef, intercept)), part_rows, partials,

@@ -222,7 +222,7 @@ def test_epochs_on_the_device(cc, tmp_path):
         layout.column_layout(100, 4, 4, True),
     ):
         width = min(layout.WARP, lay.threads)
-        kernel = loop.descend(LOSSES["bce"], lay, "float32", width)
+        kernel = loop.batch_epochs(LOSSES["bce"], lay, "float32", width)
         # Barriers of the grid are calls, once or twice an epoch: what an A100 spills, it spills there.
         spilled = 2 * SPILLED if cc < (9, 0) else 16
         text = checked(
@@ -235,11 +235,11 @@ def test_epochs_on_the_device(cc, tmp_path):
 
 def test_epochs_of_coupled_outputs(cc, tmp_path):
     lay = layout.coupled_layout(100, 10, False)
-    kernel = loop.descend(CROSS_ENTROPY, lay, "float32", layout.WARP)
+    kernel = loop.batch_epochs(CROSS_ENTROPY, lay, "float32", layout.WARP)
     spilled = 2 * SPILLED if cc < (9, 0) else 16
     text = checked(kernel, descent_arguments("float32"), lay.threads, cc, tmp_path, spilled)
     other = layout.row_layout(32, 4, 4, True, lay.threads)
-    plain = loop.descend(LOSSES["bce"], other, "float32", layout.WARP)
+    plain = loop.batch_epochs(LOSSES["bce"], other, "float32", layout.WARP)
     wanted = ptx(plain, descent_arguments("float32"), cc)
     assert abs(count(text, r"\.f64\b") - count(wanted, r"\.f64\b")) <= 4
 
@@ -250,7 +250,7 @@ def test_epochs_on_the_device_link(cc):
     from numba.cuda.cudadrv.libs import get_cudalib
 
     lay = layout.row_layout(32, 8, 8, True)
-    kernel = loop.descend(LOSSES["mse"], lay, "float64", layout.WARP)
+    kernel = loop.batch_epochs(LOSSES["mse"], lay, "float64", layout.WARP)
     linker = _Linker(cc=cc)
     linker.add_ptx(ptx(kernel, descent_arguments("float64"), cc).encode())
     linker.add_file_guess_ext(get_cudalib("cudadevrt", static=True))

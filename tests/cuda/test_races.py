@@ -162,7 +162,6 @@ def test_what_looks_over_columns(by_columns, monkeypatch):
 @pytest.mark.parametrize("tol", [0.0, 0.9])
 def test_many_epochs(blocks, by_columns, tol, monkeypatch):
     """Blocks that meet three times an epoch: as many bits as with one block, which needs no grid."""
-
     n, d, lr = (40, 40, 0.5) if by_columns else (6, 600, 0.1)
 
     def run():

@@ -1,4 +1,4 @@
-"""Counters that threads share, for compiled loops, and a way to leave the processor to others."""
+"""Atomic counters for compiled loops, and a back-off that leaves the processor to other threads."""
 
 import ctypes
 import functools
@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-#: Of plain Python; reentrant for signal handlers that fit.
+#: For the functions in plain Python; reentrant, as a signal handler may fit.
 _lock = threading.RLock()
 
 
@@ -24,20 +24,20 @@ def _forget_lock() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_lock)
 
-#: Looks at a counter before a rest, about 20 µs: what one thread is behind the other is less. With ten
-#: times as many a phase took up to 1.3 ms where other processes were at work, with these 0.3. None in
-#: plain Python, where the others would get no turn.
-LOOKS = 0 if numba.config.DISABLE_JIT else 50_000  # type: ignore[attr-defined]
-#: Microseconds of a rest.
-_REST = 50
+#: Reads of a counter before a thread backs off, about 20 µs: more than one thread lags behind another.
+#: With ten times as many a phase took up to 1.3 ms beside other processes, with these 0.3. None in plain
+#: Python, where a spinning thread holds up the others.
+SPINS = 0 if numba.config.DISABLE_JIT else 50_000  # type: ignore[attr-defined]
+#: Microseconds of one back-off.
+_BACKOFF = 50
 
 
 @functools.cache
-def resting() -> int:
-    """The address of the system's function that `rest` calls.
+def backoff_address() -> int:
+    """The address of the system's function that `back_off` calls.
 
-    It sleeps. To yield again and again is worse: with two other processes at work on two processors, on
-    Linux 6.18, an epoch of a network took 2 s where threads that sleep take 0.1.
+    It sleeps. Repeated yields are slower: with two other processes on two processors, on Linux 6.18, an
+    epoch of a network took 2 s with them and 0.1 with sleeps.
     """
     windows = os.name == "nt"  # its function looks at no argument
     library = ctypes.WinDLL("kernel32") if windows else ctypes.CDLL(None)  # type: ignore[attr-defined]
@@ -48,19 +48,19 @@ def resting() -> int:
 
 
 def add(array, i, n):
-    """array[i] before n is added to it, atomically."""
+    """Add n to array[i] atomically; returns the value before."""
     with _lock:
         array[i] += n
         return array[i] - n
 
 
-def look(array, i):
-    """array[i]; what was written before it was counted is seen after."""
+def load(array, i):
+    """The atomic load of array[i]; it sees all writes that came before the last `add`."""
     return array[i]
 
 
-def rest(address):
-    """Leave the processor to other threads for a moment."""
+def back_off(address):
+    """Leave the processor to other threads for about 50 µs."""
     time.sleep(0)
 
 
@@ -93,7 +93,7 @@ def _call(typingctx, address):
         number = ir.IntType(32)
         kind = ir.FunctionType(number, [number])
         function = builder.inttoptr(arguments[0], kind.as_pointer())
-        builder.call(function, [ir.Constant(number, _REST)])
+        builder.call(function, [ir.Constant(number, _BACKOFF)])
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
@@ -104,11 +104,11 @@ def _compiled_add(array, i, n):
     return lambda array, i, n: _atomic_add(array, i, n)
 
 
-@overload(look, inline="always")
+@overload(load, inline="always")
 def _compiled_look(array, i):
     return lambda array, i: _atomic_load(array, i)
 
 
-@overload(rest, inline="always")
+@overload(back_off, inline="always")
 def _compiled_rest(address):
     return lambda address: _call(address)

@@ -105,9 +105,16 @@ def _loops(dtype: np.dtype):
 
 
 def multiply(blas, a, turned, b, turned_too, out, alpha, beta):
-    """out = alpha·a·b + beta·out; aᵀ where `turned`, bᵀ where `turned_too`.
+    """out = alpha·a·b + beta·out by BLAS, with aᵀ if `turned` and bᵀ if `turned_too`.
 
-    All are matrices of rows without gaps, which may be some columns of wider ones; `blas` is `product`.
+    name         dir     shape    meaning
+    blas         IN      int      address of the product, from `product`
+    a            IN      (m, p)   contiguous rows, maybe some columns of a wider matrix, as b and out
+    b            IN      (p, q)
+    out          IN OUT  (m, q)
+    turned       IN      bool     a is given as (p, m)
+    turned_too   IN      bool     b is given as (q, p)
+    alpha, beta  IN      float
     """
     result = alpha * np.dot(a.T if turned else a, b.T if turned_too else b)
     out[...] = result if beta == 0 else result + beta * out

@@ -76,7 +76,7 @@ def for_each_part(
     stop = threading.Event()
     waiting = collections.deque(range(len(groups)))
 
-    def share() -> None:
+    def take_groups() -> None:
         try:
             while waiting:
                 try:
@@ -94,15 +94,15 @@ def for_each_part(
     helpers = min(n_threads, len(groups), _MOST * default_threads()) - 1
     # A signal handler that interrupted a compilation holds the compiler, which a helper may need.
     if helpers < 1 or compiles():
-        share()
+        take_groups()
         return
     futures: list[Future] = []
     settings = np.geterr()
     try:
         for _ in range(_helpers_up_to(helpers)):
             futures.append(Future())
-            _calls.put((futures[-1], share, settings))
-        share()
+            _calls.put((futures[-1], take_groups, settings))
+        take_groups()
         for future in futures:
             # A helper that has not woken up yet has nothing left to do: 70 µs that nobody waits for.
             if not future.cancel():

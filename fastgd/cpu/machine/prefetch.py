@@ -1,9 +1,9 @@
-"""`prefetch(x, i, j)`: ask for the cache line of x[i, j] ahead of its use.
+"""`prefetch(x, i, j)`: ask for the cache line of x[i, j] before its use.
 
-A block of rows is read from memory once and from the first-level cache the second time, when the
-memory would stand idle. Asking for the next block throughout took a pass over 1e6×32 by two threads
-from 22 to 26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33). An address beyond the
-array is harmless: a prefetch never faults.
+A pass reads a block of rows from memory once and from the first-level cache the second time, while the
+memory is idle. Prefetching the next block during both took a pass over 1e6×32 by two threads from 22 to
+26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33). An address beyond the array is
+harmless: a prefetch never faults.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ LONGEST_ROW = 2048
 
 
 def prefetch(x, i, j):
-    """Nothing, in plain Python."""
+    """Ask for the cache line of x[i, j]; in plain Python nothing."""
 
 
 @intrinsic
@@ -62,14 +62,14 @@ def _compiled_prefetch(x, i, j):
 
 @leaf
 def ask_for_rows(x, order, first, count):
-    """Prefetch so many rows of C-ordered x from row `first` on; `order` is not looked at."""
+    """Prefetch `count` rows of x (n, d) in C order from row `first` on; `order` is not read."""
     for j in range(0, count * x.shape[1], LINE // x.itemsize):
         prefetch(x, first, j)
 
 
 @leaf
 def ask_for_ordered(x, order, first, count):
-    """Prefetch the rows order[first : first + count], as far as there are any."""
+    """Prefetch the rows order[first : first + count] of x (n, d), up to the end of the order."""
     for at in range(first, min(first + count, order.shape[0])):
         for j in range(0, x.shape[1], LINE // x.itemsize):
             prefetch(x, order[at], j)
