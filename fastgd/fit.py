@@ -183,7 +183,7 @@ def fit(
     >>> import fastgd
     >>> fit = fastgd.fit([0, 1, 2, 3], [1, 2, 8, 20], loss="poisson", lr=0.01, epochs=5000)
     >>> fit.predict([4.0]).round(1)
-    array([54.7])
+    array([57.5])
     """
     options = dict(locals())  # every argument by its name
     return _fit(chosen(loss), options)

@@ -7,7 +7,7 @@ The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef�
 zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
 """
 
-import math
+from typing import Any
 
 from .formulas.activations import Activation
 from .formulas.updates import GD, Optimizer, soft
@@ -169,31 +169,31 @@ def _layers(x, weights, biases, activation):
     return walks
 
 
-def _softmax_of_row(z, label):
-    """log Σⱼ exp(zⱼ) − z_label, and its slope in every zⱼ: softmax(z)ⱼ − [j = label]."""
-    top = max(z)
-    e = [math.exp(a - top) for a in z]
-    mass = sum(e)
-    slope = [a / mass - (j == label) for j, a in enumerate(e)]
-    return math.log(mass) + top - z[label], slope
+def _row_of_predictions(loss, z, label):
+    """The loss of k coupled predictions where `label` is the right one, and its slope in each."""
+    top, rest = z[0], 0.0
+    for one in z[1:]:
+        top, rest = loss.add(top, rest, one)
+    slopes = [loss.slope(one, float(c == label), top, rest) for c, one in enumerate(z)]
+    return loss.value(z[label], top, rest), slopes
 
 
 def mlp_cost_and_gradient(
-    x, y, weights, biases, activation: Activation, loss: Loss | None = MSE, reduction="mean"
+    x, y, weights, biases, activation: Activation, loss: Any = MSE, reduction="mean"
 ):
     """The cost of a network by back-propagation, and the gradients by weights and biases.
 
-    Weights are lists of (out, in); y is a list of lists of targets, or of labels if `loss` is None, the
-    softmax.
+    Weights are lists of (out, in); y is a list of lists of targets, or of labels for a loss that
+    couples the outputs.
     """
     by_weights = [[[0.0] * len(line) for line in weight] for weight in weights]
     by_biases = [[0.0] * len(bias) for bias in biases]
-    entries = len(x) * (1 if loss is None else len(biases[-1]))
+    entries = len(x) * (1 if loss.coupled else len(biases[-1]))
     factor = 1 / entries if reduction == "mean" else 1.0
     total = 0.0
     for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
-        if loss is None:
-            met, delta = _softmax_of_row(zs[-1], target)
+        if loss.coupled:
+            met, delta = _row_of_predictions(loss, zs[-1], target)
             total += met
         else:
             pairs = list(zip(zs[-1], target, strict=True))

@@ -129,7 +129,7 @@ USE = """
     loss = fastgd.losses.Loss("scaled", losses.value, losses.slope)
     kernel = dense._values(loss)
     z = y = np.ones(1)
-    print(kernel(z, np.zeros((1, 1)), np.empty(0), 0, 0, 1), sum(kernel.stats.cache_hits.values()))
+    print(kernel(z, np.zeros((1, 1)), np.empty(0), 0.0, 0, 0, 1), sum(kernel.stats.cache_hits.values()))
 """
 
 
@@ -298,7 +298,8 @@ def test_every_kernel_is_cached():
             kernels += [stochastic.stochastic_epochs, stochastic.per_sample(loss)]
             kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
-            kernels += [elementwise._kernel(name, which, np.dtype("float32")), layers.activate(name)]
+            leaf = getattr(ACTIVATIONS[name], which)
+            kernels += [elementwise._kernel(leaf, np.dtype("float32")), layers.activate(name)]
         found = {k for k in gc.get_objects() if type(k) is CPUDispatcher}
         print(found.issuperset(kernels), all(map(fingerprint, found)))
     """
