@@ -1,7 +1,7 @@
 """Activations for arrays: nine functions and their derivatives, compiled, vectorised and threaded.
 
-Each takes what NumPy takes and gives a new array of the same shape: float32 for float32 and float16,
-float64 for everything else, a number for a number. NaN stays NaN, infinities give the limits. Tanh to
+Each takes what NumPy takes and returns a new array of the same shape: float32 for float32 and float16,
+float64 for everything else, a number for a number. NaN stays NaN, infinities become the limits. Tanh to
 softsign are scaled to a slope of 1 at zero and the limits ±1. The largest errors, in units of the
 last place over the whole range, derivatives included, are in `MOST_ULP`; the tests hold every function
 to mpmath. The formulas, one number at a time, are in `fastgd.formulas.activations`.
@@ -158,7 +158,7 @@ def derivative(activation: str, x: Any, *, n_threads: int | None = None) -> np.n
     identity      1
     ============  ========================
 
-    None is computed by a difference of near numbers: each keeps its digits until it underflows.
+    No formula subtracts nearly equal numbers: each keeps its digits until it underflows.
 
     Parameters
     ----------

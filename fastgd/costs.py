@@ -48,12 +48,12 @@ def _documented(returns: str, example: str, y: str = "Targets."):
     return add
 
 
-#: The parts of what `_evaluate` finds that a function returns, and what overflows if one does.
+#: The results of `_evaluate` that a function returns, and their name in the message of an overflow.
 _COST, _GRADIENT, _BOTH = slice(0, 1), slice(1, 3), slice(0, 3)
 
 
 def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
-    """These parts of the cost, the gradient of coef in its shape, and that of the intercepts."""
+    """The `parts` of: the cost, the gradient of coef in its shape, and that of the intercepts."""
     from .compile.functions import default_threads
     from .sources import place
 
@@ -107,7 +107,7 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
 
 
 def _scale(reduction: str, weight, unit: float, n: int, entries: int) -> float:
-    """What turns the sum of losses weighted in units into the cost; a mean is over n·entries."""
+    """The factor from the sum of losses, weighted in units, to the cost; a mean is over n·entries."""
     if reduction == "sum":
         return unit
     return 1 / (entries * (n if weight is None else float(weight.sum())))
@@ -237,7 +237,7 @@ def cross_entropy_cost(
 ) -> float:
     """The cross-entropy ``mean(log(Σ exp(z_c)) − z_y)`` of k classes on z = x·coef^T + intercept.
 
-    With the largest z taken out, so that it never overflows. As torch's CrossEntropyLoss.
+    The largest z is subtracted first, so that it never overflows. As torch's CrossEntropyLoss.
     """
     return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
@@ -371,7 +371,7 @@ def cost_curve(
 def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
     """The forward pass ``x·weight^T + bias``, with the shape rule of torch.nn.Linear.
 
-    NaN and infinity go through it, and what overflows is infinite, as in torch and without a warning.
+    NaN and infinity propagate, and an overflow is infinite, as in torch and without a warning.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Optimizers that carry their parameters, for the fits' argument `optimizer`.
 
-Each says which rule of `fastgd.formulas.updates` it is; names and defaults are torch's
+Each names its rule in `fastgd.formulas.updates`; names and defaults are torch's
 (torch.optim, version 2.13).
 `weight_decay` adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch
 does; the fits' `l2` leaves the intercept alone.
@@ -16,7 +16,7 @@ from .formulas.updates import RULES, Optimizer
 
 
 def _keep_pair(optimizer: Optimizer, name: str) -> None:
-    """Check a field of two numbers; it is a tuple of floats then."""
+    """Check a field of two numbers, and make it a tuple of floats."""
     kind, pair = type(optimizer).__name__, getattr(optimizer, name)
     if not (isinstance(pair, tuple | list) or getattr(pair, "ndim", 0) == 1) or len(pair) != 2:
         raise InputError(f"{name} of {kind} is {shown(pair)}; expected two numbers.")
@@ -105,7 +105,7 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """θ ← θ − lr·â/(√b̂ + eps), of the running means a of g and b of g², freed of their start at 0.
+    """θ ← θ − lr·â/(√b̂ + eps), with running means a of g and b of g², â and b̂ corrected for bias.
 
     As torch.optim.Adam (Kingma and Ba, 2015; amsgrad: Reddi, Kale and Kumar, 2018).
 
@@ -115,7 +115,7 @@ class Adam(Optimizer):
     betas : (float, float), default=(0.9, 0.999)
     eps : float, default=1e-8
     amsgrad : bool, default=False
-        Divide by the largest b so far.
+        Divide by the largest b̂ so far.
 
     Examples
     --------
@@ -271,14 +271,14 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Rprop(Optimizer):
-    """θ ← θ − sign(g)·b, with b grown where the sign of g stays and shrunk where it turns.
+    """θ ← θ − sign(g)·b, where b grows while the sign of g stays, and shrinks where it changes.
 
-    As torch.optim.Rprop (Riedmiller and Braun, 1993): where it turns, that step is left out.
+    As torch.optim.Rprop (Riedmiller and Braun, 1993): where it changes, the step is skipped.
 
     Parameters
     ----------
     etas : (float, float), default=(0.5, 1.2)
-        What b is multiplied with where the sign turns, and where it stays.
+        The factors of b where the sign changes, and where it stays.
     step_sizes : (float, float), default=(1e-6, 50)
         The smallest and the largest b; the first one is lr.
     """
@@ -352,7 +352,9 @@ class LBFGS(Optimizer):
 
     @property
     def rule(self):
-        raise AttributeError("LBFGS looks at all parameters together; it has no rule of one.")
+        raise AttributeError(
+            "LBFGS updates all parameters together; it has no rule for a single one."
+        )
 
 
 #: The optimizers by the names that the fits take.

@@ -1,7 +1,7 @@
 """Learning rates that change from epoch to epoch, with torch's names (torch.optim.lr_scheduler).
 
 A leaf: no numba, no numpy. ``rate(lr, epoch)`` is the learning rate of an epoch, the first one being
-number 0. A plain function of the epoch does as well: it says what to multiply lr with, as LambdaLR does.
+number 0. A plain function of the epoch is also accepted: its value multiplies lr, as with LambdaLR.
 """
 
 import math
@@ -23,7 +23,7 @@ def _power(base: float, exponent: float) -> float:
 
 @dataclass(frozen=True)
 class ConstantLR:
-    """lr·factor for the first `total_iters` epochs, then lr; as in torch, for ever with 0."""
+    """lr·factor for the first `total_iters` epochs, then lr; with 0 always lr·factor."""
 
     factor: float = 1 / 3
     total_iters: int = 5
@@ -133,7 +133,7 @@ class LambdaLR:
         factor = real(given)
         if factor is None:
             raise InputError(
-                f"the schedule gives {shown(given)} for epoch {epoch}; expected what to multiply lr with."
+                f"the schedule gives {shown(given)} for epoch {epoch}; expected a factor of lr."
             )
         return lr * factor
 

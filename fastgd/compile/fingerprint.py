@@ -2,13 +2,13 @@
 
 Numba keys its disk cache by a function's own file and its pickled closure. It does not see a change in a
 file that the function only calls into, and misses for closures over compiled functions. This digest
-follows the function: its bytecode and options, and what the bytecode reads from globals, closures,
+traces the function: its bytecode and options, and what the bytecode reads from globals, closures,
 defaults and attributes of modules. Functions count by their code, or by what is registered with Numba to
 be compiled in their place, and values by their contents. What belongs to Python, NumPy, llvmlite or Numba
-counts by its name, since their versions are part of the digest. What can't be followed has no digest.
+counts by its name, since their versions are part of the digest. What can't be traced has no digest.
 
 Compiled code keeps the values of the time when it was compiled, also within other functions that are
-compiled later. So a function that has changed since this process first looked at it has no digest.
+compiled later. So a function that has changed since this process first read it has no digest.
 """
 
 import builtins
@@ -31,9 +31,9 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typing.templates import builtin_registry
 from numba.extending import _Intrinsic
 
-#: Their text says all about them.
+#: Types whose text describes a value completely.
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
-#: The same of types of Numba: `key` says all about them.
+#: Types of Numba that `key` describes completely.
 _TYPES = (
     numba_types.Number, numba_types.Boolean, numba_types.NoneType, numba_types.UnicodeType,
     numba_types.Array, numba_types.BaseTuple, numba_types.Literal, numba_types.DType,
@@ -45,11 +45,11 @@ _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 
 _VERSIONS = repr((sys.version, np.__version__, llvmlite.__version__, numba.__version__)).encode()
 
-#: The digest of each function's own code and values when it was first looked at.
+#: The digest of each function's own code and values when it was first read.
 _first: weakref.WeakKeyDictionary[types.FunctionType, bytes] = weakref.WeakKeyDictionary()
 
 
-#: What is followed, and how.
+#: What is traced, and how.
 _FUNCTIONS = {
     types.FunctionType: "_function",
     CPUDispatcher: "_dispatcher",
@@ -57,12 +57,12 @@ _FUNCTIONS = {
 }
 
 
-#: In place of what isn't there, or not yet.
+#: Stands for a missing value.
 _MISSING = object()
 
 
 class UntraceableError(Exception):
-    """Something that a function reaches can't be followed: the function must not be cached."""
+    """Something that a function reads can't be traced: the function must not be cached."""
 
 
 def fingerprint(*things) -> str:
@@ -86,7 +86,7 @@ def _text(kind: str, *parts) -> bytes:
 
 
 class _Visit:
-    """One walk through all that some things reach."""
+    """One traversal of all that some values reach."""
 
     def __init__(self):
         self._done: dict[Callable, bytes] = {}
@@ -96,7 +96,7 @@ class _Visit:
         self.trouble: Exception | None = None
 
     def value(self, thing) -> bytes:
-        """The digest of a value that code reads. The walk goes on beyond one that has none."""
+        """The digest of a value that code reads; the traversal goes on after a value without one."""
         try:
             return self._value(thing)
         except Exception as error:
@@ -231,7 +231,7 @@ class _Visit:
         return digest
 
     def _code(self, code: types.CodeType, scope: dict, cells: dict) -> bytes:
-        """Code and all that it reaches; the cells of variables of an outer function are not looked at."""
+        """Code and all that it reads, except the cells of an outer function's variables."""
         own, reads = _read(code)
         parts = [own]
         for name, is_cell, *attributes in reads:
@@ -250,7 +250,7 @@ class _Visit:
         return _hash("code", *parts)
 
     def _reached(self, thing, attributes) -> bytes:
-        """What attributes of a value lead to: of a module one after the other, otherwise the value."""
+        """The value that attributes of a module lead to; any other value as it is."""
         for at, name in enumerate(attributes):
             if not isinstance(thing, types.ModuleType):
                 break

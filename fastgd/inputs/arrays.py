@@ -1,7 +1,7 @@
-"""Whatever the caller has becomes checked arrays of numbers here.
+"""Conversion of data to checked arrays of numbers.
 
-Data is not searched for NaN beforehand: that would be a second pass. A fit that meets a cost which
-is not finite asks `require_finite` for the culprit, so clean data pays nothing.
+Data is not searched for NaN first: that would be a second pass. If a cost is not finite, the fit calls
+`require_finite`, which names the entry; clean data costs nothing.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from ..arguments import plain, real, shown
 from ..errors import InputError
 from .frames import column_names, columns_of_mixed_frame, require_names, why_without_rows
 
-#: Rows looked at in one go when something has to be searched for.
+#: Rows of a block, where an entry is searched for.
 _SEARCH_BYTES = 8 << 20
 #: Classes of real numbers among objects.
 _REAL = (numbers.Real, np.bool_)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
-    """A numeric NumPy array of whatever the caller has, without a copy where there need be none.
+    """Data of any kind as a numeric NumPy array, without a copy where possible.
 
     Raises
     ------
@@ -63,7 +63,9 @@ def _numbers(value: np.ndarray, name: str, names: Any, column: int | None = None
     first = ""
     if value.size:
         item = value.flat[0]
-        if kind in "Mm" and isinstance(plain(item), int):  # nanoseconds, which Python's dates lack
+        if kind in "Mm" and isinstance(
+            plain(item), int
+        ):  # nanoseconds, which Python's dates don't have
             item = item.astype(f"{kind}8[us]")
         first = f" ({shown(plain(item))}{_where(0, value, names, column)})"
     raise InputError(
@@ -72,12 +74,12 @@ def _numbers(value: np.ndarray, name: str, names: Any, column: int | None = None
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether `value` is torch's, of whatever subclass, told without importing anything."""
+    """Whether `value` is a tensor of torch, or of a subclass; nothing is imported."""
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def from_other_library(value, name):
-    """Anything that NumPy or torch makes an array of, as an array."""
+    """The array that NumPy or torch makes of a value."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
     if _is_tensor(value):
@@ -100,7 +102,7 @@ def from_other_library(value, name):
 def _without_tensors(value, name):
     """A list with an array for every tensor in it; the same list if there is none.
 
-    NumPy reads tensors in lists one by one, and none that requires a gradient.
+    NumPy converts tensors in lists one by one, and refuses those that require a gradient.
     """
     if _is_tensor(value):
         return _from_torch(value, name)
@@ -111,7 +113,7 @@ def _without_tensors(value, name):
 
 
 def _why(error: Exception) -> str:
-    """What an error of another library says, as part of a sentence."""
+    """The message of an error of another library, as part of a sentence."""
     text = str(error).strip().partition("\n")[0].rstrip(".")
     return "its rows have different lengths" if "inhomogeneous" in text else text or repr(error)
 
@@ -129,7 +131,7 @@ def _from_torch(value, name):
         and value.element_size() < 4
         and str(value.dtype) != "torch.float16"
     ):
-        value = value.float()  # bfloat16 and those of 8 bits, which NumPy does not have
+        value = value.float()  # bfloat16 and types of 8 bits, which NumPy does not have
     try:
         return value.resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError, ValueError) as error:
@@ -137,7 +139,7 @@ def _from_torch(value, name):
 
 
 def _from_longer(value, name, names, column):
-    """float64 of longer numbers."""
+    """Numbers of a wider type as float64."""
     with np.errstate(all="ignore"):
         converted = value.astype(np.float64)
     beyond = np.isinf(converted) & np.isfinite(value)
@@ -151,13 +153,13 @@ def _beyond(name, where) -> NoReturn:
 
 
 def _from_objects(value, name, names, column):
-    """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
+    """Objects as float64: each must be a real number, as in pandas columns of Python numbers."""
     if all(issubclass(kind, _REAL) for kind in set(map(type, value.flat))):
         with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
             converted = value.astype(np.float64)
             if np.isfinite(converted).all():
                 return converted
-    for index, item in enumerate(value.flat):  # which takes 60 times as long, and names the culprit
+    for index, item in enumerate(value.flat):  # 60 times as slow, but finds the entry
         where = _where(index, value, names, column)
         if is_missing(item):
             raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
@@ -181,7 +183,7 @@ def is_missing(item: Any) -> bool:
 
 
 def _a(value) -> str:
-    """What kind of thing a value is: 'text', 'None', 'a dict'."""
+    """The type of a value in words: 'text', 'None', 'a dict'."""
     if value is None or isinstance(value, str):
         return "None" if value is None else "text"
     return f"a {type(value).__name__}"
@@ -200,7 +202,7 @@ def _where(flat_index: int, array: np.ndarray, names: Any = None, column: int | 
 
 
 def on_gpu(value: Any) -> bool:
-    """Whether `value` lies on a GPU, told without importing anything."""
+    """Whether `value` is on a GPU; nothing is imported."""
     if type(value) is np.ndarray or isinstance(value, list | tuple):
         return False
     if _is_tensor(value):
@@ -217,7 +219,7 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
     check_shape(x.shape, name)
-    # The strides of one row are anything, and BLAS reads them.
+    # The strides of a single row are arbitrary, and BLAS reads them.
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
@@ -255,13 +257,13 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
 def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:
     """y as (k, n) in `dtype`, and whether it came with one dimension.
 
-    Without `finite` it is not searched for NaN: the caller will meet it in the cost.
+    Without `finite` it is not searched for NaN: the caller finds that in the cost.
     """
     y = as_array(y, "y")
     if y.ndim not in (1, 2):
         raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
     if y.shape[0] != n:
-        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must have the same length.")
     if y.ndim == 2 and y.shape[1] == 0:
         raise InputError("y has 0 columns; pass at least one target.")
     flat = y.ndim == 1
@@ -276,9 +278,9 @@ def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, boo
 
 
 def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
-    """The array in units of a power of two near its largest entry, and that unit; exact.
+    """The array divided by a power of two near its largest entry, and that unit; exact.
 
-    Squares and sums of it neither overflow nor vanish. An array whose largest entry is between
+    Its squares and sums neither overflow nor underflow. An array whose largest entry is between
     1/`leave` and `leave` stays as it is, and so does None.
     """
     if array is None:
@@ -291,9 +293,9 @@ def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
 
 
 def require_domain(y: np.ndarray, domain: str, loss: str) -> None:
-    """Refuse targets (k, n) outside of the domain of a loss: "counts" are at least 0, "positive" above 0.
+    """Refuse targets (k, n) outside the domain of a loss: "counts" are at least 0, "positive" above 0.
 
-    NaN passes: the cost finds it.
+    NaN is accepted: the cost shows it.
     """
     if domain not in ("counts", "positive"):
         return
@@ -333,7 +335,7 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
         row = int(np.argmin(weight))
         raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
     if not weight.any():
-        raise InputError("sample_weight is zero for every row; at least one row must count.")
+        raise InputError("sample_weight is zero for every row; at least one must be positive.")
     return weight
 
 
@@ -343,7 +345,7 @@ def _cast(array: np.ndarray, dtype) -> np.ndarray:
 
 
 def sum_is_finite(array: np.ndarray) -> bool:
-    """A cheap look: an overflowing sum is searched like one with NaN, and found clean."""
+    """Whether the sum is not finite: a cheap test, which an overflow also passes."""
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(array.sum(dtype=np.float64))
 
@@ -368,7 +370,7 @@ def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
 
 
 def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
-    """float32 for float32 and float16 data, else float64, unless `dtype` says which."""
+    """The dtype of the computation: `dtype`, or float32 for float32 and float16 data, else float64."""
     if dtype is None:
         small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
         return np.dtype(np.float32 if small else np.float64)
@@ -382,7 +384,7 @@ def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
 
 
 def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """A starting value broadcast to `shape`, float64, finite, and the caller's own untouched."""
+    """A starting value broadcast to `shape`, float64, finite, and a copy."""
     if value is None:
         return np.zeros(shape)
     array = as_array(value, name)
