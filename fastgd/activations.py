@@ -7,7 +7,8 @@ last place over the whole range, derivatives included, are in `MOST_ULP`; the te
 to mpmath. The formulas, one number at a time, are in `fastgd.formulas.activations`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -65,9 +66,12 @@ _SHARED = """
 """
 
 
-def _documented(example: str):
-    def add(function):
-        function.__doc__ += _SHARED.format(example=example)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _documented(example: str) -> Callable[[_Function], _Function]:
+    def add(function: _Function) -> _Function:
+        function.__doc__ = f"{function.__doc__}{_SHARED.format(example=example)}"
         return function
 
     return add

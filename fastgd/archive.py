@@ -22,7 +22,7 @@ from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
 FORMAT = 2
-#: Members that a version of the format added; fits in older files have None instead.
+#: Members that came with a version of the format; fits in older files have None in their place.
 _CAME_WITH = {"feature_names": 2, "link": 2}
 
 REAL = (np.float32, np.float64)
@@ -31,7 +31,7 @@ FLAG = (np.bool_,)
 TEXT = (np.str_,)
 LABELS = (np.number, np.bool_, np.character, np.datetime64)
 
-#: The array that stands for None.
+#: In the place of None.
 _NONE = np.empty(0, dtype="V1")
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][biufcmMUSV]\d+(?:\[\w+\])?)', "

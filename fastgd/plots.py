@@ -58,7 +58,7 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
     coef, intercept = fit.coef.reshape(d), float(np.ravel(fit.intercept)[0])
     walked = np.concatenate([fit.start.reshape(1, d), fit.path.reshape(-1, d)])
 
-    def cost(coefs):
+    def cost(coefs: np.ndarray) -> np.ndarray:
         return cost_curve(
             x, y, coefs, intercept=intercept, loss=fit.loss, sample_weight=sample_weight
         )

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .arguments import real, shown
 from .errors import InputError
@@ -46,15 +47,18 @@ class Settings:
     """
 
     def __init__(
-        self, *, lr: Any, l2, scale, row_scale, fit_intercept, tol, l1=0.0,
+        self, *, lr: Any, l2: float, scale: float, row_scale: float, fit_intercept: bool, tol: float,
+        l1: float = 0.0,
         optimizer: Optimizer = GD, schedule: Any = None,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
         self.optimizer, self.schedule = optimizer, schedule
         self._scheduled: list[list[float]] = []  # the rates of the epochs so far
 
-    def array(self, dtype=np.float64, last: float | None = None, p: float = 0.0) -> np.ndarray:
+    def array(
+        self, dtype: DTypeLike = np.float64, last: float | None = None, p: float = 0.0
+    ) -> np.ndarray:
         """The numbers for kernels; `last` replaces the tolerance, `p` is the loss's parameter."""
         values = np.empty(6, dtype)
         values[L1], values[L2], values[SCALE] = self.l1, self.l2, self.row_scale
@@ -68,14 +72,14 @@ class Settings:
         simple = self.optimizer.rule.slots == 0 and not self.optimizer.weight_decay
         return simple and not self.l1 and self.schedule is None
 
-    def hyper(self, dtype=np.float64) -> np.ndarray:
+    def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
         values = np.zeros(HYPER, dtype)
         given = self.optimizer.hyper()
         values[: len(given)] = given
         return values
 
-    def rates(self, k: int, first: int, last: int, dtype=np.float64) -> np.ndarray:
+    def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
         if self.schedule is None:
             return np.full((1, k), self.lr, dtype)
@@ -95,7 +99,7 @@ class Settings:
             )
         return rate
 
-    def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
+    def memory(self, k: int, d: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The initial optimizer state, (SLOTS, k, d+1), or (0, k, d+1) if it has none."""
         if not self.optimizer.rule.slots:
             return np.empty((0, k, d + 1), dtype)

@@ -16,6 +16,7 @@ import re
 import secrets
 import time
 import uuid
+from typing import Any
 
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import CompileResultCacheImpl, NullCache
@@ -48,43 +49,47 @@ if hasattr(os, "register_at_fork"):
 class KernelCache(NullCache):
     """The cache of a dispatcher, as Numba calls it; its failures never make a call fail."""
 
-    def __init__(self, dispatcher):
+    def __init__(self, dispatcher: Any) -> None:
         self._dispatcher, self._function = dispatcher, dispatcher.py_func
         self._name = self._function.__qualname__
-        self._keys = {}
+        self._keys: dict[Any, str | None] = {}
 
     @functools.cached_property
-    def _numba(self):
+    def _numba(self) -> Any:
         """Take Numba's folder and its serialisation; RuntimeError without a folder."""
         return CompileResultCacheImpl(self._function)
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str | None:
         with contextlib.suppress(RuntimeError):
             return self._numba.locator.get_cache_path()
+        return None
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The cached function of a signature, or None: then it is compiled."""
         target_context.refresh()
         key = self._keys[sig] = self._key(sig, target_context.codegen())
-        if key is not None:  # variants of one function have names of their own
-            self._function.__qualname__ = f"{self._name}_{_digest(key)[:16]}"
+        if key is None:
+            return None
+        # Variants of one function have names of their own.
+        self._function.__qualname__ = f"{self._name}_{_digest(key)[:16]}"
         try:
             return self._numba.rebuild(target_context, pickle.loads(_read(self._path(key), key)))
         except Exception:  # whatever is wrong with the file: compile
             return None
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function, unless its sources changed meanwhile or can't be traced."""
         key = self._keys.pop(sig)
         # A folder that is read-only, full or gone: the function is compiled, but not kept.
         with contextlib.suppress(Exception):
-            unchanged = key is not None and key == self._key(sig, data.codegen)
-            if unchanged and self._numba.check_cachable(data):
+            if key is None or key != self._key(sig, data.codegen):
+                return
+            if self._numba.check_cachable(data):
                 self._numba.locator.ensure_cache_path()
                 _write(self._path(key), key, dumps(self._numba.reduce(data)))
 
-    def _key(self, sig, codegen) -> str | None:
+    def _key(self, sig: Any, codegen: Any) -> str | None:
         try:
             found = fingerprint(self._dispatcher, *normalize_signature(sig))
         except Exception:  # what can't be traced isn't cached

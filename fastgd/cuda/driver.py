@@ -28,7 +28,7 @@ def _row_stack():
     if hasattr(np, "row_stack"):
         yield
         return
-    np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
+    np.row_stack = np.vstack  # noqa: NPY201
     try:
         yield
     finally:

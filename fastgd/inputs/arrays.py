@@ -12,6 +12,7 @@ import sys
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
@@ -20,7 +21,7 @@ from .frames import column_names, columns_of_mixed_frame, require_names, why_wit
 #: Rows of a block, where an entry is searched for.
 _SEARCH_BYTES = 8 << 20
 #: Classes of real numbers among objects.
-_REAL = (numbers.Real, np.bool_)
+_REAL: Any = (numbers.Real, np.bool_)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -78,7 +79,7 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
-def from_other_library(value, name):
+def from_other_library(value: Any, name: str) -> np.ndarray:
     """The array that NumPy or torch makes of a value."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
@@ -99,7 +100,7 @@ def from_other_library(value, name):
         raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
 
 
-def _without_tensors(value, name):
+def _without_tensors(value: Any, name: str) -> Any:
     """A list with an array for every tensor in it; the same list if there is none.
 
     NumPy converts tensors in lists one by one, and refuses those that require a gradient.
@@ -118,7 +119,7 @@ def _why(error: Exception) -> str:
     return "its rows have different lengths" if "inhomogeneous" in text else text or repr(error)
 
 
-def _from_torch(value, name):
+def _from_torch(value: Any, name: str) -> np.ndarray:
     if value.device.type == "cuda":
         raise InputError(f"{name} is on {value.device}; pass {name}.cpu().")
     if value.device.type != "cpu" or str(value.layout) != "torch.strided":
@@ -138,7 +139,7 @@ def _from_torch(value, name):
         raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
 
 
-def _from_longer(value, name, names, column):
+def _from_longer(value: np.ndarray, name: str, names: Any, column: int | None) -> np.ndarray:
     """Numbers of a wider type as float64."""
     with np.errstate(all="ignore"):
         converted = value.astype(np.float64)
@@ -148,11 +149,11 @@ def _from_longer(value, name, names, column):
     return converted
 
 
-def _beyond(name, where) -> NoReturn:
+def _beyond(name: str, where: str) -> NoReturn:
     raise InputError(f"{name} holds a number beyond float64{where}; scale it first.") from None
 
 
-def _from_objects(value, name, names, column):
+def _from_objects(value: np.ndarray, name: str, names: Any, column: int | None) -> np.ndarray:
     """Objects as float64: each must be a real number, as in pandas columns of Python numbers."""
     if all(issubclass(kind, _REAL) for kind in set(map(type, value.flat))):
         with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
@@ -167,7 +168,7 @@ def _from_objects(value, name, names, column):
             raise InputError(
                 f"{name} holds {_a(item)} ({shown(item)}){where}; encode it as a number first."
             )
-        if math.isinf(real(item)) and abs(item) < math.inf:
+        if math.isinf(real(item) or 0.0) and abs(item) < math.inf:
             _beyond(name, where)
     return value.astype(np.float64)
 
@@ -182,7 +183,7 @@ def is_missing(item: Any) -> bool:
         return False
 
 
-def _a(value) -> str:
+def _a(value: Any) -> str:
     """The type of a value in words: 'text', 'None', 'a dict'."""
     if value is None or isinstance(value, str):
         return "None" if value is None else "text"
@@ -254,7 +255,7 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name} has 0 columns; pass at least one feature.")
 
 
-def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:
+def targets(y: Any, n: int, dtype: DTypeLike, finite: bool = True) -> tuple[np.ndarray, bool]:
     """y as (k, n) in `dtype`, and whether it came with one dimension.
 
     Without `finite` it is not searched for NaN: the caller finds that in the cost.
@@ -309,7 +310,7 @@ def require_domain(y: np.ndarray, domain: str, loss: str) -> None:
         )
 
 
-def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
+def probabilities(y: Any, n: int, dtype: DTypeLike) -> tuple[np.ndarray, bool]:
     """y as (k, n) of labels in [0, 1]."""
     y, flat = targets(y, n, dtype)
     if y.min() < 0 or y.max() > 1:
@@ -319,7 +320,7 @@ def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
     return y, flat
 
 
-def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
+def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
     """One non-negative weight a row, or None."""
     if sample_weight is None:
         return None
@@ -339,7 +340,7 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
     return weight
 
 
-def _cast(array: np.ndarray, dtype) -> np.ndarray:
+def _cast(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=dtype)
 

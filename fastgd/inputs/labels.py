@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import number, plain, shown
 from ..errors import InputError
@@ -50,7 +51,7 @@ def _labels_of_rows(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+def labels(y: Any, n: int, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     """Labels of any hashable kind as 0, 1, … in (1, n), and their values, sorted.
 
     Labels of one kind that has no order, such as members of an enum, are as they appear.
@@ -67,7 +68,7 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(codes[None, :], dtype=dtype), classes
 
 
-def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
+def known_labels(y: Any, n: int, classes: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
     y = _labels_of_rows(y, n)
     codes = places_among(y, classes)
@@ -142,7 +143,7 @@ def _codes_of_objects(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, np.array([code[label] for label in y], dtype=np.intp)
 
 
-def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
+def class_indices(y: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray:
     """y as class indices 0 to k − 1 in (1, n)."""
     y, _ = targets(y, n, dtype)
     if len(y) != 1:
@@ -157,7 +158,9 @@ def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
     return y
 
 
-def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray | None, float]:
+def class_weights(
+    class_weight: Any, codes: np.ndarray, classes: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray | None, float]:
     """The weight of every row times that of its class, in units, and the unit.
 
     Parameters

@@ -59,9 +59,12 @@ class MlpFit(Prediction):
     __slots__ = ("biases", "weights", *_SAVED)
 
     def __init__(
-        self, *, weights, biases, costs, cost, n_epochs, converged, method, classes, loss, activation,
-        lrs, flat, validation_costs=None, best_epoch=None, feature_names=None,
-    ):  # fmt: skip
+        self, *, weights: Any, biases: Any, costs: np.ndarray, cost: float, n_epochs: int,
+        converged: bool, method: str, classes: np.ndarray | None, loss: str, activation: str,
+        lrs: np.ndarray, flat: bool,
+        validation_costs: np.ndarray | None = None, best_epoch: int | None = None,
+        feature_names: Any = None,
+    ) -> None:  # fmt: skip
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
         self.converged, self.method, self.classes = converged, method, classes

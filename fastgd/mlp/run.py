@@ -6,6 +6,7 @@ import time
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import inputs
 from ..compile.functions import default_threads
@@ -43,13 +44,13 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
 
 
 def network_for(
-    sizes: list[int], activation: str, loss: Any, dtype, n_threads: int | None = None
+    sizes: list[int], activation: str, loss: Any, dtype: DTypeLike, n_threads: int | None = None
 ) -> Network:
     """A network of zeros with the head of this loss."""
     return Network(sizes, activation, loss, dtype, n_threads or default_threads())
 
 
-def fill(network: Network, weights, biases) -> None:
+def fill(network: Network, weights: Any, biases: Any) -> None:
     """Set the parameters to (out, in) and (out,) arrays; None keeps those of all layers."""
     for name, given, into in (
         ("weights", weights, [w.T for w in network.weights]),
@@ -136,7 +137,7 @@ class MlpRun:
         operations = 6 * self.batch * theta.size
         self.span = self.batch * _SPAN / (_SLOW_UPDATE + _SLOW_OPERATION * operations)
 
-    def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
+    def _weight_and_scale(self, weight: np.ndarray | None, n: int) -> tuple[np.ndarray, float]:
         """The weights for kernels, (0,) for none, and the factor from summed losses to the cost."""
         mean = self.options.reduction == "mean"
         weight, unit = inputs.in_units(weight)
@@ -146,14 +147,16 @@ class MlpRun:
             weight = weight * (n / weight.sum())
         return weight.astype(self.dtype), self.factor / n if mean else unit
 
-    def _hold_out(self, weight):
+    def _hold_out(self, weight: Any) -> Any:
         """Set the validation rows: those that are given, or some of x, y and the weights."""
         o = self.options
         if isinstance(o.validation, float):
             trained, others = split(len(self.x), o.validation, o.seed)
             x, y = self.x[others], self.y[others]
             self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
-            held, weight = (None, None) if weight is None else (weight[others], weight[trained])
+            held: Any = None
+            if weight is not None:
+                held, weight = weight[others], weight[trained]
             if weight is not None and not (held.any() and weight.any()):
                 raise InputError(
                     "sample_weight is zero for every row on one side of the validation split; choose "
@@ -178,7 +181,7 @@ class MlpRun:
             self._require_finite()
         held, scale = self._weight_and_scale(held, len(x))
 
-        def cost_of(theta):
+        def cost_of(theta: np.ndarray) -> float:
             self.network.theta[:] = theta
             return scale * self.network.cost(self.held_x, y, held)
 
@@ -201,7 +204,7 @@ class MlpRun:
         with self._bar() as bar:
             return self._run(bar)
 
-    def _bar(self):
+    def _bar(self) -> Any:
         if not self.options.progress:
             return contextlib.nullcontext()
         try:
@@ -212,7 +215,7 @@ class MlpRun:
             ) from error
         return tqdm(total=self.options.epochs, unit="epoch")
 
-    def _run(self, bar) -> MlpFit:
+    def _run(self, bar: Any) -> MlpFit:
         o, held = self.options, self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
         self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]

@@ -66,7 +66,7 @@ if hasattr(os, "register_at_fork"):
 def _library():
     """A handle of the module that is linked to BLAS, which also finds the symbols of BLAS."""
     with contextlib.suppress(OSError, AttributeError):
-        return ctypes.CDLL(np.linalg._umath_linalg.__file__)  # type: ignore[attr-defined]
+        return ctypes.CDLL(np.linalg._umath_linalg.__file__)
     return None
 
 
