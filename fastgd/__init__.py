@@ -77,7 +77,7 @@ _LATER = {
 )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

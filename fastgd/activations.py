@@ -1,13 +1,14 @@
 """Activations for arrays: nine functions and their derivatives, compiled, vectorised and threaded.
 
-Each takes what NumPy takes and gives a new array of the same shape: float32 for float32 and float16,
-float64 for everything else, a number for a number. NaN stays NaN, infinities give the limits. Tanh to
+Each takes what NumPy takes and returns a new array of the same shape: float32 for float32 and float16,
+float64 for everything else, a number for a number. NaN stays NaN, infinities become the limits. Tanh to
 softsign are scaled to a slope of 1 at zero and the limits ±1. The largest errors, in units of the
 last place over the whole range, derivatives included, are in `MOST_ULP`; the tests hold every function
 to mpmath. The formulas, one number at a time, are in `fastgd.formulas.activations`.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -65,9 +66,12 @@ _SHARED = """
 """
 
 
-def _documented(example: str):
-    def add(function):
-        function.__doc__ += _SHARED.format(example=example)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _documented(example: str) -> Callable[[_Function], _Function]:
+    def add(function: _Function) -> _Function:
+        function.__doc__ = f"{function.__doc__}{_SHARED.format(example=example)}"
         return function
 
     return add
@@ -158,7 +162,7 @@ def derivative(activation: str, x: Any, *, n_threads: int | None = None) -> np.n
     identity      1
     ============  ========================
 
-    None is computed by a difference of near numbers: each keeps its digits until it underflows.
+    No formula subtracts nearly equal numbers: each keeps its digits until it underflows.
 
     Parameters
     ----------

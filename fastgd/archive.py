@@ -1,7 +1,7 @@
 """The file of a fit: a ZIP archive of .npy arrays, stored as numpy.savez does, without pickles.
 
-A table of members says what each array is. `save` and `load` both check it, so that what is saved can be
-loaded. The archive is not compressed, so that what is loaded is no larger than the file.
+A table of members describes each array. `save` and `load` both check it, so that every saved file can be
+loaded. The archive is not compressed, so that loaded arrays are no larger than the file.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _HEADER = re.compile(
 
 
 class Member(NamedTuple):
-    """What one attribute of a fit is, as an array.
+    """The description of one attribute of a fit as an array.
 
     Parameters
     ----------
@@ -172,9 +172,9 @@ def save(
 
 @contextlib.contextmanager
 def _replaced(target: Any) -> Iterator[Any]:
-    """A new file that takes the place of the one at a path when it is complete and on the disk.
+    """A new file that replaces the one at a path when it is complete and on the disk.
 
-    A failure at any moment leaves the old file as it was. A link stays one, to the new file.
+    After a failure the old file is unchanged. A link stays a link, to the new file.
     """
     path = os.path.realpath(_path(target))
     folder = os.path.dirname(path)
@@ -200,7 +200,7 @@ def _replaced(target: Any) -> Iterator[Any]:
         if isinstance(error, OSError) and error.filename == new:
             error.filename = path
         raise
-    with contextlib.suppress(OSError):  # not every system opens a folder
+    with contextlib.suppress(OSError):  # some systems can't open a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -221,7 +221,7 @@ def _path(target: Any) -> str:
 
 
 def _require_regular(path: str) -> None:
-    """Whether opening the file can wait or have an effect, as with a pipe or a device."""
+    """Refuse files that can block or have an effect when opened, such as a pipe or a device."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise InputError(f"{path} is not a regular file; open it yourself and pass the open file.")
 
@@ -237,7 +237,7 @@ def load(source: Any, fit_of: Callable[[Arrays], Any]) -> Any:
             return fit_of(_arrays(file, name))
         except (InputError, MemoryError):
             raise
-        except Exception as error:  # damaged bytes end in errors of many kinds
+        except Exception as error:  # damaged bytes raise errors of many kinds
             raise InputError(f"{name} is not a saved fit ({error}).") from error
 
 

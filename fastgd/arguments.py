@@ -1,4 +1,4 @@
-"""The value of one argument, checked: a number, a whole number, a name, True or False.
+"""Checks of one argument: a number, a whole number, a name, True or False.
 
 A leaf: no numba, no numpy. A NumPy scalar, and an array or a tensor without dimensions, counts as the
 Python object that it holds.
@@ -10,9 +10,9 @@ from typing import Any
 
 from .errors import InputError
 
-#: The largest whole number: what an index can count to.
+#: The largest whole number: that of an index.
 _MOST = 2**63 - 1
-#: A longer `repr` is cut in messages.
+#: The longest `repr` that a message shows in full.
 _LONGEST = 120
 
 
@@ -22,21 +22,21 @@ def plain(value: Any) -> Any:
         return value
     try:
         return value.item()
-    except Exception:  # no item, or one that can't be read, as of a tensor without data
+    except Exception:  # no item, or an unreadable one, as of a tensor without data
         return value
 
 
 def shown(value: Any) -> str:
-    """What a message shows of a value: its `repr` in one line, not too long."""
+    """The text of a value in a message: its `repr` in one line, cut if long."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # an integer of thousands of digits has none
+    except Exception:  # as for an integer of thousands of digits
         return f"an unprintable {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 40]}…{text[-20:]}"
 
 
 def real(value: Any) -> float | None:
-    """A real number as a float, which is infinite for one beyond its range; None for anything else."""
+    """A real number as a float, infinite beyond its range; None for other values."""
     value = plain(value)
     if not isinstance(value, Real):
         return None
@@ -75,7 +75,7 @@ def integer(value: Any, name: str, *, low: int, high: float = _MOST) -> int:
 
 
 def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
-    """One of `allowed`; the nearest name is suggested for another."""
+    """One of `allowed`; for another value the message suggests the nearest name."""
     value = plain(value)
     if any(type(value) is type(option) and value == option for option in allowed):
         return value
@@ -86,7 +86,7 @@ def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
 def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
     """The text "did you mean 'gd'? " for a name close to one of `allowed`, else ""."""
     names = [option for option in allowed if isinstance(option, str)]
-    import difflib  # 2 ms that only a mistake needs
+    import difflib  # 2 ms, only after a mistake
 
     near = difflib.get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
     return f"did you mean {near[0]!r}? " if near else ""
@@ -103,7 +103,7 @@ def flag(value: Any, name: str) -> bool:
 def keep_numbers(
     owner: Any, *names: str, low: float = 0.0, below: float = math.inf, whole: bool = False
 ) -> None:
-    """Check the numbers in these fields of a frozen dataclass; they are floats then, or whole ints."""
+    """Check the numbers in these fields of a frozen dataclass, and make them floats, or ints if whole."""
     for name in names:
         value = plain(getattr(owner, name))
         converted = None if isinstance(value, bool) else real(value)

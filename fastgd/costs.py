@@ -1,12 +1,15 @@
 """Cost, gradient and both together, the sweep over coefficients, and the linear forward pass."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import inputs
 from .errors import DivergenceError, InputError
-from .losses import BCE, CROSS_ENTROPY, LABELS, MSE, Loss, chosen
+from .losses import BCE, CROSS_ENTROPY, LABELS, MSE, CoupledLoss, Loss, chosen
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _SHARED = """
     Parameters
@@ -40,20 +43,26 @@ _SHARED = """
 """
 
 
-def _documented(returns: str, example: str, y: str = "Targets."):
-    def add(function):
-        function.__doc__ += _SHARED.format(returns=returns, example=example, y=y)
+def _documented(
+    returns: str, example: str, y: str = "Targets."
+) -> Callable[[_Function], _Function]:
+    def add(function: _Function) -> _Function:
+        shared = _SHARED.format(returns=returns, example=example, y=y)
+        function.__doc__ = f"{function.__doc__}{shared}"
         return function
 
     return add
 
 
-#: The parts of what `_evaluate` finds that a function returns, and what overflows if one does.
+#: The results of `_evaluate` that a function returns, and their name in the message of an overflow.
 _COST, _GRADIENT, _BOTH = slice(0, 1), slice(1, 3), slice(0, 3)
 
 
-def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
-    """These parts of the cost, the gradient of coef in its shape, and that of the intercepts."""
+def _evaluate(
+    loss: Loss | CoupledLoss, x: Any, y: Any, coef: Any, intercept: Any, sample_weight: Any,
+    reduction: Any, parts: slice,
+) -> Any:  # fmt: skip
+    """The `parts` of: the cost, the gradient of coef in its shape, and that of the intercepts."""
     from .compile.functions import default_threads
     from .sources import place
 
@@ -90,7 +99,7 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
         totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
         in_units, totals = totals, totals * _scale(reduction, weight, unit, n, 1 if outputs else k)
         single = given != (k, d) or (k == 1 and len(given) < 2)
-        found = (
+        found: Any = (
             float(totals[:, d + 1].sum()),
             totals[:, :d].astype(dtype).reshape(given),
             float(totals[0, d]) if single else totals[:, d].astype(dtype),
@@ -99,15 +108,15 @@ def _evaluate(loss, x, y, coef, intercept, sample_weight, reduction, parts):
         inputs.require_finite(x, "x", names)
         inputs.targets(given_y, n, dtype)
         what = "gradient" if parts is _GRADIENT or np.isfinite(found[0]) else "cost"
-        where = f"the {what} overflows {dtype} at these coefficients"
+        message = f"the {what} overflows {dtype} at these coefficients"
         if np.isfinite(in_units).all() and unit > 1:
-            raise DivergenceError(f"{where}; scale sample_weight, or use reduction='mean'.")
-        raise DivergenceError(f"{where}.")
+            raise DivergenceError(f"{message}; scale sample_weight, or use reduction='mean'.")
+        raise DivergenceError(f"{message}.")
     return found
 
 
-def _scale(reduction: str, weight, unit: float, n: int, entries: int) -> float:
-    """What turns the sum of losses weighted in units into the cost; a mean is over n·entries."""
+def _scale(reduction: str, weight: Any, unit: float, n: int, entries: int) -> float:
+    """The factor from the sum of losses, weighted in units, to the cost; a mean is over n·entries."""
     if reduction == "sum":
         return unit
     return 1 / (entries * (n if weight is None else float(weight.sum())))
@@ -237,7 +246,7 @@ def cross_entropy_cost(
 ) -> float:
     """The cross-entropy ``mean(log(Σ exp(z_c)) − z_y)`` of k classes on z = x·coef^T + intercept.
 
-    With the largest z taken out, so that it never overflows. As torch's CrossEntropyLoss.
+    The largest z is subtracted first, so that it never overflows. As torch's CrossEntropyLoss.
     """
     return _evaluate(CROSS_ENTROPY, x, y, coef, intercept, sample_weight, reduction, _COST)[0]
 
@@ -371,7 +380,7 @@ def cost_curve(
 def linear(x: Any, weight: Any, bias: Any = None) -> np.ndarray:
     """The forward pass ``x·weight^T + bias``, with the shape rule of torch.nn.Linear.
 
-    NaN and infinity go through it, and what overflows is infinite, as in torch and without a warning.
+    NaN and infinity propagate, and an overflow is infinite, as in torch and without a warning.
 
     Parameters
     ----------

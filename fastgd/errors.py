@@ -1,4 +1,4 @@
-"""What fastgd raises and warns with."""
+"""The exceptions and warnings of fastgd."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ class DivergenceError(ArithmeticError):
     Attributes
     ----------
     fit : Fit or None
-        The last parameters whose cost was finite, with the costs up to there; None where not even the
-        cost at the start is.
+        The last parameters with a finite cost, and the costs so far; None if the cost at the start is not
+        finite.
     stable_lr : float or None
-        A learning rate that is stable on this data, where one is known.
+        A learning rate that is stable on this data, if one is known.
     """
 
     def __init__(self, message: str, fit: Any = None, stable_lr: float | None = None):
@@ -26,4 +26,4 @@ class DivergenceError(ArithmeticError):
 
 
 class ConvergenceWarning(UserWarning):
-    """The fit came back, but not where it was asked to go; `Fit.converged` is False."""
+    """The fit ended, but did not converge; `Fit.converged` is False."""

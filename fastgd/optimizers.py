@@ -1,6 +1,6 @@
 """Optimizers that carry their parameters, for the fits' argument `optimizer`.
 
-Each says which rule of `fastgd.formulas.updates` it is; names and defaults are torch's
+Each names its rule in `fastgd.formulas.updates`; names and defaults are torch's
 (torch.optim, version 2.13).
 `weight_decay` adds weight_decay·θ to the gradient of every parameter, the intercept among them, as torch
 does; the fits' `l2` leaves the intercept alone.
@@ -12,11 +12,11 @@ from typing import Any
 
 from .arguments import keep_flags, keep_numbers, plain, real, shown
 from .errors import InputError
-from .formulas.updates import RULES, Optimizer
+from .formulas.updates import RULES, Optimizer, Rule
 
 
 def _keep_pair(optimizer: Optimizer, name: str) -> None:
-    """Check a field of two numbers; it is a tuple of floats then."""
+    """Check a field of two numbers, and make it a tuple of floats."""
     kind, pair = type(optimizer).__name__, getattr(optimizer, name)
     if not (isinstance(pair, tuple | list) or getattr(pair, "ndim", 0) == 1) or len(pair) != 2:
         raise InputError(f"{name} of {kind} is {shown(pair)}; expected two numbers.")
@@ -57,17 +57,17 @@ class SGD(Optimizer):
     dampening: float = 0.0
     nesterov: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "momentum", "dampening")
         keep_flags(self, "nesterov")
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise InputError("nesterov needs a momentum above 0 and no dampening.")
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["momentum" if self.momentum else "gd"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         return (self.weight_decay, self.momentum, 1 - self.dampening, float(self.nesterov))
 
 
@@ -89,23 +89,23 @@ class Adagrad(Optimizer):
     eps: float = 1e-10
     lr = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "lr_decay", "initial_accumulator_value", "eps")
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["adagrad"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         return (self.weight_decay, self.lr_decay, self.eps)
 
-    def start(self, lr):
+    def start(self, lr: float) -> tuple[float, float, float]:
         return (float(self.initial_accumulator_value), 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """θ ← θ − lr·â/(√b̂ + eps), of the running means a of g and b of g², freed of their start at 0.
+    """θ ← θ − lr·â/(√b̂ + eps), with running means a of g and b of g², â and b̂ corrected for bias.
 
     As torch.optim.Adam (Kingma and Ba, 2015; amsgrad: Reddi, Kale and Kumar, 2018).
 
@@ -115,7 +115,7 @@ class Adam(Optimizer):
     betas : (float, float), default=(0.9, 0.999)
     eps : float, default=1e-8
     amsgrad : bool, default=False
-        Divide by the largest b so far.
+        Divide by the largest b̂ so far.
 
     Examples
     --------
@@ -129,16 +129,16 @@ class Adam(Optimizer):
     eps: float = 1e-8
     amsgrad: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "eps")
         _keep_betas(self)
         keep_flags(self, "amsgrad")
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["adam"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         first, second = self.betas
         return (
             self.weight_decay, 1 - first, second, 1 - second, self.eps, float(self.amsgrad), first,
@@ -162,7 +162,7 @@ class AdamW(Adam):
     weight_decay: float = 1e-2
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["adamw"]
 
 
@@ -184,15 +184,15 @@ class Adamax(Optimizer):
     eps: float = 1e-8
     lr = 2e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "eps")
         _keep_betas(self)
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["adamax"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         first, second = self.betas
         return (self.weight_decay, 1 - first, second, 1 - second, self.eps, 0.0, first)
 
@@ -218,17 +218,17 @@ class ASGD(Optimizer):
     t0: float = 1e6
     lr = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "lambd", "alpha", "t0")
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["asgd"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         return (self.weight_decay, self.lambd, self.alpha, self.t0)
 
-    def start(self, lr):
+    def start(self, lr: float) -> tuple[float, float, float]:
         return (0.0, lr, 0.0)
 
 
@@ -253,16 +253,16 @@ class RMSprop(Optimizer):
     centered: bool = False
     lr = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay", "eps", "momentum")
         keep_numbers(self, "alpha", below=1)
         keep_flags(self, "centered")
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["rmsprop"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         return (
             self.weight_decay, self.alpha, 1 - self.alpha, self.eps, self.momentum,
             float(self.centered),
@@ -271,14 +271,14 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Rprop(Optimizer):
-    """θ ← θ − sign(g)·b, with b grown where the sign of g stays and shrunk where it turns.
+    """θ ← θ − sign(g)·b, where b grows while the sign of g stays, and shrinks where it changes.
 
-    As torch.optim.Rprop (Riedmiller and Braun, 1993): where it turns, that step is left out.
+    As torch.optim.Rprop (Riedmiller and Braun, 1993): where it changes, the step is skipped.
 
     Parameters
     ----------
     etas : (float, float), default=(0.5, 1.2)
-        What b is multiplied with where the sign turns, and where it stays.
+        The factors of b where the sign changes, and where it stays.
     step_sizes : (float, float), default=(1e-6, 50)
         The smallest and the largest b; the first one is lr.
     """
@@ -288,7 +288,7 @@ class Rprop(Optimizer):
     step_sizes: tuple[float, float] = (1e-6, 50.0)
     lr = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "weight_decay")
         _keep_pair(self, "etas")
         _keep_pair(self, "step_sizes")
@@ -299,13 +299,13 @@ class Rprop(Optimizer):
             )
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         return RULES["rprop"]
 
-    def hyper(self):
+    def hyper(self) -> tuple[float, ...]:
         return (self.weight_decay, *self.etas, *self.step_sizes)
 
-    def start(self, lr):
+    def start(self, lr: float) -> tuple[float, float, float]:
         return (0.0, lr, 0.0)
 
 
@@ -338,7 +338,7 @@ class LBFGS(Optimizer):
     lr = 1.0
     joint = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "max_iter", "history_size", low=1, whole=True)
         keep_numbers(self, "weight_decay", "tolerance_grad", "tolerance_change")
         if self.max_eval is not None:
@@ -351,8 +351,10 @@ class LBFGS(Optimizer):
         object.__setattr__(self, "line_search_fn", search)
 
     @property
-    def rule(self):
-        raise AttributeError("LBFGS looks at all parameters together; it has no rule of one.")
+    def rule(self) -> Rule:
+        raise AttributeError(
+            "LBFGS updates all parameters together; it has no rule for a single one."
+        )
 
 
 #: The optimizers by the names that the fits take.

@@ -1,4 +1,4 @@
-"""The pictures of a fit: its costs over the epochs, and its path over the cost surface."""
+"""The plots of a fit: its costs over the epochs, and its path over the cost surface."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from .arguments import shown
 from .costs import cost_curve
 from .errors import InputError
 
-#: Coefficients at which the surface is drawn: along a curve, and along each side of contours.
+#: Number of coefficients at which the cost is evaluated: along a curve, and along each side of contours.
 _ALONG, _ASIDE = 201, 61
 _COST = {"mse": "mean squared error", "bce": "cross-entropy", "cross_entropy": "cross-entropy"}
 _PATH = {"color": "#D55E00", "marker": "o", "markersize": 3, "linewidth": 1.2, "zorder": 3}
 
 
 def axes(ax: Any) -> Any:
-    """`ax`, or new ones."""
+    """`ax`, or new axes."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -27,12 +27,12 @@ def axes(ax: Any) -> Any:
 
 
 def draw_costs(fit: Any, ax: Any) -> Any:
-    """The cost over the epochs, and with validation that of the rows held out."""
+    """Plot the cost over the epochs, and with validation that of the held-out rows."""
     ax = axes(ax)
     epochs = np.arange(fit.n_epochs + 1)
     if fit.validation_costs is None:
         ax.plot(epochs, [*fit.costs, fit.cost])
-    else:  # `cost` is that of the best epoch, wherever it was
+    else:  # `cost` is that of the best epoch
         ax.plot(epochs[:-1], fit.costs, label="training")
         ax.plot(epochs[1:], fit.validation_costs, label="validation")
         ax.axvline(fit.best_epoch, color="#999999", linestyle=":", label="best epoch")
@@ -44,7 +44,7 @@ def draw_costs(fit: Any, ax: Any) -> Any:
 
 
 def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
-    """The path of one coefficient on the cost curve, or of two on the contours of the cost."""
+    """Plot the path of one coefficient on the cost curve, or of two on the contours of the cost."""
     if fit.path is None:
         raise InputError("this fit kept no path; fit with keep_path=True.")
     if fit.coef.ndim > 1 and len(fit.coef) > 1:
@@ -58,12 +58,12 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
     coef, intercept = fit.coef.reshape(d), float(np.ravel(fit.intercept)[0])
     walked = np.concatenate([fit.start.reshape(1, d), fit.path.reshape(-1, d)])
 
-    def cost(coefs):
+    def cost(coefs: np.ndarray) -> np.ndarray:
         return cost_curve(
             x, y, coefs, intercept=intercept, loss=fit.loss, sample_weight=sample_weight
         )
 
-    # As far as the path went to each side of its end, so that the end is in the middle.
+    # The same distance to each side of the path's end, so that the end is in the middle.
     reach = 1.2 * np.abs(walked - coef).max(axis=0)
     reach[reach == 0] = reach.max() or 1.0
     if d == 1:
@@ -77,7 +77,7 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
         grid = np.stack(np.meshgrid(*sides), axis=-1)
         heights = cost(grid.reshape(-1, 2)).reshape(_ASIDE, _ASIDE)
         low, high = heights.min(), heights.max()
-        if high > low:  # squares of even steps: the rings of a bowl then lie evenly
+        if high > low:  # squares of even steps: evenly spaced contours of a quadratic
             levels = low + (high - low) * np.linspace(0, 1, 16)[1:] ** 2
             rings = ax.contour(*sides, heights, levels=levels, cmap="viridis", linewidths=0.9)
             ax.figure.colorbar(rings, ax=ax, label=_COST[fit.loss])

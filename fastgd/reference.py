@@ -1,6 +1,6 @@
 """The textbook loops over Python lists: the specification of everything else in fastgd.
 
-Slow and obvious on purpose. `x` is a list of rows, `y` a list of numbers, `coef` a list, and every
+Slow and simple on purpose. `x` is a list of rows, `y` a list of numbers, `coef` a list, and every
 function returns new lists. The compiled paths are tested against these, and these against torch.
 
 The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef‖₁  +  l2/2·‖coef‖²,  with
@@ -49,9 +49,9 @@ def gradient(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction
 
 
 class Walk:
-    """The updates of a run: an optimizer, what it remembers of each parameter, and the learning rates.
+    """The updates of a run: an optimizer, its state for each parameter, and the learning rates.
 
-    `schedule` has a method ``rate(lr, epoch)``; None keeps lr as it is.
+    `schedule` has a method ``rate(lr, epoch)``; None keeps lr constant.
     """
 
     def __init__(self, d, *, lr, optimizer: Optimizer = GD, schedule=None, l1=0.0, l2=0.0,
@@ -122,7 +122,7 @@ def minibatch_gd(
 
     The last batch of an epoch may be smaller. Under "mean" the weights are scaled to mean 1 over all
     rows, and a batch of m rows divides by m, so that a batch of all rows is `batch_gd`.
-    costs[e] is the mean (or sum) of the losses met before each update.
+    costs[e] is the mean (or sum) of the losses of epoch e, each before its update.
     """
     weight = _weights(y, weight)
     mean = reduction == "mean"

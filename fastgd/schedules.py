@@ -1,7 +1,7 @@
 """Learning rates that change from epoch to epoch, with torch's names (torch.optim.lr_scheduler).
 
 A leaf: no numba, no numpy. ``rate(lr, epoch)`` is the learning rate of an epoch, the first one being
-number 0. A plain function of the epoch does as well: it says what to multiply lr with, as LambdaLR does.
+number 0. A plain function of the epoch is also accepted: its value multiplies lr, as with LambdaLR.
 """
 
 import math
@@ -23,16 +23,16 @@ def _power(base: float, exponent: float) -> float:
 
 @dataclass(frozen=True)
 class ConstantLR:
-    """lr·factor for the first `total_iters` epochs, then lr; as in torch, for ever with 0."""
+    """lr·factor for the first `total_iters` epochs, then lr; with 0 always lr·factor."""
 
     factor: float = 1 / 3
     total_iters: int = 5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "factor")
         keep_numbers(self, "total_iters", whole=True)
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         return lr * self.factor if epoch < self.total_iters or self.total_iters == 0 else lr
 
@@ -44,11 +44,11 @@ class StepLR:
     step_size: int
     gamma: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "step_size", low=1, whole=True)
         keep_numbers(self, "gamma")
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         return lr * _power(self.gamma, epoch // self.step_size)
 
@@ -59,10 +59,10 @@ class ExponentialLR:
 
     gamma: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "gamma")
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         return lr * _power(self.gamma, epoch)
 
@@ -74,11 +74,11 @@ class CosineAnnealingLR:
     T_max: int
     eta_min: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "T_max", low=1)
         keep_numbers(self, "eta_min")
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         return self.eta_min + (lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
 
@@ -91,11 +91,11 @@ class LinearLR:
     end_factor: float = 1.0
     total_iters: int = 5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "start_factor", "end_factor")
         keep_numbers(self, "total_iters", low=1, whole=True)
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         share = min(epoch, self.total_iters) / self.total_iters
         return lr * (self.start_factor + (self.end_factor - self.start_factor) * share)
@@ -107,10 +107,10 @@ class InverseScaling:
 
     power: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         keep_numbers(self, "power")
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         return lr / _power(epoch + 1, self.power)
 
@@ -121,19 +121,19 @@ class LambdaLR:
 
     lr_lambda: Callable[[int], Any]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not callable(self.lr_lambda):
             raise InputError(
                 f"lr_lambda of LambdaLR is {shown(self.lr_lambda)}; expected a function of the epoch."
             )
 
-    def rate(self, lr, epoch):
+    def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
         given = self.lr_lambda(epoch)
         factor = real(given)
         if factor is None:
             raise InputError(
-                f"the schedule gives {shown(given)} for epoch {epoch}; expected what to multiply lr with."
+                f"the schedule gives {shown(given)} for epoch {epoch}; expected a factor of lr."
             )
         return lr * factor
 

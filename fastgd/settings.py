@@ -1,26 +1,27 @@
-"""What an epoch needs to know beside the data, and where kernels find it in one array."""
+"""The settings of an epoch, and their places in the array that kernels read."""
 
 import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .arguments import real, shown
 from .errors import InputError
 from .formulas.updates import GD, HYPER, SLOTS, Optimizer
 
-#: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and for minibatches
-#: 1 where a batch divides by its rows; P is the parameter of the loss.
+#: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and in minibatch
+#: loops 1 if a batch divides by its rows; P is the parameter of the loss.
 L1, L2, SCALE, LEARN, LAST, P = range(6)
 
-#: What an epoch ends with.
+#: The status after an epoch.
 RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
 #: What a run ends with beside these: it was asked to stop, or no further step helps.
 STOPPED, ENDED = 3, 4
 
 #: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
-#: at the parameters (NaN if it isn't known), and the number of epochs that led to them. The call that
-#: moves the parameters counts the epoch: a signal comes before both or after both.
+#: at the parameters (NaN if unknown), and the number of epochs so far. The call that moves the
+#: parameters also counts the epoch, so that no signal comes between.
 FIRST_NORM, COST, EPOCHS = range(3)
 
 
@@ -30,7 +31,7 @@ def new_state() -> np.ndarray:
 
 
 class Settings:
-    """What an epoch needs to know beside the data.
+    """All that an epoch depends on except the data.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class Settings:
     scale : float
         Turns summed losses into the cost.
     row_scale : float
-        What an update multiplies the slope of a row with: `scale` itself in batch descent.
+        The factor of a row's slope in an update: `scale` itself in batch descent.
     fit_intercept : bool
     tol : float
     optimizer : Optimizer
@@ -48,16 +49,19 @@ class Settings:
     """
 
     def __init__(
-        self, *, lr: Any, l2, scale, row_scale, fit_intercept, tol, l1=0.0,
+        self, *, lr: Any, l2: float, scale: float, row_scale: float, fit_intercept: bool, tol: float,
+        l1: float = 0.0,
         optimizer: Optimizer = GD, schedule: Any = None,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
         self.optimizer, self.schedule = optimizer, schedule
         self._scheduled: list[list[float]] = []  # the rates of the epochs so far
 
-    def array(self, dtype=np.float64, last: float | None = None, p: float = 0.0) -> np.ndarray:
-        """What kernels read one by one; `last` in place of the tolerance, `p` the loss's parameter."""
+    def array(
+        self, dtype: DTypeLike = np.float64, last: float | None = None, p: float = 0.0
+    ) -> np.ndarray:
+        """The numbers for kernels; `last` replaces the tolerance, `p` is the loss's parameter."""
         values = np.empty(6, dtype)
         values[L1], values[L2], values[SCALE] = self.l1, self.l2, self.row_scale
         values[LEARN], values[LAST] = self.fit_intercept, self.tol if last is None else last
@@ -66,19 +70,19 @@ class Settings:
 
     @property
     def plain(self) -> bool:
-        """Whether an update is θ ← θ − lr·(g + l2·θ), with an lr that stays the same."""
+        """Whether an update is θ ← θ − lr·(g + l2·θ), with a constant lr."""
         simple = self.optimizer.rule.slots == 0 and not self.optimizer.weight_decay
         return simple and not self.l1 and self.schedule is None
 
-    def hyper(self, dtype=np.float64) -> np.ndarray:
+    def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
         values = np.zeros(HYPER, dtype)
         given = self.optimizer.hyper()
         values[: len(given)] = given
         return values
 
-    def rates(self, k: int, first: int, last: int, dtype=np.float64) -> np.ndarray:
-        """The learning rates of these epochs (last − first, k), or (1, k) if they stay the same."""
+    def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
+        """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
         if self.schedule is None:
             return np.full((1, k), self.lr, dtype)
         base = np.full(k, self.lr, np.float64).tolist()
@@ -97,8 +101,8 @@ class Settings:
             )
         return rate
 
-    def memory(self, k: int, d: int, dtype=np.float64) -> np.ndarray:
-        """What the optimizer remembers of every parameter (SLOTS, k, d+1), or none of it (0, k, d+1)."""
+    def memory(self, k: int, d: int, dtype: DTypeLike = np.float64) -> np.ndarray:
+        """The initial optimizer state, (SLOTS, k, d+1), or (0, k, d+1) if it has none."""
         if not self.optimizer.rule.slots:
             return np.empty((0, k, d + 1), dtype)
         memory = np.empty((SLOTS, k, d + 1), dtype)

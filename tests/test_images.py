@@ -309,7 +309,7 @@ SETS = {
     "no test": (changed(t10k_images=None), "lacks t10k-images-idx3-ubyte (or t10k-images"),
     "counts": (
         changed(train_labels=np.zeros(3, U1)),
-        "holds 4 images and {}/train-labels-idx1-ubyte 3 labels; they must be as many.",
+        "holds 4 images and {}/train-labels-idx1-ubyte 3 labels; the numbers must be equal.",
     ),
     "label": (
         changed(t10k_labels=np.array([9, 10], U1)),
@@ -329,7 +329,7 @@ SETS = {
     ),
     "two sets": (
         changed(t10k_images=np.zeros((2, 3, 3), U1)),
-        "has images of 6 pixels and {}/t10k-images-idx3-ubyte of 9; the two are not of one set.",
+        "has images of 6 pixels and {}/t10k-images-idx3-ubyte of 9; the two are not of one data set.",
     ),
     "two names": (
         MNIST | {"train-images.idx3-ubyte": MNIST[TRAIN_X]},

@@ -59,7 +59,7 @@ DATA = {
     ),
     "x shorter than y": (
         {"x": X[:4]},
-        "x has 4 rows and y has 6; they must be as long.",
+        "x has 4 rows and y has 6; they must have the same length.",
     ),
     "x ragged": (
         {"x": [[1, 2], [3]]},
@@ -174,7 +174,7 @@ DATA = {
     ),
     "y shorter than x": (
         {"y": Y[:4]},
-        "x has 6 rows and y has 4; they must be as long.",
+        "x has 6 rows and y has 4; they must have the same length.",
     ),
     "y (n, k, 1)": (
         {"y": Y[:, None, None]},
@@ -212,7 +212,7 @@ DATA = {
     ),
     "weights all zero": (
         {"sample_weight": np.zeros(6)},
-        "sample_weight is zero for every row; at least one row must count.",
+        "sample_weight is zero for every row; at least one must be positive.",
     ),
     "weight NaN": (
         {"sample_weight": with_(Y, NAN, 1)},
@@ -328,7 +328,7 @@ OPTIONS = {
     ),
     "schedule of text": (
         {"schedule": lambda epoch: "small", "lr": 0.1},
-        "the schedule gives 'small' for epoch 0; expected what to multiply lr with.",
+        "the schedule gives 'small' for epoch 0; expected a factor of lr.",
     ),
     "average without batches": (
         {"average": True, "lr": 0.1},
@@ -405,12 +405,12 @@ Y_LABELS = {
     "one label": ([1] * 6, "y has 1 label value(s), 1; two are needed."),
     "targets for labels": (
         Y / 8,
-        "y is 0.125 at row 0, and not one of two values; labels that are numbers are whole, and targets "
-        "are for fit_linear.",
+        "y is 0.125 at row 0, and y has more than two values; numeric labels must be whole numbers, and "
+        "fit_linear takes targets.",
     ),
     "labels that are lists": (
         np.array([[1], [2, 3]] * 3, dtype=object),
-        "y holds labels that are no labels: …",
+        "y holds values that can't be labels: …",
     ),
     "None among labels": (
         ["a", "b", None, "a", "b", "a"],
@@ -450,14 +450,14 @@ Y_LABELS = {
     ),
     "labels that can't be compared": (
         np.array(["a", 1] * 3, dtype=object),
-        "y mixes labels that can't be compared: …",
+        "y has labels of types that can't be compared: …",
     ),
     "complex labels": (LABELS + 0j, "y is complex; labels are numbers, text or booleans."),
     "one-hot labels": (
         np.eye(6, dtype=int),
         "y has shape (6, 6); fit_logistic takes one label a row, shape (n,).",
     ),
-    "too few labels": (LABELS[:3], "x has 6 rows and y has 3; they must be as long."),
+    "too few labels": (LABELS[:3], "x has 6 rows and y has 3; they must have the same length."),
     "no labels": (None, "y is None; pass an array or a list of numbers."),
 }
 
@@ -855,7 +855,7 @@ TEXTS = [["a", "b"][label] for label in LABELS]
         (TEXTS, LABELS, "y is 0 at row 0; the labels fitted are 'a', 'b'."),
         (LABELS, TEXTS, "y is 'a' at row 0; the labels fitted are 0, 1."),
         (LABELS, LABELS.astype("m8[s]"), "y is …(0) at row 0; the labels fitted are 0, 1."),
-        (LABELS, np.array([{}] * 6), "y holds labels that are no labels: …dict…"),
+        (LABELS, np.array([{}] * 6), "y holds values that can't be labels: …dict…"),
     ],
 )
 def test_labels_of_another_kind_are_told_from_those_fitted(trained, given, text):

@@ -975,7 +975,7 @@ def test_data_that_cannot_be_used(x, y, loss, sentence):
 
 
 COST_INPUTS = [
-    ({"weights": 3}, "weights is no list"),
+    ({"weights": 3}, "weights is not a list"),
     ({"weights": [np.ones(3)]}, r"weights\[0\] has shape \(3,\); expected \(out, in\)"),
     ({"biases": [np.ones(2)]}, r"biases\[0\] has shape \(2,\); expected \(3,\)"),
     ({"weights": [np.ones((3, 5))]}, r"weights\[0\] has shape \(3, 5\); expected \(3, 4\)"),

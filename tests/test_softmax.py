@@ -436,7 +436,7 @@ def test_class_weights_are_scikit_learns(class_weight, k, weighted):
 @pytest.mark.parametrize(
     ("class_weight", "text"),
     [
-        ({"d": 1.0}, "class_weight has a weight for 'd', which is no label of y"),
+        ({"d": 1.0}, "class_weight has a weight for 'd', which is not a label of y"),
         ({"a": -1.0}, r"class_weight\['a'\] is -1.0"),
         ("even", "class_weight is 'even'; expected None, 'balanced' or a dict"),
         ({"a": 0, "b": 0, "c": 0}, "leaves every row a weight of zero"),

@@ -369,7 +369,7 @@ ERRORS = {
     ),
     "fewer rows of y": (
         {"validation": (X_VAL, Y_VAL[:5])},
-        "in validation, x has 20 rows and y has 5; they must be as long.",
+        "in validation, x has 20 rows and y has 5; they must have the same length.",
     ),
     "more targets": (
         {"validation": (X_VAL, np.ones((20, 2)))},

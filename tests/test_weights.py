@@ -91,7 +91,9 @@ def test_balanced_weights_of_extreme_rows():
     codes, classes = np.array([0, 0, 1]), np.array(["a", "b"])
     weight, unit = inputs.class_weights("balanced", codes, classes, np.array([2e-300, 2e-300, 1.0]))
     np.testing.assert_allclose(weight * unit, [0.25, 0.25, 0.5], rtol=1e-15)
-    with pytest.raises(fastgd.InputError, match="the label 'a' weigh too little beside the others"):
+    with pytest.raises(
+        fastgd.InputError, match="the label 'a' have too small a weight to be balanced"
+    ):
         inputs.class_weights("balanced", codes, classes, np.array([1e-320, 1e-320, 1.0]))
 
 

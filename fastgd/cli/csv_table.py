@@ -1,4 +1,4 @@
-"""Reading a CSV file into numbers; every complaint names the row and the column."""
+"""Reading a CSV file into numbers; every error names the row and the column."""
 
 import csv
 import difflib
@@ -110,7 +110,7 @@ def _delimiter(text):
 
 
 def _features(path, header, target, without):
-    """The indices of the feature columns, once the names make sense."""
+    """The indices of the feature columns, after a check of the names."""
     name, times = Counter(header).most_common(1)[0]
     if times > 1:
         raise InputError(f"{path} has {times} columns named {name!r}; rename them.")
@@ -140,7 +140,7 @@ def _features(path, header, target, without):
 
 
 def _number(text):
-    """The finite number that `text` is, or None. Python takes 2_000 for one; a table doesn't."""
+    """The finite number that `text` is, or None. Python also accepts 2_000; a table doesn't."""
     try:
         value = float(text)
     except ValueError:

@@ -13,7 +13,7 @@ from ..datasets import images
 
 LOADERS = {"mnist": images.load_mnist, "cifar10": images.load_cifar10}
 EPOCHS, BATCH, HIDDEN, LR = 20, 64, 128, 0.002
-#: Of images without a test set, the share that is kept for it.
+#: The share of the images that is held out if the data has no test set.
 _HELD_OUT = 0.2
 
 
@@ -72,7 +72,7 @@ def _train(data: images.Images, fit: Callable[..., Any], options) -> None:
 
 
 def _with_test(data: images.Images) -> images.Images:
-    """The images, some of them held out where none are for tests."""
+    """The images; some are held out if the data has no test set."""
     if len(data.x_test):
         return data
     order = np.random.default_rng(0).permutation(len(data.x_train))

@@ -25,12 +25,12 @@ UNITS = {
     "bill_depth_mm": "mm",
     "body_mass_g": "g",
 }
-#: Numbers that plain Python may touch in one timed run: about half a second.
+#: Numbers that plain Python may read in one timed run: about half a second.
 PLAIN_PYTHON_BUDGET = 3_000_000
 
 
 def main(argv=None) -> int:
-    """Run the command line; return its exit status, 0, or 2 for anything the caller can mend."""
+    """Run the command line; return its exit status, 0, or 2 for an error of the user."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         if words and words[0] in ("mnist", "cifar10"):

@@ -1,8 +1,8 @@
-"""The disk cache of compiled functions: one file for each, which says what it is.
+"""The disk cache of compiled functions: one file for each, with its key.
 
-A file is named by a digest of its whole key, and has the key and a digest of all of it inside: what lies
-under that name is loaded only if it is of this function, these types, this processor and these versions,
-and undamaged. Files are written under another name and renamed, so that processes need no lock.
+The name of a file is a digest of its key; the file holds the key and a digest of its contents. It is
+loaded only if it is undamaged and of this function, these types, this processor and these versions. Files
+are written under another name and renamed, so that processes need no lock.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import re
 import secrets
 import time
 import uuid
+from typing import Any
 
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import CompileResultCacheImpl, NullCache
@@ -24,18 +25,18 @@ from numba.core.sigutils import normalize_signature
 
 from .fingerprint import fingerprint
 
-#: What the cache may remove: its files, also those that a killed process left unfinished.
+#: The files that the cache may remove: its own, also unfinished ones of killed processes.
 _OURS = re.compile(r"-[0-9a-f]{32}\.nbc(\.[0-9a-f]{32})?$")
 #: Seconds after which a file that no process has loaded is removed, and after which a load is noted.
 _KEPT, _NOTED = 90 * 86400, 86400
 
 
 def _number_functions() -> None:
-    """Let Numba count functions from a random number on.
+    """Let Numba number functions from a random number on.
 
     Machine code is found by the name of its function and its number in the process that compiled it. Two
-    variants of one helper, inside of kernels from the caches of two processes, may have both in common:
-    one would run in place of the other.
+    variants of a helper, in kernels that two processes cached, may have the same name and number: one
+    would run instead of the other.
     """
     FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
 
@@ -46,48 +47,52 @@ if hasattr(os, "register_at_fork"):
 
 
 class KernelCache(NullCache):
-    """The cache of a dispatcher, as Numba calls it, and never a reason for a call to fail."""
+    """The cache of a dispatcher, as Numba calls it; its failures never make a call fail."""
 
-    def __init__(self, dispatcher):
+    def __init__(self, dispatcher: Any) -> None:
         self._dispatcher, self._function = dispatcher, dispatcher.py_func
         self._name = self._function.__qualname__
-        self._keys = {}
+        self._keys: dict[Any, str | None] = {}
 
     @functools.cached_property
-    def _numba(self):
-        """Numba's choice of a folder, and its way to bytes and back; RuntimeError without a folder."""
+    def _numba(self) -> Any:
+        """Take Numba's folder and its serialisation; RuntimeError without a folder."""
         return CompileResultCacheImpl(self._function)
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str | None:
         with contextlib.suppress(RuntimeError):
             return self._numba.locator.get_cache_path()
+        return None
 
-    def load_overload(self, sig, target_context):
-        """The compiled function of a signature, or None: then it is compiled."""
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The cached function of a signature, or None: then it is compiled."""
         target_context.refresh()
         key = self._keys[sig] = self._key(sig, target_context.codegen())
-        if key is not None:  # variants of one function have names of their own
-            self._function.__qualname__ = f"{self._name}_{_digest(key)[:16]}"
+        if key is None:
+            return None
+        # Variants of one function have names of their own.
+        self._function.__qualname__ = f"{self._name}_{_digest(key)[:16]}"
         try:
             return self._numba.rebuild(target_context, pickle.loads(_read(self._path(key), key)))
-        except Exception:  # whatever is wrong with the file, to compile is right
+        except Exception:  # whatever is wrong with the file: compile
             return None
 
-    def save_overload(self, sig, data):
-        """Keep a compiled function, unless what it is made of changed meanwhile or can't be followed."""
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled function, unless its sources changed meanwhile or can't be traced."""
         key = self._keys.pop(sig)
-        # A folder that is read-only, full or gone: the function is compiled, only not kept.
+        # A folder that is read-only, full or gone: the function is compiled, but not kept.
         with contextlib.suppress(Exception):
-            unchanged = key is not None and key == self._key(sig, data.codegen)
-            if unchanged and self._numba.check_cachable(data):
+            if key is None or key != self._key(sig, data.codegen):
+                return
+            if self._numba.check_cachable(data):
                 self._numba.locator.ensure_cache_path()
                 _write(self._path(key), key, dumps(self._numba.reduce(data)))
 
-    def _key(self, sig, codegen) -> str | None:
+    def _key(self, sig: Any, codegen: Any) -> str | None:
         try:
             found = fingerprint(self._dispatcher, *normalize_signature(sig))
-        except Exception:  # what can't be followed isn't cached
+        except Exception:  # what can't be traced isn't cached
             return None
         return "\n".join(
             [
@@ -138,7 +143,7 @@ def _write(path: pathlib.Path, key: str, payload: bytes) -> None:
 
 @functools.cache
 def _remove_old(folder: pathlib.Path) -> None:
-    """Remove what nobody has loaded for long, such as what earlier versions left; once per process."""
+    """Remove files that no process has loaded for long, as of earlier versions; once per process."""
     for path in folder.iterdir():
         if _OURS.search(path.name):
             with contextlib.suppress(OSError):

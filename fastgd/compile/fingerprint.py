@@ -2,13 +2,13 @@
 
 Numba keys its disk cache by a function's own file and its pickled closure. It does not see a change in a
 file that the function only calls into, and misses for closures over compiled functions. This digest
-follows the function: its bytecode and options, and what the bytecode reads from globals, closures,
+traces the function: its bytecode and options, and what the bytecode reads from globals, closures,
 defaults and attributes of modules. Functions count by their code, or by what is registered with Numba to
 be compiled in their place, and values by their contents. What belongs to Python, NumPy, llvmlite or Numba
-counts by its name, since their versions are part of the digest. What can't be followed has no digest.
+counts by its name, since their versions are part of the digest. What can't be traced has no digest.
 
 Compiled code keeps the values of the time when it was compiled, also within other functions that are
-compiled later. So a function that has changed since this process first looked at it has no digest.
+compiled later. So a function that has changed since this process first read it has no digest.
 """
 
 import builtins
@@ -21,19 +21,20 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types as numba_types
+from numba.core.extending import _Intrinsic
 from numba.core.registry import CPUDispatcher
 from numba.core.typing.templates import builtin_registry
-from numba.extending import _Intrinsic
 
-#: Their text says all about them.
+#: Types whose text describes a value completely.
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
-#: The same of types of Numba: `key` says all about them.
+#: Types of Numba that `key` describes completely.
 _TYPES = (
     numba_types.Number, numba_types.Boolean, numba_types.NoneType, numba_types.UnicodeType,
     numba_types.Array, numba_types.BaseTuple, numba_types.Literal, numba_types.DType,
@@ -45,11 +46,11 @@ _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 
 _VERSIONS = repr((sys.version, np.__version__, llvmlite.__version__, numba.__version__)).encode()
 
-#: The digest of each function's own code and values when it was first looked at.
+#: The digest of each function's own code and values when it was first read.
 _first: weakref.WeakKeyDictionary[types.FunctionType, bytes] = weakref.WeakKeyDictionary()
 
 
-#: What is followed, and how.
+#: What is traced, and how.
 _FUNCTIONS = {
     types.FunctionType: "_function",
     CPUDispatcher: "_dispatcher",
@@ -57,15 +58,15 @@ _FUNCTIONS = {
 }
 
 
-#: In place of what isn't there, or not yet.
+#: Stands for a missing value.
 _MISSING = object()
 
 
 class UntraceableError(Exception):
-    """Something that a function reaches can't be followed: the function must not be cached."""
+    """Something that a function reads can't be traced: the function must not be cached."""
 
 
-def fingerprint(*things) -> str:
+def fingerprint(*things: Any) -> str:
     """The digest of functions and other values; UntraceableError if something has none."""
     visit = _Visit()
     digest = _hash("fastgd", _VERSIONS, *map(visit.value, things))
@@ -81,29 +82,29 @@ def _hash(kind: str, *parts: bytes) -> bytes:
     return digest.digest()
 
 
-def _text(kind: str, *parts) -> bytes:
+def _text(kind: str, *parts: Any) -> bytes:
     return _hash(kind, repr(parts).encode())
 
 
 class _Visit:
-    """One walk through all that some things reach."""
+    """One traversal of all that some values reach."""
 
-    def __init__(self):
-        self._done: dict[Callable, bytes] = {}
-        self._open: list[Callable] = []
-        self._implemented: list[Callable] = []
+    def __init__(self) -> None:
+        self._done: dict[Callable[..., Any], bytes] = {}
+        self._open: list[Callable[..., Any]] = []
+        self._implemented: list[Callable[..., Any]] = []
         self._registered = _registered()
         self.trouble: Exception | None = None
 
-    def value(self, thing) -> bytes:
-        """The digest of a value that code reads. The walk goes on beyond one that has none."""
+    def value(self, thing: Any) -> bytes:
+        """The digest of a value that code reads; the traversal goes on after a value without one."""
         try:
             return self._value(thing)
         except Exception as error:
             self.trouble = error
             return b""
 
-    def _value(self, thing) -> bytes:
+    def _value(self, thing: Any) -> bytes:
         kind = type(thing)
         if kind in _PLAIN:
             return _text(kind.__name__, thing)
@@ -130,10 +131,10 @@ class _Visit:
             return _text("llvm", kind.__name__, str(thing))
         raise UntraceableError(repr(thing))
 
-    def _values(self, kind: str, things) -> bytes:
+    def _values(self, kind: str, things: Any) -> bytes:
         return _hash(kind, *map(self.value, things))
 
-    def _collection(self, thing) -> bytes:
+    def _collection(self, thing: Any) -> bytes:
         name = type(thing).__name__
         if isinstance(thing, set | frozenset):
             return _hash(name, *sorted(map(self.value, thing)))
@@ -145,7 +146,7 @@ class _Visit:
             return _text(name, *thing)
         return self._values(name, thing)
 
-    def _numbers(self, thing) -> bytes:
+    def _numbers(self, thing: Any) -> bytes:
         if isinstance(thing, np.dtype):
             if thing.hasobject:
                 raise UntraceableError("objects in an array")
@@ -160,14 +161,14 @@ class _Visit:
             "array", self.value(thing.dtype), _text("layout", thing.shape, layout), thing.tobytes()
         )
 
-    def _numba_type(self, thing) -> bytes:
+    def _numba_type(self, thing: Any) -> bytes:
         if isinstance(thing, numba_types.Omitted):
             return _hash("omitted", self.value(thing.value))
         if not isinstance(thing, _TYPES):
             raise UntraceableError(f"the type {thing}")
         return self._values("type", (type(thing), thing.key))
 
-    def _class(self, thing) -> bytes:
+    def _class(self, thing: Any) -> bytes:
         if issubclass(thing, tuple) and hasattr(thing, "_fields"):
             about = thing.__qualname__, thing._fields, thing._field_defaults
             return self._values("tuple class", about)
@@ -176,25 +177,25 @@ class _Visit:
             return self._values("enum", (thing.__qualname__, thing.__mro__[1:], members))
         raise UntraceableError(repr(thing))
 
-    def _options(self, options) -> bytes:
+    def _options(self, options: Any) -> bytes:
         return self._collection({name: options[name] for name in sorted(options)})
 
-    def _dispatcher(self, thing) -> bytes:
+    def _dispatcher(self, thing: Any) -> bytes:
         signatures = () if thing._can_compile else [s.args for s in thing.nopython_signatures]
         about = thing.locals, thing._compiler.pipeline_class, signatures, thing.py_func
         digest = _hash("compiled", self._options(thing.targetoptions), *map(self.value, about))
         self._done[thing] = digest
         return digest
 
-    def _intrinsic(self, thing) -> bytes:
+    def _intrinsic(self, thing: Any) -> bytes:
         return self._values("intrinsic", (thing._prefer_literal, thing._defn))
 
-    def _implementations(self, thing) -> bytes:
+    def _implementations(self, thing: Any) -> bytes:
         """Those registered for a function, or for all attributes of a name, outside of Numba."""
         found = self._registered.get(thing if isinstance(thing, str) else id(thing), ())
         return _hash("registered", *map(self._template, found))
 
-    def _template(self, template) -> bytes:
+    def _template(self, template: Any) -> bytes:
         implementation = vars(template).get("_overload_func")
         if implementation is None:
             raise UntraceableError(f"the typing template {template}")
@@ -202,7 +203,7 @@ class _Visit:
         options = getattr(template, "_jit_options", {}), template.metadata
         return _hash("template", *map(self._options, options), *map(self.value, about))
 
-    def _function(self, thing) -> bytes:
+    def _function(self, thing: Any) -> bytes:
         # With implementations, its own code is compiled only if one of them leads back to it.
         if id(thing) in self._registered and thing not in self._implemented:
             self._implemented.append(thing)
@@ -230,8 +231,8 @@ class _Visit:
             self._done[thing] = digest
         return digest
 
-    def _code(self, code: types.CodeType, scope: dict, cells: dict) -> bytes:
-        """Code and all that it reaches; the cells of variables of an outer function are not looked at."""
+    def _code(self, code: types.CodeType, scope: dict[str, Any], cells: dict[str, Any]) -> bytes:
+        """Code and all that it reads, except the cells of an outer function's variables."""
         own, reads = _read(code)
         parts = [own]
         for name, is_cell, *attributes in reads:
@@ -249,8 +250,8 @@ class _Visit:
                 parts.append(self._code(constant, scope, inner))
         return _hash("code", *parts)
 
-    def _reached(self, thing, attributes) -> bytes:
-        """What attributes of a value lead to: of a module one after the other, otherwise the value."""
+    def _reached(self, thing: Any, attributes: Any) -> bytes:
+        """The value that attributes of a module lead to; any other value as it is."""
         for at, name in enumerate(attributes):
             if not isinstance(thing, types.ModuleType):
                 break
@@ -263,9 +264,9 @@ class _Visit:
 
 
 @functools.cache
-def _read(code: types.CodeType) -> tuple[bytes, list[tuple]]:
+def _read(code: types.CodeType) -> tuple[bytes, list[tuple[Any, ...]]]:
     """The digest of code by itself; and what it reads: name, whether it is a cell, attributes of that."""
-    reads: list[tuple] = []
+    reads: list[tuple[Any, ...]] = []
     extends = False
     for instruction in dis.get_instructions(code):
         if instruction.opname in _GLOBALS | _CELLS:
@@ -287,14 +288,14 @@ def _read(code: types.CodeType) -> tuple[bytes, list[tuple]]:
     )
 
 
-def _contents(cell):
+def _contents(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
         return _MISSING
 
 
-def _name(thing) -> str | None:
+def _name(thing: Any) -> str | None:
     """The name of something that belongs to a module whose version is known."""
     is_module = isinstance(thing, types.ModuleType)
     module = thing.__name__ if is_module else _module(thing)
@@ -307,7 +308,7 @@ def _name(thing) -> str | None:
     return ":".join([module, *path]) if found is thing else None
 
 
-def _module(thing) -> str:
+def _module(thing: Any) -> str:
     return getattr(thing, "__module__", None) or type(thing).__module__
 
 
@@ -324,11 +325,11 @@ def _versioned(name: str) -> bool:
 
 
 #: Typing templates from outside of Numba: by the id of a function, or the name of an attribute.
-_templates: dict[int | str, list] = {}
+_templates: dict[int | str, list[Any]] = {}
 _counted = [0, 0]
 
 
-def _registered() -> dict[int | str, list]:
+def _registered() -> dict[int | str, list[Any]]:
     """`_templates`, with what has come since. Numba's registries keep the functions, and only grow."""
     for value, kind in builtin_registry.globals[_counted[0] :]:
         for template in getattr(kind, "templates", ()):
@@ -341,7 +342,7 @@ def _registered() -> dict[int | str, list]:
     return _templates
 
 
-def _outside(template, value=None) -> bool:
+def _outside(template: Any, value: Any = None) -> bool:
     """Whether a template, or the function that it is for, is not Numba's, and for this processor."""
     source = vars(template).get("_overload_func", template.__mro__[1])
     if _versioned(_module(source)) and _versioned(_module(value)):

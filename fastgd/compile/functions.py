@@ -1,7 +1,7 @@
 """Everything about Numba, once: flags, and making leaves callable from kernels.
 
-Nothing outside this file, its disk cache (`cache`, `fingerprint`) and the backends knows Numba.
-Importing it costs 0.3 s, so the door only does so at the first fit.
+Only this file, its disk cache (`cache`, `fingerprint`) and the backends import Numba. That takes 0.3 s,
+so the public modules import it at the first fit.
 """
 
 import dis
@@ -19,16 +19,16 @@ from ..losses import takes_parameter
 from .cache import KernelCache
 
 #: Sums may be reordered and contracted, which lets loops vectorise. NaN and infinity keep their
-#: meaning (no "nnan", no "ninf"): the divergence check rests on them.
+#: meaning (no "nnan", no "ninf"): the check for divergence needs them.
 FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
-#: Inlined, because a function that is called by name may run as its own copy or as that within its
-#: caller, whichever was loaded first; they are optimised apart, and differ in the last bits.
+#: Inlined, because a function that is called by name runs as its own copy or as the copy in its caller,
+#: whichever was loaded first; they are optimised separately, and differ in the last bits.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
 
 
 def compiled(function, flags=frozenset(FLAGS)):
-    """`numba.njit` with fastgd's flags, or the caller's, and its cache."""
+    """Apply `numba.njit` with fastgd's cache and flags, or the caller's."""
     if numba.config.DISABLE_JIT:
         return function
     dispatcher = numba.njit(**_OPTIONS | {"fastmath": set(flags)})(function)
@@ -37,10 +37,10 @@ def compiled(function, flags=frozenset(FLAGS)):
 
 
 def pointer(dispatcher, *arguments):
-    """A compiled function of these types for a kernel's argument: its address, or itself without the JIT.
+    """The address of a compiled function of these types, an argument for kernels; itself without the JIT.
 
     A kernel that calls through a pointer is compiled once for all functions. Numba's own function types
-    cost 50 µs an argument and call, and kernels that are given a dispatcher never find their cache again.
+    cost 50 µs an argument and call, and kernels with a dispatcher as argument never hit their cache.
     """
     if not hasattr(dispatcher, "py_func"):
         return dispatcher
@@ -49,7 +49,7 @@ def pointer(dispatcher, *arguments):
 
 @functools.cache
 def _address(dispatcher, types: tuple) -> int:
-    """The address, looked up once: that takes llvmlite's lock, which after a fork may stay taken."""
+    """The address, looked up once: this takes llvmlite's lock, which may stay locked after a fork."""
     dispatcher.compile(types)
     found = dispatcher.overloads[types]
     return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
@@ -58,7 +58,7 @@ def _address(dispatcher, types: tuple) -> int:
 def call(function, arguments):
     """The float that a function given by `pointer` returns.
 
-    The tuple has the types that `pointer` was told: nothing else checks them.
+    The tuple must have the types that `pointer` got: they are not checked.
     """
     return function(*arguments)
 
@@ -102,7 +102,7 @@ def leaf(function):
 
 @functools.cache
 def with_parameter(function):
-    """A function of a loss, already a leaf, as kernels call it: f(z, y, p), where it may ignore p."""
+    """A leaf of a loss as a function f(z, y, p), for kernels; it may ignore p."""
     if takes_parameter(function):
         return function
 
@@ -113,7 +113,7 @@ def with_parameter(function):
 
 
 def compiles() -> bool:
-    """Whether the thread that asks is in the middle of a compilation."""
+    """Whether this thread is compiling."""
     return global_compiler_lock.is_locked()
 
 

@@ -22,7 +22,7 @@ from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
 from .reading import element_of, row_of
 
-#: Bytes of X in a block of rows: with the next block on its way, a third of the first-level cache.
+#: Bytes of X in a block of rows: with the next block prefetched, a third of the first-level cache.
 _ROW_BLOCK = 1 << 14
 #: Elements in a block of columns: 256 KiB of float64, inside the second-level cache.
 _COLUMN_BLOCK = 32768
@@ -56,10 +56,9 @@ def _losses(loss: Loss):
     value = with_parameter(vectorised(loss.value))
     slope = with_parameter(vectorised(loss.slope))
 
-    # Value and slope in one loop share their exponential, 2.1 and not 2.8 ns a row in float32. Sums in
-    # loops of their own: one that both sums and stores is compiled twice, as vector and as scalar code,
-    # and where the arrays lie in memory decides at run time which one runs: one call in a hundred then
-    # added up in another order.
+    # Value and slope in one loop have one exponential, 2.1 and not 2.8 ns a row in float32. Sums have
+    # loops of their own: a loop that sums and stores is compiled as vector and as scalar code, and the
+    # addresses of the arrays select one at run time: one call in a hundred then summed in another order.
     @compiled
     def losses(z, values, y, weight, p, c, start, m):
         use_widest_vectors()
@@ -157,7 +156,7 @@ def rows_pass(
             fours = start + (stop - start) // 4 * 4
             for c in range(k):
                 # Four rows at a time: each coefficient, and each part of the gradient, is loaded
-                # once for four products. Both halves ask for a half of the next block.
+                # once for four products. Both halves prefetch a half of the next block.
                 for i in range(start, fours, 4):
                     if ahead and c == 0:
                         ask(x, order, i + rows, at_first)

@@ -14,10 +14,10 @@ from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
 
-#: Below this many numbers a second thread is no help: it takes 70 µs to wake up, and may stay for a
-#: millisecond beside the one that woke it. tanh of half as many took 752 µs alone and 917 with two.
+#: Below this many numbers a second thread doesn't help: it takes 70 µs to wake up, and may use the
+#: processor of the first one for a millisecond. tanh of half as many took 752 µs alone and 917 with two.
 _THREADED = 1 << 21
-#: Numbers in a part, the same for every number of threads, as are the bits of those beside whole vectors.
+#: Numbers in a part; the same for every number of threads, so that the bits of scalar remainders are too.
 _PART = 1 << 17
 
 
@@ -52,8 +52,8 @@ def _kernel(leaf, dtype: np.dtype):
         for i in range(x.shape[0]):
             out[i] = function(x[i])
 
-    # By way of a call: pointers that the loop itself made of numbers could point to the tables of erf
-    # too, which then was no vector code, 4 times slower.
+    # A call, because pointers made of numbers in the loop itself could point to the tables of erf: the
+    # loop then was not vectorised, 4 times slower.
     @compiled
     def at(x_at, out_at, n):
         apply(_array(x_at, n, scalar), _array(out_at, n, scalar))

@@ -15,14 +15,14 @@ from ..settings import COST, EPOCHS, RUNNING, SCALE
 from .advance import advance
 from .machine.vector_width import use_widest_vectors
 
-#: Rows of Z at a time. Four of its columns stay in the first-level cache while the others pass.
+#: Rows of Z in a block. Four of its columns stay in the first-level cache while the others are read.
 _BLOCK = 256
-#: Without a gap the rows of Z would all compete for two of the cache's 64 sets: 2.4 and not 0.6 ns to
-#: lay out an entry at d=50, where memory alone allows 0.6.
+#: Without padding the rows of Z would compete for two of the cache's 64 sets: 2.4 and not 0.6 ns to write
+#: an entry at d=50, where memory alone allows 0.6.
 _PAD = 8
 
-#: `statistics_epochs` stops for a fresh pass once the cost is this much below that of the anchor:
-#: what is left of the anchor's 16 digits then still gives ten of the cost.
+#: `statistics_epochs` stops for a new pass once the cost is below this fraction of the anchor's: the
+#: anchor's 16 digits then still give ten of the cost.
 STALE_SHARE = 1e-6
 #: What `statistics_epochs` returns besides the statuses of `dense`.
 STALE = 3

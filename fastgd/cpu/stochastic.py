@@ -23,12 +23,12 @@ from .machine.prefetch import ask_for_ordered, ask_for_rows
 from .machine.vector_math import vectorised
 from .order import fill_order, row_at
 
-#: Rows that a loop asks for while it works on as many, 8 and 16 being slower at d=64. A prefetch
-#: among the updates themselves would keep the compiler from holding anything in registers.
+#: Rows that a loop prefetches while it works on the same number; 8 and 16 are slower at d=64. A prefetch
+#: among the updates would keep the compiler from using registers.
 _AHEAD = 4
-#: Shuffled short rows arrive later than four updates take: ask for this much, and for at most so many.
+#: Shuffled short rows arrive after four updates: prefetch so many bytes, but at most so many rows.
 _BYTES_AHEAD, _MOST_AHEAD = 4096, 32
-#: Rows whose raw predictions are kept before their losses are summed in one vectorised loop.
+#: Rows whose losses are summed in one vectorised loop.
 BLOCK = 256
 
 #: A part of a batch is not worth a thread below so many operations, about 4 µs.
@@ -83,7 +83,7 @@ def cost_at_zero(loss: Loss):
                 labels += y[c, i] == 0 or y[c, i] == 1
                 mass += w
                 ones += w * y[c, i]
-            if labels == n:  # two values are all there is: 0.4 and not 3.5 ns a row
+            if labels == n:  # only two values: 0.4 and not 3.5 ns a row
                 cost += (mass - ones) * zero + ones * one
                 continue
             predictions = np.full((1, BLOCK), z)
@@ -108,8 +108,8 @@ def per_sample(loss: Loss):
     the first update, and coefficients are loaded and stored once for both: 7 ns a row instead of 12 at
     d=8. Four rows at a time, or a look-ahead of one row for every row, were no faster.
     """
-    # One row waits for the other: with libm's exp a logistic update at d=8 took 27 ns, with the
-    # vector code's longer chain 37.
+    # Each row waits for the one before, so latency counts: a logistic update at d=8 took 27 ns with
+    # libm's exp and 37 with the longer chain of the vector code.
     slope = with_parameter(leaf(loss.slope))
     losses_met = sum_of_losses(loss)
 
@@ -173,12 +173,12 @@ def per_sample(loss: Loss):
     ):  # fmt: skip
         k, d = coef.shape
         z = np.empty((k, BLOCK), coef.dtype)
-        # Memory of our own is aligned to a vector; NumPy's is not, and a vector of coefficients that
-        # is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
+        # An array of the kernel is aligned to a vector; NumPy's is not, and a vector of coefficients
+        # that is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
         w = np.empty(d, coef.dtype)
         for start in range(first, last, BLOCK):
             stop = min(start + BLOCK, last)
-            for c in range(k):  # outputs don't see each other
+            for c in range(k):  # outputs are independent
                 for j in range(d):
                     w[j] = coef[c, j]
                 intercept[c] = one_output(

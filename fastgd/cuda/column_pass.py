@@ -31,7 +31,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
     load = fetch(vector)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block = sum_of_block(threads)
-    met, in_flight = 2 * warps, columns * vector  # sizes of arrays have to be names
+    met, in_flight = 2 * warps, columns * vector  # sizes of arrays must be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
@@ -107,7 +107,7 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
     real = getattr(numba, dtype)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block, over_rows = sum_of_block(threads), sum_of_lanes(1, tile)
-    met, two_turns = 2 * warps, 2 * threads  # sizes of arrays have to be names
+    met, two_turns = 2 * warps, 2 * threads  # sizes of arrays must be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
@@ -151,7 +151,7 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
                     s = row_weight * slope(z, y[target, i], p)
                     slopes += s
             if slopes_too:
-                # As often for every group: lanes of different groups meet in the sum.
+                # The same count in all groups: the sum needs the lanes of every group.
                 for base in range(0, d, groups):
                     j = base + group
                     element = zero
@@ -162,7 +162,7 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
                     element = over_rows(s * element)
                     if row == 0 and j < d:
                         gradient[j] += element
-        # Every group has met every row.
+        # Every group has seen every row.
         cost = over_block(cost if group == 0 else zero, meeting, 0)
         if slopes_too:
             slopes = over_block(slopes if group == 0 else zero, meeting, warps)

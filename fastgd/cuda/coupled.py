@@ -28,8 +28,8 @@ _UNROLLED = 8
 def _staged(layout: CoupledLayout, centred: bool, ordered: bool):
     """A device function that puts a tile of x into shared memory, columns first; zero where x ends.
 
-    Neighbouring threads take what is neighbouring in x, and a column has one place to spare, so that
-    they meet different banks in either order.
+    Neighbouring threads take neighbouring elements of x, and a column has one spare place, so that
+    they access different banks in either order.
     """
     rows, _, columns, by_columns, threads = layout
     pitch, last_thread = rows + 1, threads - 1  # a mask: see row_pass
@@ -64,7 +64,7 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
     pitch, across, last_thread = rows + 1, threads // rows, threads - 1
     units, real, unrolled = classes // across, getattr(numba, dtype), min(_UNROLLED, columns)
     stage, load = _staged(layout, centred, ordered), fetch(1)
-    w_size = classes * columns  # sizes of arrays have to be names
+    w_size = classes * columns  # sizes of arrays must be names
 
     @cuda.jit(device=True)
     def predict(x, order, center, coef, intercept, start, last, base, tile, z):
@@ -79,7 +79,7 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
         for u in range(units):
             sums[u] = zero
         for column in range(0, d, columns):
-            cuda.syncthreads()  # nobody reads the tiles before
+            cuda.syncthreads()  # no thread reads the old tiles any more
             stage(x, order, center, coef, start, last, column, tile)
             for at in range(thread, w_size, threads):
                 c, j = base + at // columns, column + at % columns
@@ -131,7 +131,7 @@ def coupled_pass(
     unrolled = min(_UNROLLED, rows)
     add, value, slope = leaf(loss.add), leaf(loss.value), leaf(loss.slope)
     over_block = sum_of_block(threads)
-    # Sizes of arrays have to be names.
+    # Sizes of arrays must be names.
     tile_size, z_size, of_rows = columns * pitch, classes * pitch, 4 * rows
 
     @cuda.jit(device=True)
@@ -212,7 +212,7 @@ def coupled_pass(
                             for e in range(unrolled):
                                 load(tile, j * pitch + r + e, element, 0)
                                 for u in range(column_units):
-                                    # Beyond the last class: that one again, which nobody keeps.
+                                    # Beyond the last class: the last one again, which is not kept.
                                     at = min(lane + side * u, classes - 1)
                                     load(z, at * pitch + r + e, factor, 0)
                                     sums[u] += element[0] * factor[0]

@@ -1,6 +1,6 @@
-"""numba.cuda, imported here and nowhere else, and what connects it to the caller: arrays and streams.
+"""The only import of numba.cuda, and its connection to the caller: arrays and streams.
 
-Importing this file costs 0.1 to 0.4 s and needs no GPU; `require_device` says what is missing.
+Importing this file takes 0.1 to 0.4 s and needs no GPU; `require_device` says what is missing.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ _HOW = 'pip install "fastgd[cuda13]" (or [cuda12], whichever CUDA version nvidia
 
 @contextlib.contextmanager
 def _row_stack():
-    """np.row_stack for a moment: numba-cuda up to 0.30.4 registers it, NumPy 2.5 has dropped it."""
+    """Define np.row_stack meanwhile: numba-cuda up to 0.30.4 registers it, NumPy 2.5 has none."""
     if hasattr(np, "row_stack"):
         yield
         return
-    np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
+    np.row_stack = np.vstack  # noqa: NPY201
     try:
         yield
     finally:
@@ -80,7 +80,7 @@ def require_device() -> None:
 
 
 def is_device_array(value: Any) -> bool:
-    """Whether `value` lies on a GPU: of torch, CuPy, JAX, numba or any other CUDA library."""
+    """Whether `value` is on a GPU: of torch, CuPy, JAX, numba or any other CUDA library."""
     if type(value) is np.ndarray:
         return False
     if _library(value) == "torch":
@@ -93,12 +93,14 @@ def is_device_array(value: Any) -> bool:
 def device_array(value: Any) -> Any:
     """A GPU array as numba's own, of the same memory: nothing is copied.
 
-    Work on it is ordered with the caller's by `current_stream`, so nothing waits here.
+    `current_stream` orders work on it after the caller's, so no synchronisation is needed.
     """
     if getattr(value, "__cuda_ndarray__", False):
         return value
     if _library(value) == "torch":
-        value = value.detach()  # which shares its memory; a tensor with a gradient can't be passed
+        value = (
+            value.detach()
+        )  # shares the memory; a tensor that requires a gradient can't be passed
     with on(device_number(value)):
         if not hasattr(value, "__cuda_array_interface__"):
             from .dlpack import Described
@@ -151,7 +153,7 @@ def current_stream(value: Any) -> Any:
 def configured(kernel: Any, blocks: int, threads: int, stream: Any) -> Any:
     """``kernel[blocks, threads, stream]``, without numba's warning of grids below 128 blocks.
 
-    What adds up the parts of a pass, and one small fit, are such grids, and rightly so.
+    Such grids are right for the sums over parts and for a small fit.
     """
     if SIMULATED:
         return kernel[blocks, threads, stream]
@@ -168,7 +170,7 @@ _configuring = threading.Lock()
 
 
 def cooperative_blocks(specialized: Any, threads: int) -> int:
-    """The most blocks of a kernel with grid-wide barriers: as many as run at the same time.
+    """The largest number of blocks of a kernel that run at the same time, for grid-wide barriers.
 
     `specialized` is what ``kernel.specialize(*arguments)`` gives.
     """
@@ -179,7 +181,7 @@ def cooperative_blocks(specialized: Any, threads: int) -> int:
 
 
 def fits(size: int) -> bool:
-    """Whether a GPU has room for so many bytes, and a third of them beside."""
+    """Whether a GPU has so many bytes free, and a third more."""
     if SIMULATED:
         return True
     return size * 4 / 3 < cuda.current_context().get_memory_info().total
@@ -193,7 +195,7 @@ def transposed(array: Any) -> Any:
 
 
 def as_column(array: Any) -> Any:
-    """(n,) as (n, 1), a view also where elements don't lie side by side; numba's `reshape` refuses."""
+    """(n,) as (n, 1), a view also of strided elements, which numba's `reshape` refuses."""
     if SIMULATED:
         return array.reshape(-1, 1)
     return _viewed(array, (*array.shape, 1), (*array.strides, array.dtype.itemsize))
@@ -206,7 +208,7 @@ def _viewed(array: Any, shape: tuple, strides: tuple) -> Any:
 
 
 def is_aligned(array: Any) -> bool:
-    """Whether its memory begins at a multiple of 16 bytes, or there is none."""
+    """Whether its memory is aligned to 16 bytes, or empty."""
     if SIMULATED or array.size == 0:
         return True
     return array.__cuda_array_interface__["data"][0] % 16 == 0

@@ -1,32 +1,32 @@
-"""How a block of threads lies over rows and columns: a function of shapes and dtypes alone.
+"""The layout of a block of threads over rows and columns: a function of shapes and dtypes alone.
 
-So is the cut of the rows into parts, each summed by one block and added up in order. The grid may be
-as large as a GPU likes: the bits don't depend on it.
+So is the cut of the rows into parts, each summed by one block and added up in order. The bits don't
+depend on the size of the grid.
 """
 
 from typing import NamedTuple
 
 #: Threads in a block: eight blocks fill a multiprocessor where registers allow.
 THREADS = 256
-#: Lanes that exchange registers.
+#: Lanes of a warp, which exchange registers.
 WARP = 32
-#: Numbers masked by it divide in 32 bits. A division in 64 is a call, and so is the length of a `range`
-#: whose step is not known; across calls registers have fixed homes, and kernels run out of them.
+#: A mask for divisions in 32 bits. A division in 64 bits is a function call, and so is the length of a
+#: `range` with an unknown step; calls fix registers, and kernels run out of them.
 INT32 = (1 << 31) - 1
 #: Bytes of a row, of the coefficients and of the gradient, each, that a thread holds in registers.
 #: Three times 32 float32 and addresses are 127 registers on an H100, two blocks a multiprocessor, and
 #: 142 with the exponentials of `bce`: one block.
 _HELD_BYTES = 128
-#: Loads that a thread has on their way, if rows are short.
+#: Loads in flight of a thread, if rows are short.
 _IN_FLIGHT = 8
-#: Rows that a thread sums in the working dtype before float64 takes over.
+#: Rows that a thread sums in the working dtype before the sums go to float64.
 SUMMED = 256
 #: Parts that keep every multiprocessor busy: 15 for each of the 132 of an H100.
 PARTS = 2048
-#: Threads in a block where a loss couples outputs, and the classes and columns of its tiles. A thread has
-#: four classes or more of a row, and of a column, so that a load of shared memory serves one product.
+#: Threads in a block for a coupled loss, and the classes and columns of its tiles. A thread has four or
+#: more classes of a row, and of a column, so that there is one load of shared memory a product.
 _COUPLED_THREADS, _CLASSES, _COLUMNS = 128, 32, 32
-#: Parts where outputs are coupled, and the entries of all their gradients: 128 MiB of float32.
+#: Parts for a coupled loss, and the entries of all their gradients: 128 MiB of float32.
 _COUPLED_PARTS, _ENTRIES = 1024, 1 << 25
 #: The largest number of columns.
 MOST_COLUMNS = THREADS * _HELD_BYTES // 8
@@ -55,7 +55,7 @@ class ColumnLayout(NamedTuple):
     """Rows in F order: neighbouring threads take neighbouring rows.
 
     With `tile` 0 a thread takes `vector` rows, with all their `columns`, into registers. Else a block
-    works on `tile` rows, a group of threads for each share of the columns, and sums the gradients of
+    works on `tile` rows, a group of threads for each part of the columns, and sums the gradients of
     up to `columns` columns in shared memory.
     """
 
@@ -71,7 +71,7 @@ class ColumnLayout(NamedTuple):
 
 
 class CoupledLayout(NamedTuple):
-    """Rows whose outputs see each other, in any order: a block takes `rows` rows at a time.
+    """Rows in any order, for a coupled loss: a block takes `rows` rows at a time.
 
     It has `columns` of their columns, a power of two, and the raw predictions of `classes` of their
     classes in shared memory.
@@ -130,21 +130,21 @@ def column_layout(d: int, x_bytes: int, bytes_: int, aligned: bool, threads=THRE
 def coupled_layout(d: int, k: int, by_columns: bool, threads=THREADS) -> CoupledLayout:
     """The layout for d columns and k classes: a warp has every fourth class of its 32 rows.
 
-    Few rows a block: what all blocks have in hand is read again for the gradient, and should then still
-    be in the second-level cache.
+    Few rows a block: the rows of all blocks are read again for the gradient, and should then still be in
+    the second-level cache.
     """
     classes, threads = min(_CLASSES, -(-k // 4) * 4), min(threads, _COUPLED_THREADS)
     return CoupledLayout(WARP, classes, min(_COLUMNS, _power_of_two(d)), by_columns, threads)
 
 
 def rows_of_coupled_part(n: int, d: int, k: int, layout: CoupledLayout) -> int:
-    """How many rows a part has, if each has a gradient (k, d+2) of its own in memory."""
+    """The number of rows of a part, if each part has a gradient (k, d+2) in global memory."""
     parts = max(1, min(_COUPLED_PARTS, _ENTRIES // (k * (d + 2))))
     return -(-n // (parts * layout.rows)) * layout.rows
 
 
 def rows_of_part(n: int, layout: RowLayout | ColumnLayout) -> int:
-    """How many rows a part has."""
+    """The number of rows of a part."""
     at_once = layout.at_once
     most = SUMMED * (at_once // layout.rows if isinstance(layout, RowLayout) else at_once)
     wanted = min(most, -(-n // PARTS))

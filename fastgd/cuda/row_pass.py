@@ -42,11 +42,11 @@ def row_pass(
     over_lanes = sum_of_lanes(1, min(lanes, WARP))
     over_groups = sum_of_lanes(min(lanes, WARP), WARP)
     entries = min(lanes, WARP) * held
-    # Sizes of arrays have to be names.
+    # Sizes of local and shared arrays must be names.
     in_flight, met, reduced = held * rows, 2 * warps, entries + 2
-    # A mask tells the compiler that a thread's number, and with it an index, is not negative. Else each
-    # index costs a test for those that count from the end, and its outcome stays in registers. For the
-    # same reason y, weight, coef and center are read by `load_one`.
+    # A mask shows the compiler that a thread's number, and so an index, is not negative. Without it each
+    # index has a test for counting from the end, whose result takes registers. For the same reason y,
+    # weight, coef and center are read by `load_one`.
     last_thread = threads - 1
 
     @cuda.jit(device=True)
@@ -80,8 +80,8 @@ def row_pass(
                     if centred:
                         load_one(center, j + v, middle, e + v)
         for start in range(first, last, groups * rows):
-            # All loads before the first use, so that they are on their way together. Where there is no
-            # row or no column they read another one, which counts for nothing: no branch between loads.
+            # All loads come before the first use, so that they are in flight together. Beyond the last
+            # row or column they read another one, which is not used: no branch between loads.
             for u in range(rows):
                 at = min(start + group + groups * u, last - 1)
                 if ordered:

@@ -25,7 +25,7 @@ from .loads import fetch
 from .row_pass import row_pass
 from .step import parameter_step
 
-#: Losses summed in the working dtype before float64 takes over.
+#: Losses summed in the working dtype before they go to float64.
 _MET = 256
 
 
@@ -62,8 +62,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
         shuffled, weighted = order.shape[0] > 0, weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         lane, model = cuda.threadIdx.x % lanes, cuda.grid(1) // lanes
-        # Lanes without a model go along, as their warp needs them, and touch no parameters: those
-        # of the last model may already be the next ones.
+        # Lanes without a model run too, as their warp needs them, but touch no parameters: those of
+        # the last model may already be updated.
         c, mine = min(model, k - 1), model < k
         lr, l2, scale, p = rates[c], settings[L2], settings[SCALE], settings[P]
         learn = settings[LEARN] != zero
@@ -195,7 +195,7 @@ class Models:
         Its y (k, n) holds the targets of each model, or (1, n) the index of the right output.
     loss : Loss or CoupledLoss
     coef, intercept : ndarray (k, d), (k,)
-        Where to start, in the dtype of the source.
+        The start, in the dtype of the source.
     settings : Settings
         With one learning rate, or one for each model.
     batch_size : int
@@ -203,11 +203,11 @@ class Models:
     divide : bool, default=True
         Whether a batch of m rows divides by m.
     epoch, updates : int, default=0
-        How many have been done: learning rates and optimizers may depend on them.
+        Their number so far: learning rates and optimizers may depend on it.
     memory : ndarray (SLOTS, k, d+1), optional
-        What the optimizer remembers.
+        Optimizer state.
     mean : ndarray (k, d+1), optional
-        The mean of the parameters after each update so far, to go on with.
+        The mean of the parameters after each update so far.
     """
 
     def __init__(

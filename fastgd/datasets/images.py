@@ -1,8 +1,8 @@
-"""Image data in the files that people have: MNIST's IDX format, CIFAR-10's binary and Python batches.
+"""Readers of image data: MNIST's IDX format, CIFAR-10's binary and Python batches.
 
 The formats, as their authors describe them: IDX at https://yann.lecun.com/exdb/mnist/ (bottom of the
 page), CIFAR-10 at https://www.cs.toronto.edu/~kriz/cifar.html. Every size that a file declares is
-held against the size that it has before memory is taken for it, and a pickle is never run.
+checked against its real size before memory is allocated, and a pickle is never run.
 """
 
 import gzip
@@ -19,13 +19,13 @@ from ..errors import InputError
 
 #: Element types of IDX by their code; the bytes are big-endian.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_IDX_DIMENSIONS = 32  # what every NumPy can hold
-#: Deflate makes at most 1,032 bytes of one, so a gzip file that declares more can't be whole.
+_IDX_DIMENSIONS = 32  # the limit of every NumPy
+#: Deflate makes at most 1,032 bytes of one: a gzip file that declares more is not complete.
 _DEFLATE_RATIO = 1032
 _CHUNK = 1 << 20
 
 _CIFAR_PIXELS = 3 * 32 * 32
-#: A binary batch has no header: that it has this many images is all there is to check.
+#: A binary batch has no header: its number of images is the only check.
 _CIFAR_ROWS = 10_000
 _CLASSES = 10
 
@@ -33,7 +33,7 @@ _AGAIN = "copy or download it again"
 
 
 class Images(NamedTuple):
-    """Images as rows, and which of ten classes each belongs to.
+    """Images as rows, and the class of each, one of ten.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     Parameters
     ----------
     path : str or path
-        The file. Whether it is compressed is told by its content, not by its name.
+        The file. Its content, not its name, shows whether it is compressed.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def load_mnist(path: str | os.PathLike) -> Images:
         ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, or the folder that has them in
         ``MNIST/raw``, as torchvision does. A dot may stand for the second hyphen
         (``train-images.idx3-ubyte``), and each file may be compressed (``.gz``); of a plain and a
-        compressed one the plain one is read. Or one file of images, with its labels beside it.
+        compressed one the plain one is read. Or one file of images, with its labels in the same folder.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def load_mnist(path: str | os.PathLike) -> Images:
             f"{path} holds none of MNIST's files; expected train-images-idx3-ubyte and three more, "
             "there or in MNIST/raw below it."
         )
-    # All four are looked for before the first is read.
+    # All four must exist before the first is read.
     train, test = (
         (_mnist_file(folder, f"{part}-images", 3), _mnist_file(folder, f"{part}-labels", 1))
         for part in ("train", "t10k")
@@ -170,7 +170,7 @@ def load_mnist(path: str | os.PathLike) -> Images:
     if x_train.shape[1] != x_test.shape[1]:
         raise InputError(
             f"{train[0]} has images of {x_train.shape[1]} pixels and {test[0]} of "
-            f"{x_test.shape[1]}; the two are not of one set."
+            f"{x_test.shape[1]}; the two are not of one data set."
         )
     return Images(x_train, y_train, x_test, y_test)
 
@@ -324,7 +324,7 @@ def _idx_array(path, file, size, most=None):
 
 
 def _mnist_files(folder):
-    """The files and folders that are named as MNIST's in a folder."""
+    """The files and folders with a name of MNIST's in a folder."""
     return (
         folder / f"{part}-{what}{hyphen}idx{ndim}-ubyte{end}"
         for part in ("train", "t10k")
@@ -336,7 +336,7 @@ def _mnist_files(folder):
 
 
 def _mnist_file(folder, stem, ndim):
-    """The one file of that name; what unpacks an archive may have made a folder of it as well."""
+    """The one file of that name; unpacking may have made a folder of the same name."""
     names = [folder / f"{stem}{hyphen}idx{ndim}-ubyte" for hyphen in "-."]
     for end in ("", ".gz"):
         paths = [name.with_name(name.name + end) for name in names]
@@ -365,7 +365,7 @@ def _mnist_pair(images_path, labels_path):
     if len(images) != len(labels):
         raise InputError(
             f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels; "
-            "they must be as many."
+            "the numbers must be equal."
         )
     if not images.size:
         raise InputError(f"{images_path} holds no image (its shape is {images.shape}).")
@@ -452,14 +452,14 @@ def _python_batch(path):
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """The description of an array in a pickle."""
 
     def __init__(self):
         self.shape = self.fortran = self.buffer = None
 
 
 class _Type:
-    """numpy.dtype("u1"), the only one that is let in."""
+    """numpy.dtype("u1"), the only one that is allowed."""
 
 
 #: What a pickle may name: NumPy 1 and 2 differ in the underscore, protocol 5 in the function.
@@ -524,7 +524,7 @@ def _unpickled(path, content):
                     raise InputError(
                         f"{path} asks at byte {at} for {name.replace(' ', '.')[:80]!r}, which no "
                         "array needs. It was refused, nothing was run; don't open this file with "
-                        "pickle, it may be made to do harm."
+                        "pickle, it may be malicious."
                     )
                 stack.append(name)
             elif op == "REDUCE":
@@ -562,7 +562,7 @@ def _set_items(target, items):
 
 
 def _made(path, at, name, arguments):
-    """What calling one of the names would give, as far as it matters."""
+    """The result of a call of one of the names, as far as needed."""
     if not isinstance(name, str):  # nor can it be looked up: tuples of tuples, as above
         raise TypeError("a call of what can't be called")
     if name == "_codecs encode":  # bytes as text: how Python 3 writes them in protocol 2

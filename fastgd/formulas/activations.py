@@ -5,7 +5,7 @@ and inside CUDA kernels. Constants are written ``T(1)`` with ``T = type(z)``, be
 would turn a float32 kernel into a float64 one. `fastgd.activations` has them for arrays.
 
 The sigmoids tanh to softsign are scaled to a slope of 1 at zero and the limits ±1, so that they can
-be compared. Each formula keeps its relative precision to where it underflows.
+be compared. Each formula keeps its relative precision until it underflows.
 """
 
 import math
@@ -24,7 +24,7 @@ class Activation(NamedTuple):
 def logistic(z):
     """σ(z) = 1 / (1 + exp(−z)).
 
-    The exponential is only taken of −|z|, so nothing overflows; with e = exp(−|z|) the value is
+    The exponential has the argument −|z| ≤ 0, so nothing overflows; with e = exp(−|z|) the value is
     1/(1+e) right of zero and e/(1+e) left of it.
     """
     T = type(z)
@@ -45,7 +45,7 @@ def tanh(z):
 
 
 def tanh_slope(z):
-    """σ′(z) = 1 − tanh²(z) = 4e/(1+e)² with e = exp(−2|z|), where nothing cancels."""
+    """σ′(z) = 1 − tanh²(z) = 4e/(1+e)² with e = exp(−2|z|), without cancellation."""
     T = type(z)
     e = math.exp(-T(2) * abs(z))
     return T(4) * e / ((T(1) + e) * (T(1) + e))
@@ -60,9 +60,9 @@ def erf(z):
 def erf_slope(z):
     """σ′(z) = exp(−π/4·z²).
 
-    A rounding of π/4·z² would count up to 745 times. So with k, the multiple of 1/16 next to |z|, the
-    power is exp(−c·k²)·exp(−(π/4 − c)·k² − π/4·(|z| − k)(|z| + k)): c has 8 bits, which makes the first
-    exponent exact, and the second one is small.
+    A rounding error of π/4·z² would be multiplied by up to 745. With k, the multiple of 1/16 next to
+    |z|, the power is exp(−c·k²)·exp(−(π/4 − c)·k² − π/4·(|z| − k)(|z| + k)): c has 8 bits, which makes
+    the first exponent exact, and the second one is small.
     """
     T = type(z)
     a = abs(z)
@@ -92,7 +92,7 @@ def gudermannian_slope(z):
 
 
 def _bounded(z):
-    """z, cut at ±2⁶⁰: what is far enough out to be infinity, and has a square in float32."""
+    """z, clipped to ±2⁶⁰: large enough to act as infinity, and with a square in float32."""
     T = type(z)
     far = T(1152921504606846976)
     return far if z > far else (-far if z < -far else z)

@@ -5,16 +5,16 @@ A leaf: no numba, no numpy. Every loop on every backend calls the same two funct
     scales(lr, t, p)                        -> (u, v, w)         once an update, t = 1, 2, …
     step(theta, g, u, v, w, p, a, b, c)     -> (theta, a, b, c)  once a parameter
 
-`p` holds the parameters of the optimizer, weight decay first, and a, b and c are what it remembers of one
-parameter. The formulas are torch's (torch.optim, version 2.13). Classes in `fastgd.optimizers` say which
-rule it is, and with which parameters: most fits need none of them, and they take 7 ms to import.
+`p` holds the parameters of the optimizer, weight decay first, and a, b and c are its state for one
+parameter. The formulas are torch's (torch.optim, version 2.13). The classes in `fastgd.optimizers` name a
+rule and its parameters; they are separate because they take 7 ms to import and most fits need none.
 """
 
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-#: Room for the parameters of an optimizer, and what it remembers of each parameter of the model.
+#: Number of an optimizer's parameters, and of its state variables for each parameter of the model.
 HYPER, SLOTS = 7, 3
 
 
@@ -33,7 +33,7 @@ def gd(parameter, gradient, lr):
 
 
 def soft(theta, threshold):
-    """The proximal step of threshold·|θ|: towards 0, and at 0 where it would pass."""
+    """The proximal step of threshold·|θ|: towards 0, and not beyond."""
     T = type(theta)
     return theta - threshold if theta > threshold else (
         theta + threshold if theta < -threshold else T(0)
@@ -127,7 +127,7 @@ def _rmsprop_step(theta, g, u, v, w, p, a, b, c):
     g = g + p[0] * theta
     a = p[1] * a + p[2] * g * g
     b = b + p[2] * (g - b) if p[5] != T(0) else b
-    variance = a - b * b  # by rounding below zero for a gradient that stays the same
+    variance = a - b * b  # rounding makes it negative for a constant gradient
     c = p[4] * c + g / (math.sqrt(variance if variance > T(0) else T(0)) + p[3])
     return theta - u * c, a, b, c
 
@@ -159,7 +159,7 @@ RULES = {
 
 
 class Optimizer:
-    """What every optimizer has; by itself it is plain gradient descent.
+    """The base class of optimizers: plain gradient descent.
 
     The learning rate is the fit's own argument.
     """
@@ -167,9 +167,9 @@ class Optimizer:
     #: Times θ is added to the gradient of every parameter, the intercept among them, as torch does; the
     #: fits' `l2` leaves the intercept alone.
     weight_decay: float = 0.0
-    #: The learning rate that torch takes if none is given.
+    #: The default learning rate of torch.
     lr: ClassVar[float] = 1e-3
-    #: Whether it looks at all parameters together, and so has no rule of one.
+    #: Whether it updates all parameters together, and so has no rule for a single one.
     joint: ClassVar[bool] = False
 
     @property
@@ -182,7 +182,7 @@ class Optimizer:
         return (self.weight_decay,)
 
     def start(self, lr: float) -> tuple[float, float, float]:
-        """What is remembered of a parameter before the first update."""
+        """The initial state (a, b, c) of a parameter."""
         return (0.0, 0.0, 0.0)
 
 

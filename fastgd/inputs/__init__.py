@@ -1,4 +1,4 @@
-"""Whatever the caller has becomes checked arrays here; every `InputError` about data is worded here."""
+"""Checks of data and its conversion to arrays; every `InputError` about data is raised here."""
 
 from ..arguments import choice, flag, integer, nearest, number, plain, real, shown
 from .arrays import (

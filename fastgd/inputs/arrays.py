@@ -1,7 +1,7 @@
-"""Whatever the caller has becomes checked arrays of numbers here.
+"""Conversion of data to checked arrays of numbers.
 
-Data is not searched for NaN beforehand: that would be a second pass. A fit that meets a cost which
-is not finite asks `require_finite` for the culprit, so clean data pays nothing.
+Data is not searched for NaN first: that would be a second pass. If a cost is not finite, the fit calls
+`require_finite`, which names the entry; clean data costs nothing.
 """
 
 import contextlib
@@ -12,19 +12,20 @@ import sys
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
 from .frames import column_names, columns_of_mixed_frame, require_names, why_without_rows
 
-#: Rows looked at in one go when something has to be searched for.
+#: Rows of a block, where an entry is searched for.
 _SEARCH_BYTES = 8 << 20
 #: Classes of real numbers among objects.
-_REAL = (numbers.Real, np.bool_)
+_REAL: Any = (numbers.Real, np.bool_)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
-    """A numeric NumPy array of whatever the caller has, without a copy where there need be none.
+    """Data of any kind as a numeric NumPy array, without a copy where possible.
 
     Raises
     ------
@@ -63,7 +64,9 @@ def _numbers(value: np.ndarray, name: str, names: Any, column: int | None = None
     first = ""
     if value.size:
         item = value.flat[0]
-        if kind in "Mm" and isinstance(plain(item), int):  # nanoseconds, which Python's dates lack
+        if kind in "Mm" and isinstance(
+            plain(item), int
+        ):  # nanoseconds, which Python's dates don't have
             item = item.astype(f"{kind}8[us]")
         first = f" ({shown(plain(item))}{_where(0, value, names, column)})"
     raise InputError(
@@ -72,12 +75,12 @@ def _numbers(value: np.ndarray, name: str, names: Any, column: int | None = None
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether `value` is torch's, of whatever subclass, told without importing anything."""
+    """Whether `value` is a tensor of torch, or of a subclass; nothing is imported."""
     return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
-def from_other_library(value, name):
-    """Anything that NumPy or torch makes an array of, as an array."""
+def from_other_library(value: Any, name: str) -> np.ndarray:
+    """The array that NumPy or torch makes of a value."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputError(f"{name} is a masked array with masked entries; fill or drop them first.")
     if _is_tensor(value):
@@ -97,10 +100,10 @@ def from_other_library(value, name):
         raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
 
 
-def _without_tensors(value, name):
+def _without_tensors(value: Any, name: str) -> Any:
     """A list with an array for every tensor in it; the same list if there is none.
 
-    NumPy reads tensors in lists one by one, and none that requires a gradient.
+    NumPy converts tensors in lists one by one, and refuses those that require a gradient.
     """
     if _is_tensor(value):
         return _from_torch(value, name)
@@ -111,12 +114,12 @@ def _without_tensors(value, name):
 
 
 def _why(error: Exception) -> str:
-    """What an error of another library says, as part of a sentence."""
+    """The message of an error of another library, as part of a sentence."""
     text = str(error).strip().partition("\n")[0].rstrip(".")
     return "its rows have different lengths" if "inhomogeneous" in text else text or repr(error)
 
 
-def _from_torch(value, name):
+def _from_torch(value: Any, name: str) -> np.ndarray:
     if value.device.type == "cuda":
         raise InputError(f"{name} is on {value.device}; pass {name}.cpu().")
     if value.device.type != "cpu" or str(value.layout) != "torch.strided":
@@ -129,15 +132,15 @@ def _from_torch(value, name):
         and value.element_size() < 4
         and str(value.dtype) != "torch.float16"
     ):
-        value = value.float()  # bfloat16 and those of 8 bits, which NumPy does not have
+        value = value.float()  # bfloat16 and types of 8 bits, which NumPy does not have
     try:
         return value.resolve_conj().resolve_neg().numpy()
     except (TypeError, RuntimeError, ValueError) as error:
         raise InputError(f"{name} can't be read as an array: {_why(error)}.") from error
 
 
-def _from_longer(value, name, names, column):
-    """float64 of longer numbers."""
+def _from_longer(value: np.ndarray, name: str, names: Any, column: int | None) -> np.ndarray:
+    """Numbers of a wider type as float64."""
     with np.errstate(all="ignore"):
         converted = value.astype(np.float64)
     beyond = np.isinf(converted) & np.isfinite(value)
@@ -146,18 +149,18 @@ def _from_longer(value, name, names, column):
     return converted
 
 
-def _beyond(name, where) -> NoReturn:
+def _beyond(name: str, where: str) -> NoReturn:
     raise InputError(f"{name} holds a number beyond float64{where}; scale it first.") from None
 
 
-def _from_objects(value, name, names, column):
-    """Objects are accepted when each is a real number, as pandas columns of Python numbers are."""
+def _from_objects(value: np.ndarray, name: str, names: Any, column: int | None) -> np.ndarray:
+    """Objects as float64: each must be a real number, as in pandas columns of Python numbers."""
     if all(issubclass(kind, _REAL) for kind in set(map(type, value.flat))):
         with contextlib.suppress(OverflowError), np.errstate(over="ignore"):
             converted = value.astype(np.float64)
             if np.isfinite(converted).all():
                 return converted
-    for index, item in enumerate(value.flat):  # which takes 60 times as long, and names the culprit
+    for index, item in enumerate(value.flat):  # 60 times as slow, but finds the entry
         where = _where(index, value, names, column)
         if is_missing(item):
             raise InputError(f"{name} has no value ({item!r}){where}; drop or fill that row.")
@@ -165,7 +168,7 @@ def _from_objects(value, name, names, column):
             raise InputError(
                 f"{name} holds {_a(item)} ({shown(item)}){where}; encode it as a number first."
             )
-        if math.isinf(real(item)) and abs(item) < math.inf:
+        if math.isinf(real(item) or 0.0) and abs(item) < math.inf:
             _beyond(name, where)
     return value.astype(np.float64)
 
@@ -180,8 +183,8 @@ def is_missing(item: Any) -> bool:
         return False
 
 
-def _a(value) -> str:
-    """What kind of thing a value is: 'text', 'None', 'a dict'."""
+def _a(value: Any) -> str:
+    """The type of a value in words: 'text', 'None', 'a dict'."""
     if value is None or isinstance(value, str):
         return "None" if value is None else "text"
     return f"a {type(value).__name__}"
@@ -200,7 +203,7 @@ def _where(flat_index: int, array: np.ndarray, names: Any = None, column: int | 
 
 
 def on_gpu(value: Any) -> bool:
-    """Whether `value` lies on a GPU, told without importing anything."""
+    """Whether `value` is on a GPU; nothing is imported."""
     if type(value) is np.ndarray or isinstance(value, list | tuple):
         return False
     if _is_tensor(value):
@@ -217,7 +220,7 @@ def features(x: Any, name: str = "x") -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
     check_shape(x.shape, name)
-    # The strides of one row are anything, and BLAS reads them.
+    # The strides of a single row are arbitrary, and BLAS reads them.
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
@@ -252,16 +255,16 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name} has 0 columns; pass at least one feature.")
 
 
-def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, bool]:
+def targets(y: Any, n: int, dtype: DTypeLike, finite: bool = True) -> tuple[np.ndarray, bool]:
     """y as (k, n) in `dtype`, and whether it came with one dimension.
 
-    Without `finite` it is not searched for NaN: the caller will meet it in the cost.
+    Without `finite` it is not searched for NaN: the caller finds that in the cost.
     """
     y = as_array(y, "y")
     if y.ndim not in (1, 2):
         raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
     if y.shape[0] != n:
-        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must have the same length.")
     if y.ndim == 2 and y.shape[1] == 0:
         raise InputError("y has 0 columns; pass at least one target.")
     flat = y.ndim == 1
@@ -276,9 +279,9 @@ def targets(y: Any, n: int, dtype, finite: bool = True) -> tuple[np.ndarray, boo
 
 
 def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
-    """The array in units of a power of two near its largest entry, and that unit; exact.
+    """The array divided by a power of two near its largest entry, and that unit; exact.
 
-    Squares and sums of it neither overflow nor vanish. An array whose largest entry is between
+    Its squares and sums neither overflow nor underflow. An array whose largest entry is between
     1/`leave` and `leave` stays as it is, and so does None.
     """
     if array is None:
@@ -291,9 +294,9 @@ def in_units(array: Any, leave: float = 1.0) -> tuple[Any, float]:
 
 
 def require_domain(y: np.ndarray, domain: str, loss: str) -> None:
-    """Refuse targets (k, n) outside of the domain of a loss: "counts" are at least 0, "positive" above 0.
+    """Refuse targets (k, n) outside the domain of a loss: "counts" are at least 0, "positive" above 0.
 
-    NaN passes: the cost finds it.
+    NaN is accepted: the cost shows it.
     """
     if domain not in ("counts", "positive"):
         return
@@ -307,7 +310,7 @@ def require_domain(y: np.ndarray, domain: str, loss: str) -> None:
         )
 
 
-def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
+def probabilities(y: Any, n: int, dtype: DTypeLike) -> tuple[np.ndarray, bool]:
     """y as (k, n) of labels in [0, 1]."""
     y, flat = targets(y, n, dtype)
     if y.min() < 0 or y.max() > 1:
@@ -317,7 +320,7 @@ def probabilities(y: Any, n: int, dtype) -> tuple[np.ndarray, bool]:
     return y, flat
 
 
-def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
+def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
     """One non-negative weight a row, or None."""
     if sample_weight is None:
         return None
@@ -333,17 +336,17 @@ def weights(sample_weight: Any, n: int, dtype) -> np.ndarray | None:
         row = int(np.argmin(weight))
         raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
     if not weight.any():
-        raise InputError("sample_weight is zero for every row; at least one row must count.")
+        raise InputError("sample_weight is zero for every row; at least one must be positive.")
     return weight
 
 
-def _cast(array: np.ndarray, dtype) -> np.ndarray:
+def _cast(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=dtype)
 
 
 def sum_is_finite(array: np.ndarray) -> bool:
-    """A cheap look: an overflowing sum is searched like one with NaN, and found clean."""
+    """Whether the sum is not finite: a cheap test, which an overflow also passes."""
     with np.errstate(over="ignore", invalid="ignore"):
         return math.isfinite(array.sum(dtype=np.float64))
 
@@ -368,7 +371,7 @@ def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
 
 
 def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
-    """float32 for float32 and float16 data, else float64, unless `dtype` says which."""
+    """The dtype of the computation: `dtype`, or float32 for float32 and float16 data, else float64."""
     if dtype is None:
         small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
         return np.dtype(np.float32 if small else np.float64)
@@ -382,7 +385,7 @@ def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
 
 
 def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """A starting value broadcast to `shape`, float64, finite, and the caller's own untouched."""
+    """A starting value broadcast to `shape`, float64, finite, and a copy."""
     if value is None:
         return np.zeros(shape)
     array = as_array(value, name)

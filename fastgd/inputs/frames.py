@@ -1,4 +1,4 @@
-"""Data frames: the names of their columns, and the columns as arrays; imports no library of frames."""
+"""Data frames: their column names, and their columns as arrays; no library of frames is imported."""
 
 import functools
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 
-#: What has rows elsewhere, or groups of them, and what to do, for classes and those derived from them.
+#: Classes (or their base classes) whose rows are not in memory, or in groups, and what to pass instead.
 _WITHOUT_ROWS = {
     "polars.LazyFrame": "a query that has not run; pass {}.collect()",
     "polars.LazyGroupBy": "a query that has not run; aggregate it, and pass .collect() of that",
@@ -29,13 +29,13 @@ _WITHOUT_ROWS = {
 
 @functools.lru_cache(maxsize=256)
 def _library_names(kind: Any) -> dict[str, None]:
-    """The names of a class and of those that it is derived from, such as "pandas.DataFrame"."""
+    """The names of a class and its base classes, such as "pandas.DataFrame"."""
     bases = [(base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__]
     return dict.fromkeys(f"{library}.{name}" for library, name in bases)
 
 
 def why_without_rows(x: Any, name: str) -> str | None:
-    """What `name`, x, is and what to pass in its place, if it belongs to a library and has no rows."""
+    """Why an object of a library has no rows, and what to pass instead; None if it has."""
     for known in _library_names(x.__class__):
         if known in _WITHOUT_ROWS:
             what = f"{known.partition('.')[0]}.{type(x).__name__}"
@@ -51,7 +51,7 @@ def column_names(x: Any) -> list[str] | None:
 
 def _columns(x: Any) -> list[Any] | None:
     """The names of the columns, of whatever type, or None."""
-    if type(x) is np.ndarray or why_without_rows(x, "x"):  # to ask a query may run it
+    if type(x) is np.ndarray or why_without_rows(x, "x"):  # reading a query's columns may run it
         return None
     columns = getattr(x, "column_names", None)  # of pyarrow, whose `columns` are the data
     if columns is None:
@@ -82,7 +82,7 @@ def feature_names(x: Any) -> tuple[str, ...] | None:
 def require_names(x: Any, fitted: tuple[str, ...] | None) -> None:
     """Raise unless x has the column names of a fit in the same order, or x or the fit has none.
 
-    Another number of columns is not looked at here.
+    The number of columns is not checked here.
     """
     given = None if fitted is None else feature_names(x)
     if fitted is None or given is None or len(given) != len(fitted):
@@ -98,10 +98,10 @@ def require_names(x: Any, fitted: tuple[str, ...] | None) -> None:
 
 
 def columns_of_mixed_frame(x: Any) -> list[np.ndarray] | None:
-    """The columns of a pandas frame whose dtypes differ or are pandas' own; None for all else.
+    """The columns of a pandas frame whose dtypes differ or are pandas' own; None for other values.
 
     `np.asarray` makes objects of such a frame if one of its columns is not of NumPy's integers or floats.
-    To check and convert these one by one took 8 s for 100,000×10; by column it takes 7 ms.
+    Converting these one by one took 8 s for 100,000×10; by column it takes 7 ms.
     """
     if "pandas.DataFrame" not in _library_names(x.__class__):
         return None

@@ -1,8 +1,9 @@
-"""Labels of any kind become class indices here, and class weights become weights of rows."""
+"""Conversion of labels of any kind to class indices, and of class weights to weights of rows."""
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..arguments import number, plain, shown
 from ..errors import InputError
@@ -14,13 +15,13 @@ def one_label_a_row(y: Any) -> np.ndarray:
     if isinstance(y, list | tuple) and any(
         isinstance(label, str) or (isinstance(label, tuple) and len(label) > 1) for label in y
     ):
-        # np.asarray would make the text 'nan' of a missing label, and columns of tuples.
+        # np.asarray would turn a missing label into the text 'nan', and tuples into columns.
         y, items = np.empty(len(y), dtype=object), y
         y[:] = items
     elif type(y) is not np.ndarray:
         y = from_other_library(y, "y")
     if y.dtype.kind == "T":
-        y = y.astype(object)  # text, and what stands for a missing one
+        y = y.astype(object)  # text, and marks of missing labels
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -32,7 +33,7 @@ def _labels_of_rows(y: Any, n: int) -> np.ndarray:
     """One label of any hashable kind for every row, (n,), none of them missing."""
     y = one_label_a_row(y)
     if y.shape[0] != n:
-        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must be as long.")
+        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must have the same length.")
     kind = y.dtype.kind
     if kind == "c":
         raise InputError("y is complex; labels are numbers, text or booleans.")
@@ -50,7 +51,7 @@ def _labels_of_rows(y: Any, n: int) -> np.ndarray:
     return y
 
 
-def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
+def labels(y: Any, n: int, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     """Labels of any hashable kind as 0, 1, … in (1, n), and their values, sorted.
 
     Labels of one kind that has no order, such as members of an enum, are as they appear.
@@ -67,7 +68,7 @@ def labels(y: Any, n: int, dtype) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(codes[None, :], dtype=dtype), classes
 
 
-def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
+def known_labels(y: Any, n: int, classes: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """Labels of a fit that has these classes, as 0, 1, … in (1, n)."""
     y = _labels_of_rows(y, n)
     codes = places_among(y, classes)
@@ -79,7 +80,7 @@ def known_labels(y: Any, n: int, classes: np.ndarray, dtype) -> np.ndarray:
 
 
 def places_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The place of each label of y (n,) among `classes`, −1 for one that is none of them."""
+    """The index of each label of y (n,) in `classes`, −1 for another label."""
     kinds = y.dtype.kind + classes.dtype.kind
     if kinds in ("UU", "SS", "MM", "mm") or set(kinds) <= set("fiub"):
         places = np.full(len(y), -1)
@@ -90,11 +91,11 @@ def places_among(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     try:
         return np.array([place.get(label, -1) for label in y.tolist()], dtype=np.intp)
     except TypeError as error:
-        raise InputError(f"y holds labels that are no labels: {error}.") from error
+        raise InputError(f"y holds values that can't be labels: {error}.") from error
 
 
 def listed(classes: np.ndarray) -> str:
-    """Labels in a message, the first ones where there are many."""
+    """Labels as text for a message; the first ones of many."""
     listed = ", ".join(map(shown, classes[:20].tolist()))
     return listed + (", …" if len(classes) > 20 else "")
 
@@ -112,12 +113,12 @@ def _codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         row = int(np.argmin(whole))
         if len(np.unique(y)) > 2:
             raise InputError(
-                f"y is {y[row]} at row {row}, and not one of two values; labels that are numbers are "
-                "whole, and targets are for fit_linear."
+                f"y is {y[row]} at row {row}, and y has more than two values; numeric labels must be "
+                "whole numbers, and fit_linear takes targets."
             )
     if y.dtype.kind in "iu" and len(y) and int(y.max()) - int(y.min()) < 4 * len(y):
-        low = y.min()  # by counting: sorting a million takes 70 ms
-        # Differences of 64 bits: int8 has no room for 127 − (−128), and what wraps around wraps back.
+        low = y.min()  # counting: sorting a million takes 70 ms
+        # Differences in 64 bits: 127 − (−128) overflows int8, and wrapped differences wrap back.
         places = np.subtract(y, low, dtype=np.intp, casting="unsafe")
         there = np.bincount(places) > 0
         return np.flatnonzero(there).astype(y.dtype) + low, (np.cumsum(there) - 1)[places]
@@ -125,24 +126,24 @@ def _codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _codes_of_objects(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for objects: by their hash."""
+    """The same for objects, by hash."""
     try:
         values = list(dict.fromkeys(y))
     except TypeError as error:
-        raise InputError(f"y holds labels that are no labels: {error}.") from error
+        raise InputError(f"y holds values that can't be labels: {error}.") from error
     try:
         values.sort()
     except TypeError as error:
         if len({type(value) for value in values}) > 1:
-            raise InputError(f"y mixes labels that can't be compared: {error}.") from error
-        values = list(dict.fromkeys(y))  # a failed sort leaves any order
+            raise InputError(f"y has labels of types that can't be compared: {error}.") from error
+        values = list(dict.fromkeys(y))  # a failed sort leaves an arbitrary order
     classes = np.empty(len(values), dtype=object)
     classes[:] = values
     code = {value: c for c, value in enumerate(values)}
     return classes, np.array([code[label] for label in y], dtype=np.intp)
 
 
-def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
+def class_indices(y: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray:
     """y as class indices 0 to k − 1 in (1, n)."""
     y, _ = targets(y, n, dtype)
     if len(y) != 1:
@@ -157,7 +158,9 @@ def class_indices(y: Any, n: int, k: int, dtype) -> np.ndarray:
     return y
 
 
-def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray | None, float]:
+def class_weights(
+    class_weight: Any, codes: np.ndarray, classes: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray | None, float]:
     """The weight of every row times that of its class, in units, and the unit.
 
     Parameters
@@ -181,7 +184,7 @@ def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray
             if not counts.all():
                 raise InputError(f"every row of the label {empty} has weight 0; drop these rows.")
             raise InputError(
-                f"the rows of the label {empty} weigh too little beside the others to be balanced; "
+                f"the rows of the label {empty} have too small a weight to be balanced; "
                 "scale their weights."
             )
     elif isinstance(class_weight, dict):
@@ -189,7 +192,7 @@ def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray
         for label in class_weight:
             if label not in known:
                 raise InputError(
-                    f"class_weight has a weight for {shown(label)}, which is no label of y."
+                    f"class_weight has a weight for {shown(label)}, which is not a label of y."
                 )
         of_class = np.array(
             [number(class_weight.get(c, 1.0), f"class_weight[{shown(c)}]") for c in known]
@@ -198,13 +201,15 @@ def class_weights(class_weight: Any, codes, classes, weight) -> tuple[np.ndarray
         raise InputError(
             f"class_weight is {shown(class_weight)}; expected None, 'balanced' or a dict."
         )
-    # Fractions and powers of two apart, so that no product overflows or vanishes.
+    # Fractions and powers of two are separate, so that no product overflows or underflows.
     fraction, power = np.frexp(of_class[places])
     if weight is not None:
         of_row, more = np.frexp(weight)
         fraction, power = fraction * of_row, power + more
     if not fraction.any():
-        raise InputError("class_weight leaves every row a weight of zero; one must count.")
+        raise InputError(
+            "class_weight leaves every row with weight zero; at least one must be positive."
+        )
     top = power[fraction > 0].max()
     with np.errstate(all="ignore"):
         return np.ldexp(fraction, power - top), float(np.ldexp(1.0, top))

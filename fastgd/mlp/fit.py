@@ -1,4 +1,4 @@
-"""Back-propagation: a network of dense layers, as it is called."""
+"""`fit_mlp`: a network of dense layers, fitted by back-propagation."""
 
 import warnings
 from typing import Any
@@ -68,7 +68,7 @@ def fit_mlp(
     shuffle : bool or "block", default=True
         The visiting order, as in `fit_linear`.
     seed : int, default=0
-        Of the visiting order, and of the start.
+        Seed of the visiting order and of the initial parameters.
     optimizer : str or object, optional
         As in `fit_linear`, without "lbfgs". Default: "gd" with a numeric `lr`, else "adam".
     schedule : object or callable, optional
@@ -82,11 +82,11 @@ def fit_mlp(
     biases_init : sequence of array-like (out,), optional
         Where to start; by default uniform within ±1/√in, as torch.nn.Linear.
     dtype : {"float32", "float64"}, optional
-        What to compute in. By default float32 for float32 and float16 data, else float64.
+        The dtype of the computation. By default float32 for float32 and float16 data, else float64.
     n_threads : int, optional
         Default: the processors this process may use. Two share a batch of 64 rows, one more every
-        further 64, unless it is done in microseconds. NumPy's OpenBLAS is held to one thread in the
-        meantime, so that the result is the same, bit for bit.
+        further 64, unless it takes microseconds. NumPy's OpenBLAS runs on one thread during the
+        fit, so that the result is the same, bit for bit.
     callback : callable, optional
         Called with the `MlpFit` so far about every 100 ms (with `validation` after every epoch), its
         `cost` the last of `costs`; a true return value stops the fit.
@@ -116,7 +116,7 @@ def fit_mlp(
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began, or short of `patience`.
+        If the objective rose, or the epochs ended before `patience` did.
 
     Examples
     --------
@@ -126,14 +126,14 @@ def fit_mlp(
     >>> fit.predict(x).tolist()
     ['same', 'not', 'not', 'same']
     """
-    given = dict(locals())  # every argument by its name
+    given = dict(locals())  # all arguments by name
     x, y = given.pop("x"), given.pop("y")
     options = MlpOptions(**given)
-    from .run import MlpRun  # Numba comes with it
+    from .run import MlpRun  # imports Numba
 
     run: Any = None
     fit: Any = None
-    # What overflows is found in the results and told there; NumPy's own warnings add nothing.
+    # Overflows are found in the results and reported there; NumPy's warnings add nothing.
     with np.errstate(all="ignore"):
         try:
             run = MlpRun(x, y, options)
@@ -204,7 +204,7 @@ def mlp_cost_and_gradient(
     x, dtype = mlp_run.rows_of(x, None)
     n, d = x.shape
     if not isinstance(weights, list | tuple) or not weights:
-        raise InputError("weights is no list of arrays; expected one (out, in) a layer.")
+        raise InputError("weights is not a list of arrays; expected one (out, in) a layer.")
     shapes = [inputs.as_array(w, f"weights[{i}]").shape for i, w in enumerate(weights)]
     for layer, shape in enumerate(shapes):
         if len(shape) != 2 or 0 in shape:

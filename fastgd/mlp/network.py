@@ -23,13 +23,13 @@ from .layers import activate, gather, head, softmax_head, stay, through, update
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
 BLOCK = 512
-#: Those of a cost, which goes only forward.
+#: The same for a cost, a forward pass.
 _COST_BLOCK = 256
 #: A part is not worth a thread below so many operations, about 4 µs.
 _LEAST = 400_000
 #: A second thread, which takes 70 µs to wake up, is not worth it below so many.
 _THREADED = 20_000_000
-#: The first loss of a part is this far from the next one's: a cache line.
+#: Places between the sums of two parts: a cache line.
 _APART = 8
 _GIVEN_ORDER = np.empty(0, np.int32)
 
@@ -293,8 +293,8 @@ class Network:
     ) -> None:  # fmt: skip
         """All updates by the rows order[first:stop]; t batches began before. Adds to `losses`.
 
-        `first` and `stop` are where blocks end. An empty order is the given one, and empty weights are
-        ones. Without a rule nothing moves, and `gradient` is that of the only batch.
+        `first` and `stop` are ends of blocks. An empty order is the given one, and empty weights are
+        ones. Without a rule the parameters stay, and `gradient` is that of the only batch.
         """
         m = min(batch, BLOCK)
         if self._kept is None or len(self._kept.rows) < m:

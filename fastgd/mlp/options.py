@@ -8,17 +8,17 @@ from ..fitting.options import Options
 from ..formulas.activations import ACTIVATIONS
 from ..losses import LOSSES
 
-#: The losses that a network has a head for.
+#: The losses of a network's last layer.
 _LOSSES = ("mse", "bce", "cross_entropy")
 
 
 class MlpOptions(Options):
-    """As `Options`, with what a network has beside; as `fit_mlp` documents them.
+    """The options of `Options` and those of a network, as `fit_mlp` documents them.
 
     Raises
     ------
     InputError
-        For the first one that can't be used.
+        For the first option that can't be used.
     """
 
     hidden: tuple[int, ...]

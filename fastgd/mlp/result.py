@@ -1,4 +1,4 @@
-"""`MlpFit`: what `fit_mlp` found, what it can predict, and how to keep it."""
+"""`MlpFit`: the result of `fit_mlp`, its predictions, and its file."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ class MlpFit(Prediction):
         One a layer, as ``weight`` of torch.nn.Linear.
     biases : tuple of ndarray (out,)
     costs : ndarray (n_epochs,)
-        The mean (or sum) of the losses that each epoch met before its updates; without penalty.
+        The mean (or sum) of the losses of each epoch, each before its update; without penalty.
     cost : float
         The cost of all rows at `weights` and `biases`, without penalty.
     n_epochs : int
         Passes over the data that ended in an update.
     converged : bool
-        All epochs ran, and the objective ended no higher than the first epoch met it.
+        All epochs ran, and the objective ended no higher than in the first epoch.
     method : str
         The rule of the updates: "gd", "adam", …
     classes : ndarray (k,) or None
@@ -59,9 +59,12 @@ class MlpFit(Prediction):
     __slots__ = ("biases", "weights", *_SAVED)
 
     def __init__(
-        self, *, weights, biases, costs, cost, n_epochs, converged, method, classes, loss, activation,
-        lrs, flat, validation_costs=None, best_epoch=None, feature_names=None,
-    ):  # fmt: skip
+        self, *, weights: Any, biases: Any, costs: np.ndarray, cost: float, n_epochs: int,
+        converged: bool, method: str, classes: np.ndarray | None, loss: str, activation: str,
+        lrs: np.ndarray, flat: bool,
+        validation_costs: np.ndarray | None = None, best_epoch: int | None = None,
+        feature_names: Any = None,
+    ) -> None:  # fmt: skip
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
         self.converged, self.method, self.classes = converged, method, classes
@@ -125,7 +128,7 @@ class MlpFit(Prediction):
             inputs.require_finite(x, "x", names)
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
             raise InputError(f"the prediction overflows {dtype} at row {row}; x is too large.")
-        inputs.require_finite(x, "x", names)  # an infinity may end as a finite activation
+        inputs.require_finite(x, "x", names)  # an infinity may give a finite activation
         return raw[:, 0] if self.flat else raw
 
     def save(self, path: Any) -> None:
@@ -151,7 +154,7 @@ class MlpFit(Prediction):
 
 
 def _table(arrays: archive.Arrays) -> archive.Table:
-    """What the members are, for weights and biases of these shapes."""
+    """The members of a file, for weights and biases of these shapes."""
     layers = range(max(1, sum(name.startswith("weight_") for name in arrays)))
     first = np.asarray(arrays.get("weight_0"))
     sizes = [archive.shape(arrays, "weight_0")[-1:]]

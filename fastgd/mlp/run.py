@@ -1,4 +1,4 @@
-"""One fit of `fit_mlp`: its data, its epochs, and the truth about the result."""
+"""One fit of `fit_mlp`: its data, its epochs, and the diagnosis of the result."""
 
 import contextlib
 import math
@@ -6,6 +6,7 @@ import time
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import inputs
 from ..compile.functions import default_threads
@@ -24,11 +25,11 @@ EPOCHS = 100
 _GIVEN_ORDER = np.empty(0, np.int32)
 #: Seconds between two calls of the callback.
 _CALLBACK = 0.1
-#: Seconds of one compiled call: Ctrl-C waits for its end.
+#: Seconds of one compiled call, after which Ctrl-C takes effect.
 _SPAN = 0.07
-#: Spans of training that a cost may take after Ctrl-C: about 0.2 s, as it only goes forward.
+#: Spans of training whose rows a cost may take after Ctrl-C: about 0.2 s for a forward pass.
 _LAST_SPANS = 8
-#: What an update and an operation take at most; the first span goes by it, the others are measured.
+#: Upper bounds of the seconds of an update and of an operation, for the first span; others are measured.
 _SLOW_UPDATE, _SLOW_OPERATION = 50e-6, 5e-9
 
 
@@ -38,18 +39,18 @@ def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
     working = inputs.working_dtype(x, dtype)
     native = x.dtype.newbyteorder("=")
     x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)[:]
-    x.flags.writeable = False  # one compilation, also for arrays that are read-only
+    x.flags.writeable = False  # the same compiled code for read-only arrays
     return x, working
 
 
 def network_for(
-    sizes: list[int], activation: str, loss: Any, dtype, n_threads: int | None = None
+    sizes: list[int], activation: str, loss: Any, dtype: DTypeLike, n_threads: int | None = None
 ) -> Network:
     """A network of zeros with the head of this loss."""
     return Network(sizes, activation, loss, dtype, n_threads or default_threads())
 
 
-def fill(network: Network, weights, biases) -> None:
+def fill(network: Network, weights: Any, biases: Any) -> None:
     """Set the parameters to (out, in) and (out,) arrays; None keeps those of all layers."""
     for name, given, into in (
         ("weights", weights, [w.T for w in network.weights]),
@@ -93,7 +94,7 @@ class MlpRun:
         self.given_x = self.x
         n, d = self.x.shape
         self.classes, self.flat, outputs = None, False, 0
-        # What y is read as.
+        # The kind of targets.
         self.kind = np.dtype(np.int64) if o.loss.coupled else self.dtype
         if o.loss.targets not in (LABELS, CLASSES):
             y, self.flat = inputs.targets(y, n, self.dtype)
@@ -108,7 +109,7 @@ class MlpRun:
                 )
         self.y = np.ascontiguousarray(y.T)
         weight = inputs.weights(o.sample_weight, n, np.float64)
-        #: What a row's loss counts for in the cost.
+        #: The factor of a row's loss in the cost.
         self.factor = 1.0 if o.loss.coupled else 1 / outputs
         self.held: Validation | None = None
         if o.validation is not None:
@@ -124,20 +125,20 @@ class MlpRun:
             lr=o.lr, l2=o.l2, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
             optimizer=o.optimizer, schedule=o.schedule,
         )  # fmt: skip
-        #: Of every epoch; a moment counts how many of them are known.
+        #: Of every epoch; a moment has the number of those that are known.
         self.costs: list[float] = []
         self.lrs: list[float] = []
         self.converged, self.stopped, self.warning = False, False, ""
         theta = self.network.theta.copy()
-        #: The last moment, the one before, and the start. A signal may come between any two steps: what
-        #: is handed back is of one moment, since one assignment sets them.
+        #: The last moment, the one before, and the start. A signal may come between any two steps: one
+        #: assignment sets them all, so that a result is of one moment.
         self.moments = (_Moment(0, theta, theta),) * 3
         #: Rows of one compiled call.
         operations = 6 * self.batch * theta.size
         self.span = self.batch * _SPAN / (_SLOW_UPDATE + _SLOW_OPERATION * operations)
 
-    def _weight_and_scale(self, weight, n: int) -> tuple[np.ndarray, float]:
-        """The weights as kernels take them, none being ones, and what turns summed losses into a cost."""
+    def _weight_and_scale(self, weight: np.ndarray | None, n: int) -> tuple[np.ndarray, float]:
+        """The weights for kernels, (0,) for none, and the factor from summed losses to the cost."""
         mean = self.options.reduction == "mean"
         weight, unit = inputs.in_units(weight)
         if weight is None:
@@ -146,14 +147,16 @@ class MlpRun:
             weight = weight * (n / weight.sum())
         return weight.astype(self.dtype), self.factor / n if mean else unit
 
-    def _hold_out(self, weight):
-        """Take the rows to validate on out of x, y and the weights, or those that are given."""
+    def _hold_out(self, weight: Any) -> Any:
+        """Set the validation rows: those that are given, or some of x, y and the weights."""
         o = self.options
         if isinstance(o.validation, float):
             trained, others = split(len(self.x), o.validation, o.seed)
             x, y = self.x[others], self.y[others]
             self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
-            held, weight = (None, None) if weight is None else (weight[others], weight[trained])
+            held: Any = None
+            if weight is not None:
+                held, weight = weight[others], weight[trained]
             if weight is not None and not (held.any() and weight.any()):
                 raise InputError(
                     "sample_weight is zero for every row on one side of the validation split; choose "
@@ -174,11 +177,11 @@ class MlpRun:
             )
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
-        if not np.isfinite(self.held_x).all():  # an infinity may end as a finite activation
+        if not np.isfinite(self.held_x).all():  # an infinity may give a finite activation
             self._require_finite()
         held, scale = self._weight_and_scale(held, len(x))
 
-        def cost_of(theta):
+        def cost_of(theta: np.ndarray) -> float:
             self.network.theta[:] = theta
             return scale * self.network.cost(self.held_x, y, held)
 
@@ -186,7 +189,7 @@ class MlpRun:
         return weight
 
     def _initialise(self) -> None:
-        """Uniform within ±1/√(units below), as torch.nn.Linear begins."""
+        """Set the initial parameters: uniform within ±1/√(units below), as torch.nn.Linear."""
         given = self.options.weights_init, self.options.biases_init
         if any(one is None for one in given):
             rng = np.random.default_rng(self.options.seed)
@@ -197,11 +200,11 @@ class MlpRun:
         fill(self.network, *given)
 
     def result(self) -> MlpFit:
-        """Run, and return what the outside sees."""
+        """Run, and return the result."""
         with self._bar() as bar:
             return self._run(bar)
 
-    def _bar(self):
+    def _bar(self) -> Any:
         if not self.options.progress:
             return contextlib.nullcontext()
         try:
@@ -212,7 +215,7 @@ class MlpRun:
             ) from error
         return tqdm(total=self.options.epochs, unit="epoch")
 
-    def _run(self, bar) -> MlpFit:
+    def _run(self, bar: Any) -> MlpFit:
         o, held = self.options, self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
         self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]
@@ -254,7 +257,7 @@ class MlpRun:
         return self.so_far(epoch + 1, best, cost)
 
     def _one_epoch(self, epoch: int) -> float:
-        """All updates of an epoch; returns the cost that they met."""
+        """All updates of an epoch; returns its cost, each loss before its update."""
         o, network, n, batch = self.options, self.network, len(self.x), self.batch
         lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
         self.lrs.append(lr)
@@ -286,7 +289,7 @@ class MlpRun:
         return cost
 
     def _measured(self, rows: int, full: bool, seconds: float) -> None:
-        """Let the next span take `_SPAN`; the last one of an epoch may be too short to tell."""
+        """Set the rows of the next span, to take `_SPAN`; an epoch's last one may be too short."""
         if full or seconds > _SPAN:
             self.span = min(10 * self.span, rows * _SPAN / max(seconds, 1e-9))
 
@@ -303,7 +306,7 @@ class MlpRun:
             return None
         try:
             return self._last_finite(math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span)))
-        except KeyboardInterrupt:  # once more: the last cost that is known
+        except KeyboardInterrupt:  # a second Ctrl-C: the last known cost
             if not moment.epoch:
                 return None
             return self.so_far(moment.epoch, moment.best, self.costs[moment.epoch - 1])
@@ -354,7 +357,7 @@ class MlpRun:
         )
 
     def _not_valid(self, held: Validation) -> NoReturn:
-        """The validation cost is not finite: because of its rows, or of where the updates lead."""
+        """Raise because the validation cost is not finite: because of its rows, or of the updates."""
         if math.isfinite(held.cost_of(self.moments[2].theta)):
             self._diverged("validation cost")
         raise DivergenceError(

@@ -1,9 +1,9 @@
 """NumPy's BLAS: `multiply` for compiled loops, and one thread of it in every fit.
 
 The bits of a factorisation or a long dot product depend on the number of BLAS's threads, those of a fit
-must not. OpenBLAS's threads also wait by spinning. For a batch of 64 rows times 784×128 two of them took
-70 µs on idle processors where one takes 97, and on busy ones 8,000: the one that spins keeps the
-processor from the one that it waits for. An epoch of 45 ms became one of 2 to 7 seconds.
+must not. OpenBLAS's threads also spin-wait. For a batch of 64 rows times 784×128 two of them took
+70 µs on idle processors where one takes 97, and on busy ones 8,000: the thread that spins takes the
+processor of the thread that it waits for. An epoch of 45 ms took 2 to 7 seconds.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _NAMES = (
 
 
 class _Uses:
-    """How many fits are under way, and how many threads OpenBLAS had before the first of them."""
+    """The number of running fits, and of OpenBLAS's threads before the first of them."""
 
     def __init__(self):
         # Reentrant: a signal handler may fit while its own thread holds the lock.
@@ -51,7 +51,7 @@ _uses = _Uses()
 
 
 def _restore_in_child() -> None:
-    """The fits of the other threads, and the one whose callback forked, don't go on in the child."""
+    """Reset in the child: fits of other threads, and the one whose callback forked, don't go on there."""
     global _uses
     uses, _uses = _uses, _Uses()
     if uses.number:
@@ -64,15 +64,15 @@ if hasattr(os, "register_at_fork"):
 
 @functools.cache
 def _library():
-    """A handle of the module that is linked to BLAS: it finds the symbols of BLAS too."""
+    """A handle of the module that is linked to BLAS, which also finds the symbols of BLAS."""
     with contextlib.suppress(OSError, AttributeError):
-        return ctypes.CDLL(np.linalg._umath_linalg.__file__)  # type: ignore[attr-defined]
+        return ctypes.CDLL(np.linalg._umath_linalg.__file__)
     return None
 
 
 @functools.cache
 def product(dtype: np.dtype) -> int:
-    """The address of BLAS's product of matrices, or of plain loops if it has no name that we know."""
+    """The address of BLAS's product of matrices, or of plain loops if its name is unknown."""
     for name in _PRODUCTS:
         function = getattr(_library(), name.format("s" if dtype == np.float32 else "d"), None)
         if function is not None:

@@ -1,13 +1,13 @@
 """Serial kernels that release the GIL, driven by plain threads.
 
 Numba's own threading layers abort when two Python threads enter them, or kill a forked child; plain
-threads do neither. Which rows belong to which part is fixed by the data, never by the number of threads,
-so the sums come out the same, bit for bit.
+threads do neither. The data alone fixes the rows of each part, not the number of threads: the sums are
+the same, bit for bit.
 
-The helper threads take calls from a queue whose `put` holds no lock of Python, so a signal handler may
-fit in the middle of another fit. They are low-level threads: to start one takes no lock either, and
-nothing waits for them when the interpreter ends. The caller does whatever no helper has begun. So fewer
-helpers than wanted, or none, make a call slower and nothing else.
+The helper threads take calls from a queue whose `put` holds no lock of Python, so that a signal handler
+may fit during another fit. They are low-level threads: starting one takes no lock either, and the
+interpreter doesn't wait for them at its end. The caller does all parts that no helper has begun: too few
+helpers make a call slower, but never block it.
 """
 
 import _thread
@@ -22,7 +22,7 @@ import numpy as np
 
 from ...compile.functions import compiles, default_threads
 
-#: At most so many threads for each processor, whatever `n_threads` says.
+#: The largest number of threads for each processor, whatever `n_threads` is.
 _MOST = 4
 
 _calls: queue.SimpleQueue = queue.SimpleQueue()
@@ -40,7 +40,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _help(calls: queue.SimpleQueue) -> None:
-    """Make the calls of a queue, for ever."""
+    """Run the calls of a queue, in an endless loop."""
     while True:
         future, function, settings = calls.get()
         if future.set_running_or_notify_cancel():
@@ -51,7 +51,7 @@ def _help(calls: queue.SimpleQueue) -> None:
                 future.set_exception(error)
             else:
                 future.set_result(None)
-        del future, function  # nothing is kept alive while the thread waits
+        del future, function  # so that a waiting thread keeps nothing alive
 
 
 def _helpers_up_to(wanted: int) -> int:
@@ -71,7 +71,7 @@ def for_each_part(
 
     The parts of a group run in their order on one thread, so a group may own an accumulator; a thread
     that is done takes the next group. An exception, KeyboardInterrupt included, stops every thread
-    after the part it is at. Helpers treat floating-point errors as the caller's `np.errstate` says.
+    after its present part. Helpers treat floating-point errors as the caller's `np.errstate` says.
     """
     stop = threading.Event()
     waiting = collections.deque(range(len(groups)))
@@ -92,7 +92,7 @@ def for_each_part(
             raise
 
     helpers = min(n_threads, len(groups), _MOST * default_threads()) - 1
-    # A signal handler that interrupted a compilation holds the compiler, which a helper may need.
+    # A signal handler during a compilation holds the compiler's lock, which a helper may need.
     if helpers < 1 or compiles():
         take_groups()
         return
@@ -104,7 +104,7 @@ def for_each_part(
             _calls.put((futures[-1], take_groups, settings))
         take_groups()
         for future in futures:
-            # A helper that has not woken up yet has nothing left to do: 70 µs that nobody waits for.
+            # A helper that has not woken up yet has nothing left to do: cancel it, which saves 70 µs.
             if not future.cancel():
                 future.result()
     finally:

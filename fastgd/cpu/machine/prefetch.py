@@ -16,7 +16,7 @@ from ...compile.functions import leaf
 
 #: Bytes that one prefetch brings.
 LINE = 64
-#: Rows longer than this are followed by the hardware's own prefetcher; ours only costs there.
+#: The hardware's own prefetcher follows rows longer than this; ours only costs there.
 LONGEST_ROW = 2048
 
 

@@ -12,7 +12,7 @@ tanh: −m/(2+m) with m = expm1(−2|x|) = 2^k·expm1(r) + (2^k − 1).
 atan: one division leaves |t| ≤ tan(π/8): t is |x|, (|x|−1)/(|x|+1) or −1/|x|, then a polynomial.
 erf: float64 the Taylor series about the next multiple r of 1/128, where erf(r) and erf′(r) come from a
 table: erf(r+d) = erf(r) + erf′(r)·d·(1 − r·d + …). float32 −expm1(log(1 − erf|x|)), that logarithm a
-polynomial: where erf is near 1, its rounding hardly counts.
+polynomial: where erf is near 1, its rounding error is negligible.
 Polynomials without another source interpolate at Chebyshev nodes, or have the smallest largest error:
 below 0.2 ulp before rounding.
 """
@@ -29,12 +29,12 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from ...compile.functions import global_names, leaf
 
-#: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p rest on.
+#: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p need.
 _EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
 
 def __getattr__(name: str):
-    """Every other function of `math` stays what it is."""
+    """All other functions are those of `math`."""
     return getattr(math, name)
 
 
