@@ -34,7 +34,7 @@ def diverged(problem: Problem, solver: Any, validation: Any = None) -> NoReturn:
     )
 
 
-def validation_overflow(problem: Problem, solver: Any, validation) -> NoReturn:
+def validation_overflow(problem: Problem, solver: Any, validation: Any) -> NoReturn:
     """The validation cost is not finite: so are its rows, or the parameters are on their way out."""
     problem.require_finite()
     cost = solver.cost()

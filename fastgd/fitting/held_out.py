@@ -21,7 +21,7 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def given_rows(
-    given: tuple,
+    given: tuple[Any, ...],
     where: Any,
     device: Any,
     *,
@@ -31,7 +31,7 @@ def given_rows(
     classes: Any,
     loss: Any,
     feature_names: Any,
-):
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows to train on."""
     try:
         inputs.require_names(given[0], feature_names)

@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 from ..errors import InputError
+from ..settings import Settings
 from ..solvers.batch import BatchDescent
 from ..solvers.step_size import largest_stable_lr
 from ..solvers.stochastic import StochasticDescent
+from ..sources.protocol import Source
 from .diagnosis import overflow
 from .problem import Problem
 
@@ -50,7 +52,7 @@ def _numeric(problem: Problem) -> tuple[Any, Any]:
     return BatchDescent, StochasticDescent
 
 
-def _automatic(problem: Problem, settings) -> Any:
+def _automatic(problem: Problem, settings: Settings) -> Any:
     """The solver of lr="auto": its metric bounds the curvature."""
     loss = problem.loss
     if not math.isfinite(loss.curvature):
@@ -82,14 +84,14 @@ def _automatic_solver(problem: Problem) -> Any:
     return AutomaticDescent
 
 
-def _unbounded(loss) -> InputError:
+def _unbounded(loss: Any) -> InputError:
     return InputError(
         f"lr='auto' needs a bound of the second derivative, and the loss {loss.name!r} has none; pass lr "
         "as a number."
     )
 
 
-def _safe_lr(problem: Problem, source, settings) -> float:
+def _safe_lr(problem: Problem, source: Source, settings: Settings) -> float:
     """The learning rate of lr="auto" for an optimizer that takes one."""
     optimizer, batch = settings.optimizer, problem.batch
     if optimizer.joint or optimizer.rule.name not in ("gd", "momentum", "asgd"):

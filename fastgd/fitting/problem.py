@@ -14,6 +14,7 @@ from ..result import Fit
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources import place
+from ..sources.protocol import Source
 from .held_out import given_rows, split
 from .options import Options
 
@@ -132,7 +133,7 @@ class Problem:
         self.flat = not self.loss.coupled
         self.k = 1 if self.flat else k
 
-    def _taken(self, which, weight):
+    def _taken(self, which: Any, weight: np.ndarray | None) -> tuple[Any, np.ndarray, Any]:
         """A copy of these rows of x, y and the weights."""
         if weight is not None:
             weight = weight[which]
@@ -171,11 +172,11 @@ class Problem:
             optimizer=o.optimizer or GD, schedule=o.schedule,
         )  # fmt: skip
 
-    def source(self) -> Any:
+    def source(self) -> Source:
         """The rows to train on, where they are read."""
         return self._source_of(self.x, self.y, self.weight)
 
-    def _source_of(self, x, y, weight):
+    def _source_of(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> Source:
         return self.place.rows(x, y, weight, self.inner, self.n_threads, self.k)
 
     def validation(self) -> Validation | None:
@@ -191,7 +192,7 @@ class Problem:
             scale = 1 / (mass * self._entries_a_row)
         source = self._source_of(x, y, weight)
 
-        def cost_of(parameters):
+        def cost_of(parameters: np.ndarray) -> float:
             low = parameters.astype(source.dtype)
             coef, intercept = low[:, :-1].copy(), low[:, -1].copy()
             totals = source.totals(self.loss, coef, intercept, slopes_too=False)
@@ -289,7 +290,7 @@ class Problem:
             **self._history(solver, epoch, validation),
         )
 
-    def _history(self, solver, epoch: int, validation: Validation | None) -> dict[str, Any]:
+    def _history(self, solver: Any, epoch: int, validation: Validation | None) -> dict[str, Any]:
         """Learning rates and gradient norms, where the solver has them."""
         if self.automatic:
             return {}

@@ -52,7 +52,7 @@ class Run:
                 if bar is not None:
                     bar.close()
 
-    def _run(self, bar) -> int:
+    def _run(self, bar: Any) -> int:
         """All epochs, or as many as the solver, the callback or patience let there be; the status."""
         problem, solver, held = self.problem, self.solver, self.validation
         epochs, status = self.epochs, RUNNING
@@ -150,7 +150,7 @@ class Run:
         elif held:
             raise InputError("the fit to resume had validation; pass the same validation again.")
 
-    def _bar(self):
+    def _bar(self) -> Any:
         try:
             from tqdm.auto import tqdm
         except ImportError as error:
