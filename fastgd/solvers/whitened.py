@@ -152,7 +152,7 @@ class AutomaticDescent:
         self.path_list: list[np.ndarray] = []
         self.converged = False
         self.trouble: str | None = None
-        self.null: np.ndarray | None = None
+        self.null: Any = None
         self.stopped = False
         self.method = "whitened" if loss.quadratic else "whitened-lbfgs"
         if source.d > FULL_METRIC:
@@ -312,7 +312,7 @@ class AutomaticDescent:
             self.converged, stage = False, None
         return (yield from self._follow(sampled=True, stage=stage))
 
-    def _sample(self, coef, intercept) -> "AutomaticDescent | None":
+    def _sample(self, coef, intercept) -> Any:
         """The descent over a sample of rows; None if they have no weight."""
         rows, share = self.source.subset(_SAMPLED)
         if not share > 0:
