@@ -25,6 +25,7 @@ def accuracies(capsys, *arguments):
 
 
 @pytest.mark.jit  # sixty million numbers an epoch
+@pytest.mark.slow
 def test_digits_are_told_apart_as_well_as_scikit_learn_does(folder, capsys):
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier

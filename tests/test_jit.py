@@ -89,6 +89,7 @@ def test_a_read_only_install_without_a_home(tmp_path, warm):
     assert answer == warm[1]
 
 
+@pytest.mark.slow
 def test_processes_that_compile_at_once(tmp_path, warm):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [
@@ -177,6 +178,7 @@ def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
     assert _printed(both, tmp_path) == ["3.0", "2.0"]
 
 
+@pytest.mark.slow
 def test_compiled_and_loaded_kernels_give_the_same_bits(tmp_path):
     code = """
         import numpy as np

@@ -59,6 +59,7 @@ BOTH = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes by fork")
+@pytest.mark.slow
 def test_six_processes_with_six_types(tmp_path):
     code = """
         import os, time

@@ -439,7 +439,7 @@ def test_class_weights_are_scikit_learns(class_weight, k, weighted):
         ({"d": 1.0}, "class_weight has a weight for 'd', which is not a label of y"),
         ({"a": -1.0}, r"class_weight\['a'\] is -1.0"),
         ("even", "class_weight is 'even'; expected None, 'balanced' or a dict"),
-        ({"a": 0, "b": 0, "c": 0}, "leaves every row a weight of zero"),
+        ({"a": 0, "b": 0, "c": 0}, "leaves every row with weight zero"),
     ],
 )
 @pytest.mark.parametrize("lr", ["auto", 0.1])
