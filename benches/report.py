@@ -171,7 +171,9 @@ SHORT = {
     "10,000x784 float32, 128 units, 10 classes, batches of 64, 1 epoch": (
         "network 784-128-10, 10,000 rows float32, an epoch in batches of 64"
     ),
-    "linear, 3 points, batch, 100 epochs": "least squares, 3 points, 100 epochs",
+    "linear, 3 points, batch, 100 epochs (AMD EPYC, 2026-11-26)": (
+        "least squares, 3 points, 100 epochs (AMD EPYC, 2026-11-26)"
+    ),
     "first fit of a process, linear, 3 points, warm cache": "first fit of a process, 3 points",
 }
 
