@@ -80,7 +80,7 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture  # of a wider scope it would outlive a dtype that `parametrize` gives
 def close(dtype):
     """assert_allclose with the tolerance of the dtype."""
 

@@ -16,6 +16,13 @@ from fastgd.sources.dense import DenseRows
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 
 
+@pytest.fixture(autouse=True)
+def _quiet():
+    """Fits ignore what overflows, too: without the JIT these are NumPy's numbers."""
+    with np.errstate(all="ignore"):
+        yield
+
+
 def sources(loss_name, n=every_solver.N, dtype=np.float64):
     """The same rows as lists and as arrays, and the weights."""
     x, y, weight, k = every_solver.problem(loss_name, n)
