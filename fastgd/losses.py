@@ -340,6 +340,11 @@ def named_link(link: Any) -> Any:
     return link
 
 
+def link_of(name: str) -> Any:
+    """The inverse link of the loss of this name, as `named_link`; None if there is no such loss."""
+    return named_link(LOSSES[name].link) if name in LOSSES else None
+
+
 def chosen(loss: Any) -> Any:
     """The loss that a name stands for, or the one given.
 

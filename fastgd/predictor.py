@@ -8,7 +8,7 @@ import numpy as np
 from . import inputs
 from .errors import DivergenceError, InputError
 from .formulas.activations import identity
-from .losses import CROSS_ENTROPY, LINKS, LOSSES, named_link
+from .losses import CROSS_ENTROPY, LINKS, link_of
 
 
 class Prediction:
@@ -30,8 +30,8 @@ class Prediction:
             state = state[1]
         for name in self.__slots__:
             setattr(self, name, state.get(name))
-        if "link" in self.__slots__ and self.link is None and self.loss in LOSSES:
-            self.link = named_link(LOSSES[self.loss].link)
+        if "link" in self.__slots__ and self.link is None:
+            self.link = link_of(self.loss)
 
     def raw_prediction(self, x: Any) -> np.ndarray:
         """What comes before any link."""
@@ -69,9 +69,10 @@ class Prediction:
             raise AttributeError(
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
-        if self.link is None:
-            raise AttributeError(f"the loss {self.loss!r} has no probabilities.")
         raw = self.raw_prediction(x)
+        # A coupled link needs more of its loss than a fit keeps, but for softmax.
+        if self.link is None or (raw.ndim == 2 and callable(self.link)):
+            raise AttributeError(f"the loss {self.loss!r} has no probabilities.")
         if raw.ndim == 2:
             from .cpu.elementwise import probabilities
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import archive, inputs
 from .errors import InputError
-from .losses import LINKS, LOSSES, named_link
+from .losses import LINKS, link_of
 from .predictor import Prediction
 
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -123,7 +123,7 @@ class Fit(Prediction):
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
         self.path, self.classes, self.loss = path, classes, loss
-        self.link = named_link(LOSSES[loss].link) if link is None and loss in LOSSES else link
+        self.link = link_of(loss) if link is None else link
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
         self.state = state

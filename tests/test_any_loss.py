@@ -13,7 +13,7 @@ import torch
 import fastgd
 from fastgd import reference
 from fastgd.cpu import order as orders
-from fastgd.losses import COUNTS, LABELS, Huber, Loss
+from fastgd.losses import COUNTS, LABELS, CoupledLoss, Huber, Loss
 from fastgd.optimizers import OPTIMIZERS
 
 N, D = 60, 3
@@ -259,6 +259,23 @@ def test_a_loss_of_labels_of_your_own():
         fastgd.fit(x, three, loss, lr=0.1)
     with pytest.raises(fastgd.InputError, match="class_weight is for labels"):
         fastgd.fit(x, y, "huber", lr=0.1, class_weight="balanced")
+
+
+def test_a_coupled_loss_of_your_own():
+    """Its curvature and its probabilities are not those of softmax, unless it says so."""
+    softmax = fastgd.losses.CROSS_ENTROPY
+    x, y, _ = data(LOSSES["own"])
+    three = np.digitize(y, [-1.0, 1.0])
+    for link in (None, lambda z, top, rest: z):
+        own = CoupledLoss("own", softmax.add, softmax.value, softmax.slope, 0.5, link)
+        fit = fastgd.fit(x, three, own, lr=0.1)
+        wanted = fastgd.fit(x, three, "cross_entropy", lr=0.1)
+        np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-12)
+        with pytest.raises(AttributeError, match="the loss 'own' has no probabilities"):
+            fit.predict_proba(x)
+        for options in ({}, {"l1": 0.1}):
+            with pytest.raises(fastgd.InputError, match="lr='auto' knows the curvature of softmax"):
+                fastgd.fit(x, three, own, **options)
 
 
 def test_the_named_fits_are_cases_of_fit():

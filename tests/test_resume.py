@@ -118,6 +118,16 @@ def test_what_does_not_fit_is_refused(made, how, text):
         fastgd.fit(how.pop("x"), how.pop("y"), resume=fit, **given, **how)
 
 
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_a_fit_whose_patience_ended_stays_there(batch_size):
+    given = {"lr": 0.3, "epochs": 500, "patience": 3, "batch_size": batch_size, "callback": go_on,
+             "keep_path": True}  # fmt: skip
+    given["validation"] = (HELD[0], HELD[1] + 5.0)
+    ended = fastgd.fit(X, Y, **given)
+    assert ended.n_epochs < 500
+    assert_same(fastgd.fit(X, Y, resume=ended, **given), ended)
+
+
 def test_without_a_callback_no_state_is_kept():
     assert run("batch").state is None
     with pytest.raises(fastgd.InputError, match="resume is no fit"):

@@ -12,10 +12,6 @@ from ..sources.protocol import Source
 from .diagnosis import overflow
 from .problem import Problem
 
-#: Epochs with a numeric `lr`, where the caller names none.
-EPOCHS = 100
-#: With lr="auto", passes after which a batch fit gives up.
-AUTO_EPOCHS = 1000
 #: With lr="auto" and a batch size, how far below the largest stable step to stay.
 _STOCHASTIC_MARGIN = 20
 
@@ -36,7 +32,7 @@ def plan(problem: Problem) -> Any:
     batch, stochastic = _numeric(problem)
     if problem.batch is None:
         may_stop = not (o.tol is None and o.callback is None and o.validation is None)
-        return batch(*start, o.epochs or EPOCHS, o.keep_path, may_stop)
+        return batch(*start, problem.epochs, o.keep_path, may_stop)
     return stochastic(
         *start, o.keep_path, batch_size=problem.batch, shuffle=o.shuffle, seed=o.seed,
         mean=o.reduction == "mean", average=o.average,
@@ -57,6 +53,11 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     loss = problem.loss
     if not math.isfinite(loss.curvature):
         raise _unbounded(loss)
+    if loss.coupled and (loss.link is None or not loss.open_ended):
+        raise InputError(
+            f"lr='auto' knows the curvature of softmax, and not that of the loss {loss.name!r}; pass lr "
+            "as a number."
+        )
     intercept = problem.intercept
     if loss.quadratic:
         problem.centre_targets()
@@ -65,7 +66,7 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     settings.l1 /= problem.y_unit
     return _automatic_solver(problem)(
         problem.source(), loss, settings, problem.coef / problem.y_unit,
-        (intercept - problem.y_center) / problem.y_unit, problem.options.epochs or AUTO_EPOCHS,
+        (intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip
 

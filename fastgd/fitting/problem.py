@@ -18,6 +18,8 @@ from ..sources.protocol import Source
 from .held_out import given_rows, split
 from .options import Options
 
+#: Epochs where the caller names none: with a numeric `lr`, and the most with lr="auto".
+_EPOCHS, _AUTO_EPOCHS = 100, 1000
 #: With reduction="sum", how far weights stay from the ends of the dtype.
 _ROOM = 1e18
 
@@ -79,6 +81,7 @@ class Problem:
                 "validation looks after every epoch, and lr='auto' takes steps of another kind; pass "
                 "lr as a number, an optimizer, or a batch_size below the number of rows."
             )
+        self.epochs = options.epochs or (_AUTO_EPOCHS if self.automatic else _EPOCHS)
         self.inner = np.dtype(np.float64) if self.automatic else self.dtype
         self._read_targets(rows)
         weight = place.on_host(options.sample_weight, "sample_weight", self.place)

@@ -12,7 +12,7 @@ from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from ..solvers.early_stopping import Validation
 from ..solvers.state import State
 from . import diagnosis
-from .plan import AUTO_EPOCHS, EPOCHS, plan
+from .plan import plan
 from .problem import Problem
 
 
@@ -27,7 +27,6 @@ class Run:
 
     def __init__(self, problem: Problem):
         self.problem, self.options = problem, problem.options
-        self.epochs = self.options.epochs or (AUTO_EPOCHS if problem.automatic else EPOCHS)
         self.converged = False  # until the end says otherwise
         self.stopped = False
         self.warning = ""
@@ -55,7 +54,7 @@ class Run:
     def _run(self, bar: Any) -> int:
         """All epochs, or as many as the solver, the callback or patience let there be; the status."""
         problem, solver, held = self.problem, self.solver, self.validation
-        epochs, status = self.epochs, RUNNING
+        epochs, status = problem.epochs, RUNNING
 
         def after_step() -> bool:
             if not problem.representable(solver):
@@ -66,13 +65,15 @@ class Run:
             callback = self.options.callback
             if callback is not None and callback(self._so_far(state=self._state())):
                 self.stopped = True
-            return self.stopped or (held is not None and held.over)
+            return self.stopped
 
-        while status == RUNNING and solver.epoch < epochs:
+        while status == RUNNING and solver.epoch < epochs and not (held and held.over):
             status = solver.run(solver.epoch + 1 if held else epochs, after_step)
+        if not problem.representable(solver):
+            return NOT_FINITE
         if status != NOT_FINITE:
             self._look()  # an epoch that ended the run itself
-        return status if problem.representable(solver) else NOT_FINITE
+        return status
 
     def _look(self) -> None:
         """The validation cost after an epoch that it is not known of."""
@@ -157,7 +158,7 @@ class Run:
             raise ImportError(
                 'progress=True needs tqdm: pip install "fastgd[progress]".'
             ) from error
-        return tqdm(total=None if self.problem.automatic else self.epochs, unit="epoch")
+        return tqdm(total=None if self.problem.automatic else self.problem.epochs, unit="epoch")
 
     def _judge(self, status: int, before: float, after: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""

@@ -7,7 +7,7 @@ import numpy as np
 from .. import archive, inputs
 from ..errors import InputError
 from ..formulas.activations import ACTIVATIONS
-from ..losses import LOSSES, named_link
+from ..losses import link_of
 from ..predictor import Prediction
 
 #: Rows that go through the layers together in a prediction.
@@ -83,7 +83,7 @@ class MlpFit(Prediction):
     @property
     def link(self) -> Any:
         """The inverse link that `predict` or `predict_proba` applies, by name."""
-        return named_link(LOSSES[self.loss].link)
+        return link_of(self.loss)
 
     def raw_prediction(self, x: Any) -> np.ndarray:
         """The last layer's output: targets, or the logits of labels.

@@ -13,7 +13,7 @@ import numpy as np
 from ..cpu import dense, statistics
 from ..cpu.machine.pool import for_each_part
 from ..losses import Loss
-from .protocol import Visit, read_only
+from .protocol import Visit, gathered, read_only
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
@@ -49,7 +49,7 @@ class DenseRows:
         Any real dtype, any strides.
     y : ndarray (k, n)
         Contiguous, float32 or float64; (1, n) class indices where a loss couples the outputs.
-    weight : ndarray (n,) or None
+    weight : ndarray (n,) or (0,), or None
     dtype : numpy dtype
         float32 or float64: what sums inside a block are computed in.
     n_threads : int
@@ -211,10 +211,7 @@ class DenseRows:
 
     def with_targets(self, y, dtype) -> "DenseRows":
         """The same rows and weights with targets y (k, n), computed in `dtype`."""
-        return type(self)(self.x, y, self._weight_or_none(), dtype, self.n_threads)
-
-    def _weight_or_none(self):
-        return self.weight if len(self.weight) else None
+        return type(self)(self.x, y, self.weight, dtype, self.n_threads)
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
@@ -245,11 +242,7 @@ class DenseRows:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
         if self.by_rows is not None:
             return Visit(self.by_rows, self.y, self.weight, order, first, last)
-        rows = order[first:last] if len(order) else slice(first, last)
-        x = np.array(self.x[rows], dtype=self.dtype, order="C")
-        y = np.ascontiguousarray(self.y[:, rows])
-        weight = self.weight[rows] if len(self.weight) else self.weight
-        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+        return gathered(self.x, self.y, self.weight, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""

@@ -33,7 +33,7 @@ from ..cuda.layout import (
 )
 from ..errors import InputError
 from ..losses import CoupledLoss, Loss
-from .protocol import Visit, read_only
+from .protocol import Visit, gathered
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
@@ -330,8 +330,7 @@ class DeviceRows:
 
     def with_targets(self, y, dtype) -> "DeviceRows":
         """The same rows and weights with targets y (k, n), computed in `dtype`."""
-        weight = self.weight if len(self.weight) else None
-        return type(self)(self.x, y, weight, dtype, self.n_threads)
+        return type(self)(self.x, y, self.weight, dtype, self.n_threads)
 
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
@@ -350,11 +349,8 @@ class DeviceRows:
     def visit(self, order, first: int, last: int) -> Visit:
         """Copies on the host of the rows order[first:last], or from `first` to `last` if it is empty."""
         seen = self._on_host("x", self.seen)
-        rows = order[first:last] if len(order) else slice(first, last)
-        x = np.array((seen.T if self.by_columns else seen)[rows], dtype=self.dtype, order="C")
-        y = np.ascontiguousarray(self.y[:, rows])
-        weight = self.weight[rows] if len(self.weight) else self.weight
-        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+        x = seen.T if self.by_columns else seen
+        return gathered(x, self.y, self.weight, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread of a CPU, so that solvers decide as they do there."""

@@ -39,6 +39,16 @@ class Visit(NamedTuple):
     last: int
 
 
+def gathered(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray, order: np.ndarray, first: int, last: int
+) -> Visit:
+    """A visit of copies, in the dtype of y: rows order[first:last] of x (n, d), y (k, n) and weight."""
+    rows: Any = order[first:last] if len(order) else slice(first, last)
+    x, y = np.array(x[rows], dtype=y.dtype, order="C"), np.ascontiguousarray(y[:, rows])
+    weight = weight[rows] if len(weight) else weight
+    return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+
+
 class Source(Protocol):
     """Rows x (n, d) with targets and weights: sums over them, and nothing about how they are stored.
 
