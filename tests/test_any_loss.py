@@ -12,6 +12,7 @@ import torch
 
 import fastgd
 from fastgd import reference
+from fastgd.cpu import dense, elementwise
 from fastgd.cpu import order as orders
 from fastgd.losses import COUNTS, LABELS, CoupledLoss, Huber, Loss
 from fastgd.optimizers import OPTIMIZERS
@@ -178,11 +179,34 @@ def test_a_link_of_your_own_is_kept_by_no_file():
         fit.save(io.BytesIO())
 
 
+@pytest.mark.parametrize("loss", fastgd.losses.LOSSES.values(), ids=fastgd.losses.LOSSES)
+@pytest.mark.parametrize("of_margins", [False, True])
+def test_curvatures_of_rows(monkeypatch, loss, of_margins):
+    """Weighted second derivatives, in parts; at a label of 1 where margins are given."""
+    if loss.coupled:
+        raw = np.random.default_rng(0).standard_normal((20, 4)) * 3
+        wanted = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+        elementwise.probabilities(loss)(raw)
+        np.testing.assert_allclose(raw, wanted, rtol=1e-13)
+        return
+    monkeypatch.setattr(elementwise, "_PART", 16)
+    _, y, weight = data(loss)
+    z = np.linspace(-3, 3, N)
+    labels = np.ones(N) if of_margins else y
+    second = [loss.second(a, b, *loss.parameters) for a, b in zip(z, labels, strict=True)]
+    for given, factor in ((weight, weight), (weight[:0], 1.0)):
+        found = z.copy()
+        elementwise.curvatures(loss, found, y, given, of_margins, 2)
+        np.testing.assert_allclose(found, second * np.asarray(factor), rtol=1e-13)
+
+
 @pytest.mark.jit
 def test_another_parameter_compiles_nothing():
     from numba.core import event
 
     x, y, _ = data(Huber())
+    one, other = (dense.accumulate_rows(Huber(delta).formula) for delta in (0.5, 1.5))
+    assert one is other
     for options in ({}, {"batch_size": 16}, {"batch_size": 1}):
         fits, compiled = [], event.RecordingListener()
         fits.append(fastgd.fit(x, y, Huber(0.5), lr=0.1, epochs=5, **options))
