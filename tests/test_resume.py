@@ -94,6 +94,18 @@ def test_a_fit_that_the_callback_kept_is_a_checkpoint():
         assert_same(run("minibatch, momentum", resume=fit, callback=kept.append), whole)
 
 
+@pytest.mark.parametrize("loop", [name for name in LOOPS if name.startswith("auto")])
+@pytest.mark.filterwarnings("ignore::fastgd.ConvergenceWarning")
+def test_more_passes_of_auto(loop):
+    """A run that its cap ended goes on under a higher one; one that converged stays there."""
+    whole = run(loop, epochs=100, callback=go_on)
+    assert whole.converged
+    capped = run(loop, epochs=2, callback=go_on)
+    assert (capped.converged, capped.n_epochs) == (False, 2)
+    assert_same(run(loop, epochs=100, resume=capped), whole)
+    assert_same(run(loop, epochs=whole.n_epochs, resume=whole), whole)
+
+
 def test_more_epochs():
     twelve = run("batch", callback=lambda fit: None)
     more = run("batch", epochs=20, resume=twelve)

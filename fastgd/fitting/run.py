@@ -67,8 +67,10 @@ class Run:
                 self.stopped = True
             return self.stopped
 
-        while status == RUNNING and solver.epoch < epochs and not (held and held.over):
-            status = solver.run(solver.epoch + 1 if held else epochs, after_step)
+        while status == RUNNING and not (held and held.over):
+            status = solver.run(min(epochs, solver.epoch + 1) if held else epochs, after_step)
+            if solver.epoch >= epochs:
+                break
         if not problem.representable(solver):
             return NOT_FINITE
         if status != NOT_FINITE:

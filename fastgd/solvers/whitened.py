@@ -244,7 +244,8 @@ class AutomaticDescent:
         What comes back of a run that is not over is its last step; nothing later than that is kept.
         """
         source, epoch = self.source, self.epoch
-        over = self._ended and not self.stopped
+        capped = epoch >= self.epochs and not self.converged
+        over = self._ended and not (self.stopped or capped)
         coef, intercept = (self.coef, self.intercept) if epoch or over else self.start
         arrays = {
             "solver": np.array(type(self).__name__),
