@@ -17,7 +17,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from fastgd.compile import fingerprint as _fingerprint
 from fastgd.compile.fingerprint import UntraceableError, fingerprint
-from fastgd.compile.functions import compiled
+from fastgd.compile.functions import kernel
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"
@@ -176,9 +176,9 @@ def test_what_the_code_reaches_counts(way):
 
 def test_flags_and_types_count():
     function = times(1.0)
-    plain = fingerprint(compiled(function))
-    assert plain != fingerprint(compiled(function, frozenset({"contract"})))
-    assert plain != fingerprint(compiled(function), (numba.float64,))
+    plain = fingerprint(kernel(function))
+    assert plain != fingerprint(kernel(function, frozenset({"contract"})))
+    assert plain != fingerprint(kernel(function), (numba.float64,))
     assert fingerprint((numba.float64[:],)) != fingerprint((numba.float64[::1],))
 
 

@@ -110,17 +110,17 @@ def test_leaves_stay_plain_python():
     assert losses.squared_error(np.float64(3.0), 1.0) == 4.0
 
 
-@_jit.compiled
+@_jit.kernel
 def twice(x):
     return 2.0 * x[0]
 
 
-@_jit.compiled
+@_jit.kernel
 def thrice(x):
     return 3.0 * x[0]
 
 
-@_jit.compiled
+@_jit.kernel
 def called(function, x):
     return _jit.call(function, (x,))
 
@@ -148,7 +148,7 @@ def _printed(code, folder):
 def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
-            from fastgd.compile.functions import call, compiled, pointer
+            from fastgd.compile.functions import call, inlined, kernel, pointer
             from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
@@ -157,15 +157,15 @@ def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
                     return factor * x
 
                 # Of one flag: the order of several differs from process to process, and so the names.
-                product = compiled(called_by_name, frozenset({"contract"}))
+                product = inlined(called_by_name, frozenset({"contract"}))
 
-                @compiled
+                @kernel
                 def apply(x):
                     return product(x)
 
                 return apply
 
-            @compiled
+            @kernel
             def through(function, x):
                 return call(function, (x,))
 

@@ -19,13 +19,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 KERNELS = """
-    from fastgd.compile.functions import compiled
+    from fastgd.compile.functions import kernel
 
-    @compiled
+    @kernel
     def twice(x):
         return 2 * x
 
-    @compiled
+    @kernel
     def thrice(x):
         return 3 * x
 
@@ -170,17 +170,17 @@ def test_what_changes_in_a_process_is_not_cached_under_its_new_value(tmp_path):
     tmp_path.joinpath("users.py").write_text(
         textwrap.dedent("""
             import consts, numba
-            from fastgd.compile.functions import compiled
+            from fastgd.compile.functions import kernel
 
             @numba.njit
             def helper(x):
                 return consts.DELTA * x
 
-            @compiled
+            @kernel
             def first(x):
                 return helper(x)
 
-            @compiled
+            @kernel
             def second(x):
                 return helper(x) + 1.0
         """)
@@ -195,7 +195,7 @@ def test_variants_of_a_helper_from_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
             import numba
-            from fastgd.compile.functions import call, compiled, pointer
+            from fastgd.compile.functions import call, inlined, kernel, pointer
             from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
@@ -205,13 +205,13 @@ def test_variants_of_a_helper_from_two_processes_are_told_apart(tmp_path):
                     use_widest_vectors()
                     return factor * x
 
-                @compiled
+                @kernel
                 def apply(x):
                     return helper(x)
 
                 return apply
 
-            @compiled
+            @kernel
             def through(function, x):
                 return call(function, (x,))
 

@@ -5,12 +5,12 @@ import threading
 import numpy as np
 import pytest
 
-from fastgd.compile.functions import compiled
+from fastgd.compile.functions import kernel
 from fastgd.cpu.machine import team
 from fastgd.cpu.machine.atomics import backoff_address
 
 
-@compiled
+@kernel
 def walk(members, backoff, phases, parts, table, late):
     """Part p of a phase adds to its place what all parts wrote in the phase before."""
     begun = 0
@@ -51,6 +51,16 @@ def test_every_part_runs_once_after_all_of_the_phase_before(n_threads, late):
         np.testing.assert_array_equal(table, wanted)
 
 
+@kernel
+def take(members):
+    return team.take(members)
+
+
+@kernel
+def wait_for(members, n, backoff):
+    team.wait_for(members, n, backoff)
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 @pytest.mark.parametrize("on_the_caller", [True, False])
 def test_a_member_that_fails_frees_those_that_wait_for_it(monkeypatch, error, on_the_caller):
@@ -61,10 +71,10 @@ def test_a_member_that_fails_frees_those_that_wait_for_it(monkeypatch, error, on
     def member(members, backoff):
         both.wait(timeout=60)
         if (threading.current_thread() is caller) == on_the_caller:
-            assert team.take(members) >= 0
+            assert take(members) >= 0
             raise error
-        team.wait_for(members, 1, backoff)
-        ended.append(team.take(members))
+        wait_for(members, 1, backoff)
+        ended.append(take(members))
 
     with pytest.raises(error):
         team.run(member, members, (members, backoff_address()), 2)

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastgd.compile.functions import compiled
+from fastgd.compile.functions import kernel
 from fastgd.cpu.machine import vector_math
 from fastgd.losses import binary_cross_entropy
 
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.jit
 MOST_ULP = {"exp": 1.1, "log1p": 0.9}
 
 
-@compiled
+@kernel
 def exp(x, out):
     for i in range(x.shape[0]):
         out[i] = vector_math.exp(x[i])
 
 
-@compiled
+@kernel
 def log1p(x, out):
     for i in range(x.shape[0]):
         out[i] = vector_math.log1p(x[i])
@@ -132,7 +132,7 @@ def test_a_leaf_is_computed_with_them(dtype):
     """`vectorised` leaves the value of a leaf as it is, also through the functions it calls."""
     value = vector_math.vectorised(binary_cross_entropy)
 
-    @compiled
+    @kernel
     def losses(z, out):
         for i in range(z.shape[0]):
             out[i] = value(z[i], z.dtype.type(1))

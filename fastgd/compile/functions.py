@@ -22,16 +22,30 @@ from .cache import KernelCache
 #: meaning (no "nnan", no "ninf"): the check for divergence needs them.
 FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
-#: Inlined, because a function that is called by name runs as its own copy or as the copy in its caller,
-#: whichever was loaded first; they are optimised separately, and differ in the last bits.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "forceinline": True}
+#: No kernel is called from C.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+#: A wrapper for calls from Python takes as long to compile as a small loop: 10 ms an argument.
+_INLINED = _OPTIONS | {"forceinline": True, "no_cpython_wrapper": True}
 
 
-def compiled(function, flags=frozenset(FLAGS)):
-    """Apply `numba.njit` with fastgd's cache and flags, or the caller's."""
+def kernel(function, flags=frozenset(FLAGS)):
+    """Compile a function that is called from Python, or through `pointer`, but never by name."""
+    return _dispatcher(function, _OPTIONS | {"fastmath": set(flags)})
+
+
+def inlined(function, flags=frozenset(FLAGS)):
+    """Compile a part of kernels, which calls it by name; a call from Python ends the process.
+
+    It is inlined, because a function that is called by name runs as its own copy or as the copy in its
+    caller, whichever was loaded first; they are optimised separately, and differ in the last bits.
+    """
+    return _dispatcher(function, _INLINED | {"fastmath": set(flags)})
+
+
+def _dispatcher(function, options):
     if numba.config.DISABLE_JIT:
         return function
-    dispatcher = numba.njit(**_OPTIONS | {"fastmath": set(flags)})(function)
+    dispatcher = numba.njit(**options)(function)
     dispatcher._cache = KernelCache(dispatcher)
     return dispatcher
 

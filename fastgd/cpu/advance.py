@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ..compile.functions import compiled, leaf
+from ..compile.functions import kernel, leaf
 from ..formulas.updates import Rule, l1_slope, soft
 from ..settings import (
     CONVERGED,
@@ -37,7 +37,7 @@ def advance(rule: Rule):
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink, slope_of = leaf(soft), leaf(l1_slope)
 
-    @compiled
+    @kernel
     def end_of_epoch(
         totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path
     ):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..compile.functions import compiled, leaf
+from ..compile.functions import kernel, leaf
 from ..formulas.updates import soft
 
 _shrink = leaf(soft)
 
 
-@compiled
+@kernel
 def sweep(hessian, theta, slope, thresholds, sweeps, tolerance):
     """Up to `sweeps` cyclic sweeps of coordinate descent over θ; returns how many were done.
 
@@ -51,7 +51,7 @@ def sweep(hessian, theta, slope, thresholds, sweeps, tolerance):
     return sweeps
 
 
-@compiled
+@kernel
 def substitute(lower, x):
     """Solve L·L^T·z = x in place, for a lower triangular L.
 

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import compiled
+from ..compile.functions import inlined
 from ..losses import CoupledLoss
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
@@ -20,7 +20,7 @@ from .reading import element_of, row_of
 _ROWS, _BLOCK_BYTES = 256, 1 << 17
 
 
-@compiled
+@inlined
 def new_scratch(x, coef, by_columns):
     """Allocate the scratch of a pass, ``(scratch, gradient)``: see `dense.scratch_maker`.
 
@@ -37,7 +37,7 @@ def _losses(loss: CoupledLoss, slopes_too: bool):
     """Compiled: predictions in scratch[:k] become slopes; returns the summed cost."""
     add, value, slope = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
-    @compiled
+    @inlined
     def losses(scratch, y, weight, start, m):
         use_widest_vectors()
         k = scratch.shape[0] - 3
@@ -72,7 +72,7 @@ def _losses(loss: CoupledLoss, slopes_too: bool):
     return losses
 
 
-@compiled
+@inlined
 def _add_slopes(scratch, totals, m):
     """The gradient of the intercepts."""
     d = totals.shape[1] - 2
@@ -88,7 +88,7 @@ def rows_pass(loss: CoupledLoss, centred: bool, slopes_too: bool, ordered: bool)
     """The compiled pass of `dense.rows_pass` for a coupled loss; y (1, n) has class indices."""
     element, row, losses = element_of(centred), row_of(ordered), _losses(loss, slopes_too)
 
-    @compiled
+    @inlined
     def predict(x, order, center, coef, intercept, start, m, scratch):
         k, d = coef.shape
         zero = coef.dtype.type(0)
@@ -135,7 +135,7 @@ def rows_pass(loss: CoupledLoss, centred: bool, slopes_too: bool, ordered: bool)
                     p0 += element(x, center, r0, j) * coef[c, j]
                 scratch[c, at] = p0 + intercept[c]
 
-    @compiled
+    @inlined
     def add_gradient(x, order, center, start, m, scratch, gradient):
         k, d = gradient.shape
         fours, pairs = m // 4 * 4, k // 2 * 2
@@ -165,7 +165,7 @@ def rows_pass(loss: CoupledLoss, centred: bool, slopes_too: bool, ordered: bool)
                 for j in range(d):
                     gradient[c, j] += s0 * element(x, center, r0, j)
 
-    @compiled
+    @inlined
     def one_pass(
         x,
         order,
@@ -219,7 +219,7 @@ def columns_pass(loss: CoupledLoss, centred: bool, slopes_too: bool):
     """The pass of `rows_pass` over columns: x is its transpose (d, n) in C order."""
     element, losses = element_of(centred), _losses(loss, slopes_too)
 
-    @compiled
+    @inlined
     def one_pass(
         xt,
         order,

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import compiled, with_parameter
+from ..compile.functions import inlined, kernel, with_parameter
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, RUNNING, SCALE, P
@@ -35,7 +35,7 @@ def _values(loss: Loss):
     """Compiled: the weighted sum of the losses at raw predictions z."""
     value = with_parameter(vectorised(loss.value))
 
-    @compiled
+    @inlined
     def values(z, y, weight, p, c, start, m):
         use_widest_vectors()
         cost = z.dtype.type(0)
@@ -59,7 +59,7 @@ def _losses(loss: Loss):
     # Value and slope in one loop have one exponential, 2.1 and not 2.8 ns a row in float32. Sums have
     # loops of their own: a loop that sums and stores is compiled as vector and as scalar code, and the
     # addresses of the arrays select one at run time: one call in a hundred then summed in another order.
-    @compiled
+    @inlined
     def losses(z, values, y, weight, p, c, start, m):
         use_widest_vectors()
         if weight.shape[0] > 0:
@@ -81,7 +81,7 @@ def _losses(loss: Loss):
     return losses
 
 
-@compiled
+@inlined
 def _new_scratch(x, coef, by_columns):
     k, d = coef.shape
     rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
@@ -124,7 +124,7 @@ def rows_pass(
     ask = ask_for_ordered if ordered else ask_for_rows
     values, losses = _values(loss), _losses(loss)
 
-    @compiled
+    @inlined
     def one_pass(
         x,
         order,
@@ -230,7 +230,7 @@ def _columns_pass(loss: Loss | CoupledLoss, centred: bool, slopes_too: bool = Tr
     element = element_of(centred)
     values, losses = _values(loss), _losses(loss)
 
-    @compiled
+    @inlined
     def columns_pass(
         xt,
         order,
@@ -318,7 +318,7 @@ def accumulate_columns(loss: Loss | CoupledLoss, centred: bool = False, slopes_t
 def _accumulate(loss, one_pass, by_columns):
     new_scratch = scratch_maker(loss)
 
-    @compiled
+    @kernel
     def accumulate(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
         scratch, gradient = new_scratch(x, coef, by_columns)
         given = np.empty(0, np.int32)
@@ -354,7 +354,7 @@ def predictions(by_columns: bool):
     The other arguments are described in `fastgd.cpu`.
     """
 
-    @compiled
+    @kernel
     def predict(x, coef, intercept, first, last, offset, out):
         d = coef.shape[1]
         for i in range(first, last):
@@ -363,7 +363,7 @@ def predictions(by_columns: bool):
                 z += x[i, j] * coef[0, j]
             out[i + offset] = z
 
-    @compiled
+    @kernel
     def predict_by_columns(xt, coef, intercept, first, last, offset, out):
         d = coef.shape[1]
         for i in range(first, last):
@@ -392,7 +392,7 @@ def many_costs(loss: Loss, by_columns: bool):
     """
     values = _values(loss)
 
-    @compiled
+    @kernel
     def costs_pass(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
         x = x.T if by_columns else x
         m, d = coef.shape
@@ -439,7 +439,7 @@ def batch_epochs(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
     one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
     end_of_epoch, new_scratch = advance(rule), scratch_maker(loss)
 
-    @compiled
+    @kernel
     def epochs_of_gd(
         x,
         y,
@@ -520,7 +520,7 @@ def cost_and_gradient(loss: Loss):
     """
     one_pass, parameter = accumulate_rows(loss.formula), float(loss.p)
 
-    @compiled
+    @kernel
     def mean_cost_and_gradient(x, y, coef, intercept, gradient):
         n, d = x.shape
         totals = np.zeros((1, d + 2))

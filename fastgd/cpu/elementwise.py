@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ..compile.functions import compiled, default_threads, with_parameter
+from ..compile.functions import default_threads, inlined, kernel, with_parameter
 from ..losses import CoupledLoss, Loss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
@@ -46,7 +46,7 @@ def _kernel(leaf, dtype: np.dtype):
     function, scalar = vectorised(leaf), dtype.type
 
     # Only "contract": no sum is to be reordered here, and signed zeros are to stay.
-    @functools.partial(compiled, flags=frozenset({"contract"}))
+    @functools.partial(inlined, flags=frozenset({"contract"}))
     def apply(x, out):
         use_widest_vectors()
         for i in range(x.shape[0]):
@@ -54,7 +54,7 @@ def _kernel(leaf, dtype: np.dtype):
 
     # A call, because pointers made of numbers in the loop itself could point to the tables of erf: the
     # loop then was not vectorised, 4 times slower.
-    @compiled
+    @kernel
     def at(x_at, out_at, n):
         apply(_array(x_at, n, scalar), _array(out_at, n, scalar))
 
@@ -86,7 +86,7 @@ def probabilities(loss: CoupledLoss):
     """The compiled ``(raw)``: raw predictions (n, k) of a coupled loss become probabilities in place."""
     add, link = vectorised(loss.add), vectorised(loss.link)
 
-    @compiled
+    @kernel
     def apply(raw):
         n, k = raw.shape
         for i in range(n):
@@ -104,7 +104,7 @@ def _curvatures(loss: Loss, of_margins: bool):
     """Compiled: z[first:last] become weighted second derivatives at targets y, or at labels of 1."""
     second = with_parameter(vectorised(loss.second))
 
-    @compiled
+    @kernel
     def apply(z, y, weight, p, first, last):
         use_widest_vectors()
         one = z.dtype.type(1)

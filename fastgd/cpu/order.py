@@ -8,7 +8,7 @@ epoch) alone, on every machine.
 
 import numpy as np
 
-from ..compile.functions import compiled
+from ..compile.functions import inlined, kernel
 
 #: What `shuffle` may be.
 KINDS = (False, True, "block")
@@ -20,13 +20,13 @@ _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
 
 
-@compiled
+@inlined
 def row_at(order, at):
     """The row visited at place `at`; (0,) is the given order."""
     return order[at] if order.shape[0] > 0 else at
 
 
-@compiled
+@inlined
 def _mixed(counter):
     z = counter
     z = (z ^ (z >> np.uint64(30))) * _MIX1
@@ -34,7 +34,7 @@ def _mixed(counter):
     return z ^ (z >> np.uint64(31))
 
 
-@compiled
+@inlined
 def _fill_shuffled(order, first, last, start, state):
     """Fill order[first:last] with `start`, `start` + 1, … in random order; returns the counter after.
 
@@ -50,7 +50,7 @@ def _fill_shuffled(order, first, last, start, state):
     return state
 
 
-@compiled
+@kernel
 def fill_order(order, kind, seed, epoch):
     """Fill `order` with the rows in the order in which epoch number `epoch` visits them.
 

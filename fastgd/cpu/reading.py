@@ -1,6 +1,6 @@
 """How a pass reads x: plain or centred, in the given order or another."""
 
-from ..compile.functions import compiled
+from ..compile.functions import inlined
 
 
 def _plain(x, center, i, j):
@@ -21,9 +21,9 @@ def _ordered(order, at):
 
 def element_of(centred: bool):
     """The compiled ``(x, center, i, j)``: x[i, j], or x[i, j] − center[j] if `centred`."""
-    return compiled(_centred if centred else _plain)
+    return inlined(_centred if centred else _plain)
 
 
 def row_of(ordered: bool):
     """The compiled ``(order, at)``: the row of x at place `at`, order[at] if `ordered`."""
-    return compiled(_ordered if ordered else _given)
+    return inlined(_ordered if ordered else _given)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..compile.functions import compiled
+from ..compile.functions import inlined, kernel
 from ..formulas.updates import Rule
 from ..settings import COST, EPOCHS, RUNNING, SCALE
 from .advance import advance
@@ -28,7 +28,7 @@ STALE_SHARE = 1e-6
 STALE = 3
 
 
-@compiled
+@inlined
 def _add_products(z, m, moments):
     """moments += z·z^T over the first m entries of each row of z, upper triangle by 4×4 tiles.
 
@@ -80,7 +80,7 @@ def _add_products(z, m, moments):
             moments[i + 3, j + 3] += s33
 
 
-@compiled
+@inlined
 def _add_five_sums(x, y, center, scale, y_center, first, last, offset, moments):
     """The same for one column and one target: 0.4 ns a row where the tiles take 1.5."""
     use_widest_vectors()
@@ -115,7 +115,7 @@ def moments_kernel(by_columns: bool):
     The other arguments are described in `fastgd.cpu`; x is (d, n) if `by_columns`.
     """
 
-    @compiled
+    @kernel
     def moments_pass(x, y, weight, center, scale, y_center, first, last, offset, moments):
         x = x.T if by_columns else x
         d, k = center.shape[0], y_center.shape[0]
@@ -146,7 +146,7 @@ def moments_kernel(by_columns: bool):
     return moments_pass
 
 
-@compiled
+@kernel
 def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals):
     """Fill `totals` for squared error at (coef, intercept); returns the summed cost.
 
@@ -199,7 +199,7 @@ def statistics_epochs(rule: Rule):
     """
     end_of_epoch = advance(rule)
 
-    @compiled
+    @kernel
     def epochs_of_gd(
         anchor,
         anchor_coef,

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from ..compile.functions import call, compiled, leaf, with_parameter
+from ..compile.functions import call, inlined, kernel, leaf, with_parameter
 from ..formulas.updates import Rule, soft
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
@@ -47,7 +47,7 @@ def sum_of_losses(loss: Loss):
     """
     value = with_parameter(vectorised(loss.value))
 
-    @compiled
+    @inlined
     def losses_met(z, y, weight, p, order, first, m):
         cost = 0.0
         for c in range(z.shape[0]):
@@ -70,7 +70,7 @@ def cost_at_zero(loss: Loss):
     """
     value, losses_met = with_parameter(vectorised(loss.value)), sum_of_losses(loss)
 
-    @compiled
+    @kernel
     def cost_of_intercept(y, weight, p, intercept):
         k, n = y.shape
         cost = 0.0
@@ -113,7 +113,7 @@ def per_sample(loss: Loss):
     slope = with_parameter(leaf(loss.slope))
     losses_met = sum_of_losses(loss)
 
-    @compiled
+    @inlined
     def one_output(x, y, weight, order, w, b, z, settings, lr, start, stop):
         d = w.shape[0]
         zero, one = w.dtype.type(0), w.dtype.type(1)
@@ -166,7 +166,7 @@ def per_sample(loss: Loss):
                 b -= learn * u
         return b
 
-    @compiled
+    @kernel
     def updates(
         members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
         mean, totals, met, batch_size, t, first, last,
@@ -193,13 +193,13 @@ def per_sample(loss: Loss):
     return updates
 
 
-@compiled
+@leaf
 def parts_of(m, d, k):
     """The number of parts of a batch of m rows: one for each thread that is worth its start."""
     return max(1, min(team.PARTS, m // 32, m * k * (4 * d + 20) // _LEAST))
 
 
-@compiled
+@inlined
 def _bounds(n, part, parts):
     """Where one of so many parts of n begins and ends: whole vectors but for the last one."""
     first, stop = n * part // parts // 16 * 16, n * (part + 1) // parts // 16 * 16
@@ -237,7 +237,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink = leaf(soft)
 
-    @compiled
+    @inlined
     def gradient_part(
         x, y, weight, p, order, coef, intercept, scratch, gradient, totals, part, parts, first, last
     ):
@@ -265,7 +265,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
             totals[part],
         )
 
-    @compiled
+    @inlined
     def move_part(
         coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, part, parts,
         factor, t,
@@ -319,7 +319,7 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
                 for j in range(own.shape[0]):
                     average[j] += (own[j] - average[j]) / t
 
-    @compiled
+    @kernel
     def updates(
         members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
         mean, totals, met, batch_size, t, first, last,
@@ -384,13 +384,13 @@ def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: b
     return updates
 
 
-@compiled
+@kernel
 def run_updates(update, arguments):
     """Call the updates at an address with their tuple of arguments: what one thread of a team does."""
     return call(update, arguments)
 
 
-@compiled
+@kernel
 def end_of_epoch(
     moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
 ):
@@ -439,7 +439,7 @@ def end_of_epoch(
     return RUNNING
 
 
-@compiled
+@kernel
 def stochastic_epochs(
     update,
     arguments,

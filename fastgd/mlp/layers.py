@@ -8,7 +8,7 @@ k): m rows of the batch, k units of the layer.
 
 import functools
 
-from ..compile.functions import compiled, leaf
+from ..compile.functions import inlined, kernel, leaf
 from ..cpu.machine.prefetch import LINE, prefetch
 from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
@@ -18,7 +18,7 @@ from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
 
 
-@compiled
+@inlined
 def gather(x, order, first, out):
     """Copy the rows order[first : first + m] of x to out (m, d), prefetching one row ahead."""
     m, d = out.shape
@@ -43,7 +43,7 @@ def activate(name: str):
     value = vectorised(ACTIVATIONS[name].value)
     slope_of = vectorised(ACTIVATIONS[name].slope)
 
-    @compiled
+    @kernel
     def apply(z, b, slope):
         use_widest_vectors()
         for i in range(z.shape[0]):
@@ -56,7 +56,7 @@ def activate(name: str):
     return apply
 
 
-@compiled
+@inlined
 def _weight_at(weight, row):
     """1 without weights."""
     return weight[row] if weight.shape[0] > 0 else weight.dtype.type(1)
@@ -77,7 +77,7 @@ def head(loss: Loss):
     """
     value, slope_of = vectorised(loss.value), vectorised(loss.slope)
 
-    @compiled
+    @kernel
     def apply(z, b, y, weight, order, first, factor, by_b):
         total = 0.0
         by_b[:] = z.dtype.type(0)
@@ -99,7 +99,7 @@ def softmax_head(loss: CoupledLoss):
     """The compiled `head` of a coupled loss: y (n, 1) has class indices."""
     add, value, slope_of = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
-    @compiled
+    @kernel
     def apply(z, b, y, weight, order, first, factor, by_b):
         T, (m, k) = z.dtype.type, z.shape
         total = 0.0
@@ -122,7 +122,7 @@ def softmax_head(loss: CoupledLoss):
     return apply
 
 
-@compiled
+@inlined
 def through(delta, slope, by_b):
     """delta ← delta·slope (m, k) in place, and by_b (k,) ← the column sums of delta."""
     by_b[:] = delta.dtype.type(0)
@@ -149,7 +149,7 @@ def update(rule: Rule):
     """
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
 
-    @compiled
+    @kernel
     def apply(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
         T = theta.dtype.type
         zero, l2 = T(0), T(penalty)
@@ -171,7 +171,7 @@ def update(rule: Rule):
     return apply
 
 
-@compiled
+@kernel
 def stay(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
     """The arguments of `update`, without a step."""
     return 0.0

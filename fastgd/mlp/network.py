@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compile.functions import call, compiled, pointer
+from ..compile.functions import call, inlined, kernel, leaf, pointer
 from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.machine.blas import multiply, one_thread, product
@@ -48,30 +48,30 @@ class _Scratch(NamedTuple):
     by_biases: np.ndarray
 
 
-@compiled
+@inlined
 def _matrix(flat, at, m, n):
     return flat[at : at + m * n].reshape(m, n)
 
 
-@compiled
+@inlined
 def _place(layers, i):
     """Rows and columns of a layer's weights, where they and its biases begin, and the units before."""
     return layers[i, 0], layers[i, 1], layers[i, 2], layers[i, 3], layers[i, 4]
 
 
-@compiled
+@inlined
 def _bounds(n, part, parts):
     """First and last + 1 of part number `part` of n."""
     return n * part // parts, n * (part + 1) // parts
 
 
-@compiled
+@leaf
 def parts_of(m, operations):
     """The number of parts of a phase of m rows: of about 64 rows each, of 32 if there are only two."""
     return max(1, min(max(min(m // 32, 2), m // 64), team.PARTS, operations // _LEAST))
 
 
-@compiled
+@kernel
 def rows_part(
     activate, head, blas, x, y, weight, order, at, m, part, parts, factor, layers, theta, scratch
 ):
@@ -120,7 +120,7 @@ def rows_part(
     return total
 
 
-@compiled
+@inlined
 def parameters_part(
     step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, scratch, l2, lr, t,
     hyper, low_hyper,
@@ -168,7 +168,7 @@ def parameters_part(
         a = _matrix(scratch.zs, before * m, m, k)
 
 
-@compiled
+@kernel
 def updates(
     activate, head, step, plain, members, backoff, blas, x, y, weight, order, first, stop, batch, block,
     unit, mean, layers, theta, gradient, memory, scratch, losses, l2, lr, t, hyper, low_hyper,
