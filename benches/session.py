@@ -2,7 +2,8 @@
 
 ``python -m benches.session`` runs them one after another in one process with an empty cache;
 ``python -m benches.session --alone`` each in a process and a cache of its own, import included. With
-``--functions`` every compiled function stands below its call, with its seconds.
+``--functions`` every compiled function stands below its call, with its seconds. Seconds are those of
+the processor, which a busy machine changes little.
 """
 
 import argparse
@@ -77,13 +78,13 @@ class Compiled:
 
         class Listener(event.Listener):
             def on_start(self, found):
-                started.append((len(functions), time.perf_counter()))
+                started.append((len(functions), time.process_time()))
                 function = found.data["dispatcher"].py_func
                 functions.append((f"{function.__module__}.{function.__qualname__}", 0.0))
 
             def on_end(self, found):
                 at, begin = started.pop()
-                functions[at] = functions[at][0], time.perf_counter() - begin
+                functions[at] = functions[at][0], time.process_time() - begin
 
         self._context = event.install_listener("numba:compile", Listener())
         self._context.__enter__()
@@ -97,7 +98,7 @@ def measure(name: str, call: Callable[[], Any], functions: bool, start: float) -
     """Print the seconds since `start` that a call takes, and what it compiles."""
     with Compiled() as compiled:
         call()
-    print(f"{time.perf_counter() - start:7.2f} s  {len(compiled.functions):3d}  {name}", flush=True)
+    print(f"{time.process_time() - start:7.2f} s  {len(compiled.functions):3d}  {name}", flush=True)
     if functions:
         for function, seconds in compiled.functions:
             print(f"             {seconds:6.2f}  {function}")
@@ -115,7 +116,6 @@ def main() -> None:
             env = os.environ | {"FASTGD_SESSION": "1"}
             if not given.warm:
                 env["NUMBA_CACHE_DIR"] = folder
-            begin = time.perf_counter()
             if given.alone:
                 flags = ["--functions"] * given.functions
                 for name in given.names or calls():
@@ -128,15 +128,15 @@ def main() -> None:
                 subprocess.run(
                     [sys.executable, "-m", "benches.session", *sys.argv[1:]], env=env, check=True
                 )
-            print(f"{time.perf_counter() - begin:7.2f} s       in all")
         return
-    start = time.perf_counter()
+    start = time.process_time()
     found = calls()
     import numba  # noqa: F401
 
-    print(f"{time.perf_counter() - start:7.2f} s       imports")
+    print(f"{time.process_time() - start:7.2f} s       imports")
     for name in given.names or found:
-        measure(name, found[name], given.functions, time.perf_counter())
+        measure(name, found[name], given.functions, time.process_time())
+    print(f"{time.process_time():7.2f} s       in all")
 
 
 if __name__ == "__main__":

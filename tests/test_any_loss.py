@@ -12,7 +12,7 @@ import torch
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu import dense, elementwise
+from fastgd.cpu import elementwise
 from fastgd.cpu import order as orders
 from fastgd.losses import COUNTS, LABELS, CoupledLoss, Huber, Loss
 from fastgd.optimizers import OPTIMIZERS
@@ -205,8 +205,7 @@ def test_another_parameter_compiles_nothing():
     from numba.core import event
 
     x, y, _ = data(Huber())
-    one, other = (dense.accumulate_rows(Huber(delta).formula) for delta in (0.5, 1.5))
-    assert one is other
+    assert Huber(0.5).formula == Huber(1.5).formula
     for options in ({}, {"batch_size": 16}, {"batch_size": 1}):
         fits, compiled = [], event.RecordingListener()
         fits.append(fastgd.fit(x, y, Huber(0.5), lr=0.1, epochs=5, **options))

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import dense
+from fastgd.cpu import block_losses, dense
+from fastgd.cpu.stochastic import called
 from fastgd.formulas.updates import RULES
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import CONVERGED, COST, EPOCHS, NOT_FINITE, RUNNING, Settings, new_state
+from fastgd.sources.dense import DenseRows
 
 every_layout = pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 
@@ -41,14 +43,26 @@ def expected_totals(x, y, weight, coef, intercept, loss):
 
 
 def one_pass(x, y, weight, coef, intercept, loss, by_columns, center=None, bounds=None, offset=0):
-    make = dense.accumulate_columns if by_columns else dense.accumulate_rows
     x = np.ascontiguousarray(x.T if by_columns else x)
     totals = np.zeros((len(coef), coef.shape[1] + 2))
-    empty, centred = coef[0, :0], center is not None
-    x, y, weight, center = map(read_only, (x, y, weight, empty if center is None else center))
-    kernel, p = make(loss.formula, centred), coef.dtype.type(loss.p)
+    x, y, weight = map(read_only, (x, y, weight))
+    center = None if center is None else read_only(center)
     for first, last in bounds or [(0, y.shape[1])]:
-        kernel(x, y, weight, p, center, coef, intercept, first, last, offset, totals)
+        dense.accumulate(
+            loss,
+            by_columns,
+            True,
+            x,
+            y,
+            weight,
+            center,
+            coef,
+            intercept,
+            first,
+            last,
+            offset,
+            totals,
+        )
     return totals
 
 
@@ -103,20 +117,20 @@ def test_offset_says_which_samples_the_rows_are(by_columns):
 
 @every_layout
 @pytest.mark.parametrize(("name", "scalar"), [("mse", np.float32), ("bce", np.float64)])
-def test_many_costs(shape, name, scalar, weighted, by_columns):
+def test_costs_of_several_coefficients(shape, name, scalar, weighted, by_columns):
     x, y, weight, coef, _ = several(*shape, 1, name, weighted, scalar)
     coefs = np.concatenate([coef, -coef, 0 * coef])
     intercepts = np.array([0.3, -1.0, 0.0], dtype=scalar)
-    totals = np.zeros(3)
-    dense.many_costs(LOSSES[name], by_columns)(
-        read_only(np.ascontiguousarray(x.T if by_columns else x)), read_only(y), read_only(weight),
-        scalar(0), read_only(coef[0, :0]), coefs, intercepts, 0, shape[0], 0, totals,
+    totals = np.zeros((3, x.shape[1] + 2))
+    dense.accumulate(
+        LOSSES[name], by_columns, False, read_only(np.ascontiguousarray(x.T if by_columns else x)),
+        read_only(y), read_only(weight), None, coefs, intercepts, 0, shape[0], 0, totals,
     )  # fmt: skip
     wanted = [
         expected_totals(x, y, weight, coefs[c : c + 1], intercepts[c : c + 1], LOSSES[name])[0, -1]
         for c in range(3)
     ]
-    np.testing.assert_allclose(totals, wanted, rtol=1e-5 if scalar == np.float32 else 1e-12)
+    np.testing.assert_allclose(totals[:, -1], wanted, rtol=1e-5 if scalar == np.float32 else 1e-12)
 
 
 @pytest.mark.jit
@@ -124,20 +138,21 @@ def test_many_costs(shape, name, scalar, weighted, by_columns):
 def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
     """Compiled loops check whether their arrays overlap, and sum in another order where they do.
 
-    The scratch of a block is then a matter of the allocator: here it lies right behind y or weight,
-    where an index that might be negative would make the check fail, or far from both.
+    The scratch of a block is where the allocator puts it.
     """
     _, y, weight, *_ = oracles.problem(900, 1, loss_name)
-    losses, results = dense._losses(LOSSES[loss_name]), set()
-    for behind, gap in itertools.product((0, 1), (0, first, 5000)):
-        memory = np.zeros((2, 12_000))
-        memory[:, :900] = (y, weight) if behind == 0 else (weight, y)
-        labels, weights = memory[behind, :900], memory[1 - behind, :900]
-        z, values = memory[0, 900 + gap :][:170], memory[0, 1070 + 2 * gap :][:170]
-        z[:] = np.linspace(-3, 3, 170)
-        weights = weights if weighted else weights[:0]
-        sums = losses(z, values, read_only(labels[None]), read_only(weights), 0.0, 0, first, 170)
-        results.add((*sums, z.tobytes()))
+    address, results = block_losses.block_losses(LOSSES[loss_name], True, np.dtype(float)), set()
+    for gap, rows in itertools.product((0, 1, 3, 500), (170, 256)):
+        memory = np.zeros(20_000)
+        scratch = memory[gap : gap + 6 * rows].reshape(6, rows)
+        scratch[block_losses.WEIGHT] = 1
+        if weighted:
+            scratch[block_losses.WEIGHT, :170] = weight[first : first + 170]
+        scratch[block_losses.TARGETS, :170] = y[first : first + 170]
+        scratch[block_losses.TARGETS + 1, :170] = np.linspace(-3, 3, 170)
+        totals = np.zeros((1, 2))
+        called(address, (scratch, 0.0, 170, totals))
+        results.add((totals.tobytes(), scratch[block_losses.TARGETS + 1, :170].tobytes()))
     assert len(results) == 1
 
 
@@ -150,9 +165,9 @@ class Loop:
     def __init__(
         self, x, y, weight, coef, intercept, loss, *, epochs, by_columns=False, **settings
     ):
-        self.loss, self.by_columns = loss, by_columns
-        x = np.ascontiguousarray(x.T if by_columns else x)
-        self.data = read_only(x), read_only(y), read_only(weight)
+        self.loss = loss
+        x = np.asarray(x, order="F" if by_columns else "C")
+        self.rows = DenseRows(x, y, weight, x.dtype, 1)
         self.coef, self.intercept = coef.astype(float), intercept.astype(float)
         self.low = coef.copy(), intercept.copy()
         self.previous = np.column_stack([self.coef, self.intercept])
@@ -167,10 +182,11 @@ class Loop:
         self.path = np.empty((epochs, *coef.shape))
 
     def run(self, last):
-        status = dense.batch_epochs(self.loss, self.by_columns, RULES["gd"])(
-            *self.data, *self.low, self.coef, self.intercept, self.previous, *self.settings,
-            self.state, self.costs, self.norms, self.path, last, True,
+        arrays = (
+            self.coef, self.intercept, self.previous, *self.settings, self.state, self.costs, self.norms,
+            self.path,
         )  # fmt: skip
+        status = self.rows.batch_epochs(self.loss, RULES["gd"], *self.low, arrays, last, True)
         return status, self.state[EPOCHS]
 
 

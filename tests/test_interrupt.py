@@ -179,12 +179,10 @@ def test_a_signal_right_after_a_kernel(monkeypatch, loop):
         return and_then
 
     for module, name in (
-        (dense, "batch_epochs"), (statistics, "statistics_epochs"), (advance, "advance"),
+        (dense, "batch_epochs"), (statistics, "statistics_epochs"), (advance, "end_of_epoch"),
+        (stochastic, "stochastic_epochs"), (stochastic, "called"),
     ):  # fmt: skip
-        make = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given, make=make: after(make(*given)))
-    for name in ("stochastic_epochs", "end_of_epoch"):
-        monkeypatch.setattr(stochastic, name, after(getattr(stochastic, name)))
+        monkeypatch.setattr(module, name, after(getattr(module, name)))
     with pytest.raises(KeyboardInterrupt) as caught:
         run(loop)
     assert len(raised) == 1

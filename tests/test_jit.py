@@ -24,9 +24,7 @@ FIT = """
 """
 COUNT = """
     from fastgd.cpu import dense
-    from fastgd.losses import LOSSES
-    from fastgd.formulas.updates import RULES
-    kernel = dense.batch_epochs(LOSSES["mse"], True, RULES["gd"])
+    kernel = dense.batch_epochs
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 
@@ -148,7 +146,7 @@ def _printed(code, folder):
 def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
-            from fastgd.compile.functions import call, inlined, kernel, pointer
+            from fastgd.compile.functions import call, piece, kernel, pointer
             from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
@@ -157,7 +155,7 @@ def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
                     return factor * x
 
                 # Of one flag: the order of several differs from process to process, and so the names.
-                product = inlined(called_by_name, frozenset({"contract"}))
+                product = piece(called_by_name, frozenset({"contract"}))
 
                 @kernel
                 def apply(x):

@@ -128,9 +128,9 @@ USE = """
     from fastgd.compile import functions as _jit
     from fastgd.cpu import dense
     loss = fastgd.losses.Loss("scaled", losses.value, losses.slope)
-    kernel = dense._values(loss)
-    z = y = np.ones(1)
-    print(kernel(z, np.zeros((1, 1)), np.empty(0), 0.0, 0, 0, 1), sum(kernel.stats.cache_hits.values()))
+    kernel = dense.cost_and_gradient(loss)
+    given = np.ones((1, 1)), np.zeros(1), np.ones(1), 0.0, np.empty(1)
+    print(kernel(*given)[0], sum(kernel.stats.cache_hits.values()))
 """
 
 
@@ -195,7 +195,7 @@ def test_variants_of_a_helper_from_two_processes_are_told_apart(tmp_path):
     tmp_path.joinpath("variants.py").write_text(
         textwrap.dedent("""
             import numba
-            from fastgd.compile.functions import call, inlined, kernel, pointer
+            from fastgd.compile.functions import call, piece, kernel, pointer
             from fastgd.cpu.machine.vector_width import use_widest_vectors
 
             def times(factor):
@@ -286,17 +286,19 @@ def test_every_kernel_is_cached():
 
         for module in pkgutil.iter_modules(fastgd.cpu.__path__, "fastgd.cpu."):
             importlib.import_module(module.name)
-        from fastgd.cpu import coupled, dense, elementwise, statistics, stochastic
+        from fastgd.cpu import advance, block_losses, dense, elementwise, statistics, stochastic
         from fastgd.mlp import layers
 
         kernels = []
-        for loss, rule in itertools.product(LOSSES.values(), RULES.values()):
-            kernels += [dense.batch_epochs(loss, by_columns, rule) for by_columns in (False, True)]
-            kernels += [stochastic.minibatch(loss, True, rule, flag) for flag in (False, True)]
-            kernels += [statistics.statistics_epochs(rule), layers.update(rule)]
+        for rule in RULES.values():
+            kernels += [advance.step(rule), layers.update(rule)]
+        kernels += [dense.batch_epochs, stochastic.minibatch, statistics.statistics_epochs]
+        kernels += [dense.rows_pass(a, b) for a in (False, True) for b in (False, True)]
+        kernels += [dense.columns_pass(copied) for copied in (False, True)]
+        kernels += [stochastic.stochastic_epochs, dense.gather]
         for loss in (loss for loss in LOSSES.values() if not loss.coupled):
-            kernels += [dense.cost_and_gradient(loss), dense.many_costs(loss, True)]
-            kernels += [stochastic.stochastic_epochs, stochastic.per_sample(loss)]
+            kernels += [dense.cost_and_gradient(loss), block_losses.losses_of_outputs(loss, True)]
+            kernels += [stochastic.per_sample(loss)]
             kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             leaf = getattr(ACTIVATIONS[name], which)

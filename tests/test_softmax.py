@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import fastgd
 from fastgd import reference
-from fastgd.cpu.dense import accumulate_columns, accumulate_rows
+from fastgd.cpu import dense
 from fastgd.cpu.machine.vector_math import vectorised
 from fastgd.cpu.order import visiting_order
 from fastgd.losses import CROSS_ENTROPY
@@ -153,17 +153,16 @@ def test_a_pass_agrees_with_torch(n, d, k, order, weighted, dtype, close):
     close(centred[:, -1].sum(), cost)
 
 
-@pytest.mark.parametrize("make", [accumulate_rows, accumulate_columns])
-def test_kernels_add_to_their_totals(make):
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_kernels_add_to_their_totals(by_columns):
     x, y, weight, coef, intercept = made(10, 3, 4)
-    seen = x if make is accumulate_rows else np.ascontiguousarray(x.T)
-    *given, center = (
-        oracles.read_only(a) for a in (seen, y[None].astype(float), weight, coef[0, :0])
-    )
-    given += [0.0, center]
+    seen = np.ascontiguousarray(x.T) if by_columns else x
+    given = [oracles.read_only(a) for a in (seen, y[None].astype(float), weight)]
     totals = np.ones((4, 5))
-    make(CROSS_ENTROPY)(*given, coef, intercept, 0, 4, 0, totals)
-    make(CROSS_ENTROPY)(*given, coef, intercept, 4, 10, 0, totals)
+    for first, last in ((0, 4), (4, 10)):
+        dense.accumulate(
+            CROSS_ENTROPY, by_columns, True, *given, None, coef, intercept, first, last, 0, totals
+        )
     cost, by_coef, _ = torch_totals(x, y, coef, intercept, weight)
     assert (totals[:, -1] - 1).sum() == pytest.approx(cost)
     np.testing.assert_allclose(totals[:, :3] - 1, by_coef, atol=1e-12)

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from oracles import read_only
 
 from fastgd import reference
-from fastgd.cpu import stochastic
+from fastgd.cpu import advance, dense, stochastic
+from fastgd.cpu.block_losses import block_losses
 from fastgd.cpu.machine import team
 from fastgd.cpu.machine.atomics import backoff_address
-from fastgd.formulas.updates import RULES
+from fastgd.formulas.updates import GD
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import Settings
+from fastgd.solvers.stochastic import StochasticDescent
+from fastgd.sources.dense import DenseRows
 
 
 class Loop:
@@ -40,26 +43,32 @@ class Loop:
         settings = Settings(
             lr=lr, l2=l2, scale=1.0, row_scale=row_scale, fit_intercept=learn, tol=0.0
         )
-        k, d = self.coef.shape
-        rates = settings.rates(k, 0, 1, self.x.dtype)[0]
+        (k, d), dtype = self.coef.shape, self.x.dtype
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
-        state = [
-            *map(read_only, (self.x, self.y, self.weight)), order, self.coef, self.intercept,
-            settings.array(self.x.dtype, mean), rates,
-        ]  # fmt: skip
-        dtype = self.x.dtype
-        met = np.zeros(1)
-        if self.batch_size == 1:
-            kernel = stochastic.per_sample(self.loss)
+        x, y, weight = map(read_only, (self.x, self.y, self.weight))
+        losses, by_row = np.zeros((k, 2)), self.batch_size == 1
+        if by_row:
+            pieces, gather, scratch = (0, 0), 0, stochastic.scratch(k, dtype)
         else:
-            kernel = stochastic.minibatch(self.loss, len(order) > 0, RULES["gd"], False)
-        kernel(
-            team.counters(), backoff_address(), *state, settings.hyper(), settings.hyper(dtype),
-            settings.memory(k, d, dtype), np.zeros((k, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
-            self.batch_size, 0.0, first, last,
+            types = order.dtype, dtype, dtype
+            pieces = (
+                dense.address_of_pass(False, k > 1, *types),
+                advance.address_of_step(GD.rule, dtype),
+            )
+            gather = dense.address_of_gather(*types, dtype)
+            scratch = dense.scratch(self.loss, x, y, self.coef, False, False, team.PARTS)
+        one_pass, step = pieces
+        given = (
+            one_pass, block_losses(self.loss, not by_row, dtype), step, team.counters(),
+            backoff_address(), x, y, weight, order, self.coef, self.intercept,
+            settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(), settings.hyper(dtype),
+            settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), losses,
+            gather, *scratch, self.batch_size, 0, 0.0, first, last,
         )  # fmt: skip
-        return met[0]
+        loss = self.loss if by_row else None
+        stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)
+        return losses[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):
         """The reference's coef, intercept and costs of every output."""
@@ -166,21 +175,20 @@ def test_an_empty_order_is_the_given_one(n, loss_name, weighted, batch_size):
 
 @pytest.mark.parametrize("loss_name", ["mse", "bce"])
 def test_the_cost_where_all_coefficients_are_zero(loss_name, weighted, dtype, close):
-    x, y, weight, _, b = oracles.problem(300, 4, loss_name, dtype=dtype)
-    weight = weight if weighted else np.empty(0, dtype)
-    intercept = np.array([b, -1.0], dtype=dtype)
+    x, y, weight, _, b = oracles.problem(5000, 4, loss_name, dtype=dtype)
+    loss, intercept = LOSSES[loss_name], np.array([b, -1.0])
     ys = np.stack([y, np.roll(y, 1)])
-    got = stochastic.cost_at_zero(LOSSES[loss_name])(
-        *map(read_only, (ys, weight)), dtype(0), intercept
-    )
-    wanted = sum(
-        reference.cost(
-            x.tolist(), target.tolist(), [0.0] * 4, float(level), LOSSES[loss_name],
-            weight.tolist() or None, "sum",
-        )
-        for target, level in zip(ys, intercept, strict=True)
-    )  # fmt: skip
-    close(got, wanted)
+    source = DenseRows(x, ys, weight if weighted else None, dtype, 1)
+    settings = Settings(lr=0.0, l2=0.0, scale=0.5, row_scale=1.0, fit_intercept=True, tol=0.0)
+    for batch_size in (1, 32):
+        coef, level = np.zeros((2, 4)), intercept.copy()
+        solver = StochasticDescent(
+            source, loss, settings, coef, level, False, batch_size=batch_size, shuffle=True, seed=0,
+            mean=True,
+        )  # fmt: skip
+        solver.run(1)
+        totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
+        close(solver.first_cost(), 0.5 * totals[:, -1].sum())
 
 
 def test_the_order_decides():

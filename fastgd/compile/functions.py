@@ -25,21 +25,21 @@ FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
 #: No kernel is called from C.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 #: A wrapper for calls from Python takes as long to compile as a small loop: 10 ms an argument.
-_INLINED = _OPTIONS | {"forceinline": True, "no_cpython_wrapper": True}
+_PIECE = _OPTIONS | {"forceinline": True, "no_cpython_wrapper": True}
 
 
 def kernel(function, flags=frozenset(FLAGS)):
-    """Compile a function that is called from Python, or through `pointer`, but never by name."""
+    """Compile a function that Python calls, and kernels through `pointer`, but none by its name."""
     return _dispatcher(function, _OPTIONS | {"fastmath": set(flags)})
 
 
-def inlined(function, flags=frozenset(FLAGS)):
-    """Compile a part of kernels, which calls it by name; a call from Python ends the process.
+def piece(function, flags=frozenset(FLAGS)):
+    """Compile a piece of kernels, which call it by name or through `pointer`; Python can't call it.
 
-    It is inlined, because a function that is called by name runs as its own copy or as the copy in its
-    caller, whichever was loaded first; they are optimised separately, and differ in the last bits.
+    Called by name it is inlined: otherwise its own copy or the copy in its caller would run, whichever
+    was loaded first; they are optimised separately, and differ in the last bits.
     """
-    return _dispatcher(function, _INLINED | {"fastmath": set(flags)})
+    return _dispatcher(function, _PIECE | {"fastmath": set(flags)})
 
 
 def _dispatcher(function, options):

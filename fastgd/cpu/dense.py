@@ -1,345 +1,359 @@
 """One pass over dense rows: cost and gradient together, each block of X read from memory once.
 
-Kernels add to `totals`, so that blocks, parts and machines add up. A block of rows fits into the
-first-level cache: the pass computes its raw predictions, then its losses and slopes (vectorised, with
-the exponentials of `vector_math`), then its gradient. Sums inside a block are in the dtype of `coef`,
-sums over blocks in float64. Every scalar has the dtype of `coef`: one bare 0.0 costs a factor of 2 to 3
-in float32.
+Kernels add to `totals`, so that blocks, parts and machines add up. A block of rows fits into a cache: the
+pass computes its raw predictions, then calls its losses and slopes by address (`block_losses`), then adds
+up its gradient. Sums inside a block are in the dtype of `coef`, sums over blocks in float64. Every scalar
+has the dtype of `coef`: one bare 0.0 costs a factor of 2 to 3 in float32.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
-from ..compile.functions import inlined, kernel, with_parameter
-from ..formulas.updates import Rule
+from ..compile.functions import call, kernel, leaf, piece, pointer, with_parameter
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, RUNNING, SCALE, P
-from . import coupled
-from .advance import advance
-from .machine.prefetch import LONGEST_ROW, ask_for_ordered, ask_for_rows
+from .block_losses import TARGETS, WEIGHT, block_losses, block_scratch
+from .machine.prefetch import LINE, LONGEST_ROW, prefetch
 from .machine.vector_math import vectorised
-from .machine.vector_width import use_widest_vectors
-from .reading import element_of, row_of
 
-#: Bytes of X in a block of rows: with the next block prefetched, a third of the first-level cache.
-_ROW_BLOCK = 1 << 14
+#: Bytes of X in a block of rows: with the next block prefetched, a third of the first-level cache; with
+#: coupled outputs, whose exponentials are loops over rows, an eighth of a second-level cache.
+_ROW_BLOCK, _COUPLED_BLOCK = 1 << 14, 1 << 17
 #: Elements in a block of columns: 256 KiB of float64, inside the second-level cache.
 _COLUMN_BLOCK = 32768
-#: Rows whose gradients are summed in the working dtype before they go to float64.
-_SUMMED = 256
+#: Most rows in a block, and rows whose gradients are summed in the working dtype.
+_ROWS = 256
+#: The visiting order of rows as they lie.
+GIVEN_ORDER = np.empty(0, np.int32)
+#: Most rows in a block of columns.
+_COLUMN_ROWS = 1024
 
 
-@functools.cache
-def _values(loss: Loss):
-    """Compiled: the weighted sum of the losses at raw predictions z."""
-    value = with_parameter(vectorised(loss.value))
+class Scratch(NamedTuple):
+    """The scratch of the parts of a pass."""
 
-    @inlined
-    def values(z, y, weight, p, c, start, m):
-        use_widest_vectors()
-        cost = z.dtype.type(0)
-        if weight.shape[0] > 0:
-            for i in range(m):
-                cost += weight[start + i] * value(z[i], y[c, start + i], p)
-        else:
-            for i in range(m):
-                cost += value(z[i], y[c, start + i], p)
-        return cost
-
-    return values
+    rows: np.ndarray  #: (parts, 2, rows) int64: `index` of `gather`
+    block: np.ndarray  #: (parts, rows, d) or (parts, d, rows): centred rows, if they are copied
+    losses: np.ndarray  #: of `block_scratch`
+    gradient: np.ndarray  #: (parts, k, d) zeros: sums in the dtype of `coef`
 
 
-@functools.cache
-def _losses(loss: Loss):
-    """Compiled: raw predictions in z become slopes; returns the summed cost and slope."""
-    value = with_parameter(vectorised(loss.value))
-    slope = with_parameter(vectorised(loss.slope))
-
-    # Value and slope in one loop have one exponential, 2.1 and not 2.8 ns a row in float32. Sums have
-    # loops of their own: a loop that sums and stores is compiled as vector and as scalar code, and the
-    # addresses of the arrays select one at run time: one call in a hundred then summed in another order.
-    @inlined
-    def losses(z, values, y, weight, p, c, start, m):
-        use_widest_vectors()
-        if weight.shape[0] > 0:
-            for i in range(m):
-                prediction, w = z[i], weight[start + i]
-                values[i] = w * value(prediction, y[c, start + i], p)
-                z[i] = w * slope(prediction, y[c, start + i], p)
-        else:
-            for i in range(m):
-                prediction = z[i]
-                values[i] = value(prediction, y[c, start + i], p)
-                z[i] = slope(prediction, y[c, start + i], p)
-        cost, slopes = z.dtype.type(0), z.dtype.type(0)
-        for i in range(m):
-            cost += values[i]
-            slopes += z[i]
-        return cost, slopes
-
-    return losses
+@leaf
+def block_rows(row_bytes, coupled):
+    """The number of rows in a block."""
+    if coupled:
+        return min(_ROWS, max(16, _COUPLED_BLOCK // row_bytes // 16 * 16))
+    return min(_ROWS, max(4, _ROW_BLOCK // row_bytes // 4 * 4))
 
 
-@inlined
-def _new_scratch(x, coef, by_columns):
+def scratch(
+    loss: Loss | CoupledLoss,
+    x: np.ndarray,
+    y: np.ndarray,
+    coef: np.ndarray,
+    by_columns: bool,
+    copied: bool,
+    parts: int = 1,
+) -> Scratch:
+    """The scratch of each part of a pass over x (n, d), or over its transpose if `by_columns`."""
     k, d = coef.shape
-    rows = min(1024, max(64, _COLUMN_BLOCK // max(d, 1)))
-    if not by_columns:
-        rows = min(_SUMMED, max(4, _ROW_BLOCK // max(d * x.itemsize, 1) // 4 * 4))
-    return np.empty((2, rows), coef.dtype), np.zeros((k, d), coef.dtype)
+    if by_columns:
+        rows = min(_COLUMN_ROWS, max(64, _COLUMN_BLOCK // d))
+    else:
+        rows = block_rows(d * x.itemsize, loss.coupled)
+    shape = (d, rows) if by_columns else (rows, d)
+    block = np.empty((parts, *shape) if copied else (parts, 0, 0), coef.dtype)
+    losses = block_scratch(parts, len(y), k, rows, coef.dtype)
+    index = np.empty((parts, 2, rows), np.int64)
+    return Scratch(index, block, losses, np.zeros((parts, k, d), coef.dtype))
 
 
-def scratch_maker(loss: Loss | CoupledLoss):
-    """The compiled ``(x, coef, by_columns)`` that allocates ``(scratch, gradient)`` for a pass.
+@piece
+def gather(x, order, y, weight, center, start, m, last, offset, scratch, index, block):
+    """Bring the m rows from place `start` on into scratch: targets, weights, places, and centred rows.
 
-    name        dir     shape        meaning
-    by_columns  IN      bool         whether the pass is over columns
-    scratch     OUT     (2, rows)    raw predictions and losses of a block; (k+3, rows) if coupled
-    gradient    OUT     (k, d)       zeros: sums in the dtype of `coef`
+        name        dir     shape                  meaning
+        last        IN      int                    end of the places of the pass
+        scratch     OUT     (…, rows)              of `Scratch`: targets, and weights if there are any
+        index       OUT     (2, rows) int64        row of x, or of `block` if it is filled, of each
+                                                   place of the block; row of x of each place of
+                                                   the next one; the last stands for those after
+        block       OUT     (rows, d) or (0, 0)    x − center
+
+    The other arguments are described in `fastgd.cpu`. The result is a meaningless float.
     """
-    return coupled.new_scratch if loss.coupled else _new_scratch
+    ordered, rows = order.shape[0] > 0, index.shape[1]
+    for i in range(rows):
+        here, there = min(start + i, start + m - 1), min(start + rows + i, last - 1)
+        index[0, i] = order[here] if ordered else here
+        index[1, i] = order[there] if ordered else there
+    for c in range(y.shape[0]):
+        if ordered:
+            for i in range(m):
+                scratch[TARGETS + c, i] = y[c, index[0, i]]
+        else:
+            for i in range(m):
+                scratch[TARGETS + c, i] = y[c, start + offset + i]
+    if weight.shape[0] > 0:
+        for i in range(m):
+            scratch[WEIGHT, i] = weight[index[0, i] + offset]
+    if block.shape[0] > 0:
+        for i in range(m):
+            for j in range(x.shape[1]):
+                block[i, j] = x[index[0, i], j] - center[j]
+        for i in range(rows):
+            index[0, i] = min(i, m - 1)
+    return 0.0
 
 
 @functools.cache
-def rows_pass(
-    loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True, ordered: bool = False
-):
-    """The compiled pass that adds the rows `first` to `last` to `totals`.
+def rows_pass(copied: bool, paired: bool):
+    """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
-    ``(x, order, y, weight, p, center, coef, intercept, first, last, offset, scratch, gradient,
-    totals)``. Without `slopes_too` it adds the cost alone.
+    ``(x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
+    index, block, scratch, gradient, totals)``. It returns a meaningless float, which `call` needs.
 
-        name        dir     shape        meaning
-        order       IN      (n,)         if `ordered`, the rows are order[first:last]; else not read
-        scratch     OUT     (2, rows)    of `scratch_maker`
-        gradient    IN OUT  (k, d)       of `scratch_maker`; zeros before and after
+        name        dir     shape              meaning
+        center      IN      (d,)               subtracted from the rows, if `copied`
+        losses      IN      int                address of `block_losses`
+        slopes_too  IN      bool               whether the gradient is wanted, and `losses` has slopes
+        gather      IN      int                address of `gather`
+        index       OUT     (2, rows) int64    of `Scratch`
+        block       OUT     (rows, d)          of `Scratch`: the centred rows, if `copied`
+        scratch     OUT     (…, rows)          of `Scratch`
+        gradient    IN OUT  (k, d)             of `Scratch`; zeros before and after
 
-    The other arguments are described in `fastgd.cpu`.
+    The other arguments are described in `fastgd.cpu`. With `copied` rows are centred, and converted to
+    the dtype of `coef`. `paired` is for two outputs and more: it computes two of them at a time.
+
+    A pass reads a block of rows from memory once and from the first-level cache the second time, while
+    the memory is idle. Prefetching the next block during both took a pass over 1e6×32 by two threads from
+    22 to 26 GB/s in float64 and from 19 to 28 in float32 (a bare sum: 33).
     """
-    if loss.coupled:
-        return coupled.rows_pass(loss, centred, slopes_too, ordered)
-    element = element_of(centred)
-    row = row_of(ordered)
-    ask = ask_for_ordered if ordered else ask_for_rows
-    values, losses = _values(loss), _losses(loss)
 
-    @inlined
+    @kernel
     def one_pass(
-        x,
-        order,
-        y,
-        weight,
-        p,
-        center,
-        coef,
-        intercept,
-        first,
-        last,
-        offset,
-        scratch,
-        gradient,
-        totals,
-    ):
+        x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
+        index, block, scratch, gradient, totals,
+    ):  # fmt: skip
         k, d = coef.shape
-        zero = coef.dtype.type(0)
-        z, met = scratch[0], scratch[1]
-        rows = z.shape[0]
-        ahead = ordered or d * x.itemsize <= LONGEST_ROW
-        at_first = 2 if slopes_too else 4
-        if ordered:
-            own_y = np.empty((1, rows), coef.dtype)
-            own_weight = np.empty(rows if weight.shape[0] > 0 else 0, coef.dtype)
+        rows, zero = scratch.shape[1], coef.dtype.type(0)
+        z = TARGETS + y.shape[0]  # row of the first predictions in scratch
+        outputs = 2 if paired else 1  # at a time
+        # Cache lines of a row; the hardware's own prefetcher follows long rows, if they are in order.
+        line = LINE // x.itemsize
+        ahead = d if order.shape[0] > 0 or d * x.itemsize <= LONGEST_ROW else 0
         summed = 0
         for start in range(first, last, rows):
-            stop = min(start + rows, last)
-            fours = start + (stop - start) // 4 * 4
-            for c in range(k):
-                # Four rows at a time: each coefficient, and each part of the gradient, is loaded
-                # once for four products. Both halves prefetch a half of the next block.
-                for i in range(start, fours, 4):
-                    if ahead and c == 0:
-                        ask(x, order, i + rows, at_first)
-                    r0, r1, r2, r3 = (
-                        row(order, i),
-                        row(order, i + 1),
-                        row(order, i + 2),
-                        row(order, i + 3),
-                    )
+            m = min(rows, last - start)
+            given = x, order, y, weight, center, start, m, last, offset, scratch, index, block
+            call(gather, given)
+            seen = block if copied else x
+            # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
+            # four products; for two outputs six loads serve eight. Where fewer rows are left, the last
+            # one stands for the others, with slopes of zero.
+            for i in range(0, m, 4):
+                for j in range(0, ahead, line):
+                    prefetch(x, index[1, i], j)
+                    prefetch(x, index[1, i + 1], j)
+                r0, r1, r2, r3 = index[0, i], index[0, i + 1], index[0, i + 2], index[0, i + 3]
+                for c in range(0, k, outputs):
                     p0, p1, p2, p3 = zero, zero, zero, zero
-                    for j in range(d):
-                        w = coef[c, j]
-                        p0 += element(x, center, r0, j) * w
-                        p1 += element(x, center, r1, j) * w
-                        p2 += element(x, center, r2, j) * w
-                        p3 += element(x, center, r3, j) * w
-                    at, b = i - start, intercept[c]
-                    z[at], z[at + 1], z[at + 2], z[at + 3] = p0 + b, p1 + b, p2 + b, p3 + b
-                for i in range(fours, stop):
-                    prediction, r0 = zero, row(order, i)
-                    for j in range(d):
-                        prediction += element(x, center, r0, j) * coef[c, j]
-                    z[i - start] = prediction + intercept[c]
-                if not slopes_too:
-                    totals[c, d + 1] += values(z, y, weight, p, c, start + offset, stop - start)
-                    continue
-                if ordered:
-                    for i in range(stop - start):
-                        own_y[0, i] = y[c, order[start + i]]
-                    for i in range(min(stop - start, own_weight.shape[0])):
-                        own_weight[i] = weight[order[start + i]]
-                    cost, slopes = losses(z, met, own_y, own_weight, p, 0, 0, stop - start)
-                else:
-                    cost, slopes = losses(z, met, y, weight, p, c, start + offset, stop - start)
-                for i in range(start, fours, 4):
-                    if ahead and c == 0:
-                        ask(x, order, i + rows + 2, 2)
-                    at = i - start
-                    r0, r1, r2, r3 = (
-                        row(order, i),
-                        row(order, i + 1),
-                        row(order, i + 2),
-                        row(order, i + 3),
-                    )
-                    s0, s1, s2, s3 = z[at], z[at + 1], z[at + 2], z[at + 3]
-                    for j in range(d):
-                        gradient[c, j] += (
-                            s0 * element(x, center, r0, j) + s1 * element(x, center, r1, j)
-                        ) + (s2 * element(x, center, r2, j) + s3 * element(x, center, r3, j))
-                for i in range(fours, stop):
-                    s, r0 = z[i - start], row(order, i)
-                    for j in range(d):
-                        gradient[c, j] += s * element(x, center, r0, j)
-                totals[c, d] += slopes
-                totals[c, d + 1] += cost
-            summed += rows
-            if summed >= _SUMMED or stop == last:
+                    if paired and c + 1 < k:
+                        q0, q1, q2, q3 = zero, zero, zero, zero
+                        for j in range(d):
+                            v, w = coef[c, j], coef[c + 1, j]
+                            x0, x1, x2, x3 = seen[r0, j], seen[r1, j], seen[r2, j], seen[r3, j]
+                            p0 += x0 * v
+                            p1 += x1 * v
+                            p2 += x2 * v
+                            p3 += x3 * v
+                            q0 += x0 * w
+                            q1 += x1 * w
+                            q2 += x2 * w
+                            q3 += x3 * w
+                        own, b = scratch[z + c + 1], intercept[c + 1]
+                        own[i], own[i + 1], own[i + 2], own[i + 3] = q0 + b, q1 + b, q2 + b, q3 + b
+                    else:
+                        for j in range(d):
+                            w = coef[c, j]
+                            p0 += seen[r0, j] * w
+                            p1 += seen[r1, j] * w
+                            p2 += seen[r2, j] * w
+                            p3 += seen[r3, j] * w
+                    own, b = scratch[z + c], intercept[c]
+                    own[i], own[i + 1], own[i + 2], own[i + 3] = p0 + b, p1 + b, p2 + b, p3 + b
+            call(losses, (scratch, p, m, totals))
+            if not slopes_too:
+                continue
+            for c in range(k):
+                for i in range(m, (m + 3) // 4 * 4):
+                    scratch[z + c, i] = zero
+            # Outputs outside: with rows of the gradient one after another in the loop around it, the
+            # innermost loop took them for overlapping and was not vectorised.
+            for c in range(0, k, outputs):
+                own, other = scratch[z + c], scratch[z + min(c + 1, k - 1)]
+                for i in range(0, m, 4):
+                    if c == 0:
+                        for j in range(0, ahead, line):
+                            prefetch(x, index[1, i + 2], j)
+                            prefetch(x, index[1, i + 3], j)
+                    r0, r1, r2, r3 = index[0, i], index[0, i + 1], index[0, i + 2], index[0, i + 3]
+                    s0, s1, s2, s3 = own[i], own[i + 1], own[i + 2], own[i + 3]
+                    if paired and c + 1 < k:
+                        t0, t1, t2, t3 = other[i], other[i + 1], other[i + 2], other[i + 3]
+                        for j in range(d):
+                            x0, x1, x2, x3 = seen[r0, j], seen[r1, j], seen[r2, j], seen[r3, j]
+                            gradient[c, j] += (s0 * x0 + s1 * x1) + (s2 * x2 + s3 * x3)
+                            gradient[c + 1, j] += (t0 * x0 + t1 * x1) + (t2 * x2 + t3 * x3)
+                    else:
+                        for j in range(d):
+                            gradient[c, j] += (s0 * seen[r0, j] + s1 * seen[r1, j]) + (
+                                s2 * seen[r2, j] + s3 * seen[r3, j]
+                            )
+            summed += m
+            if summed >= _ROWS or start + m == last:
                 for c in range(k):
                     for j in range(d):
                         totals[c, j] += gradient[c, j]
                         gradient[c, j] = zero
                 summed = 0
+        return 0.0
 
     return one_pass
 
 
 @functools.cache
-def _columns_pass(loss: Loss | CoupledLoss, centred: bool, slopes_too: bool = True):
-    if loss.coupled:
-        return coupled.columns_pass(loss, centred, slopes_too)
-    element = element_of(centred)
-    values, losses = _values(loss), _losses(loss)
+def columns_pass(copied: bool):
+    """The pass of `rows_pass` over columns: x is its transpose (d, n) in C order, the order is given."""
 
-    @inlined
-    def columns_pass(
-        xt,
-        order,
-        y,
-        weight,
-        p,
-        center,
-        coef,
-        intercept,
-        first,
-        last,
-        offset,
-        scratch,
-        gradient,
-        totals,
-    ):
+    @kernel
+    def one_pass(
+        x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
+        index, block, scratch, gradient, totals,
+    ):  # fmt: skip
         k, d = coef.shape
-        x = xt.T
-        zero = coef.dtype.type(0)
-        z, met = scratch[0], scratch[1]
-        rows = z.shape[0]
-        fours = d // 4 * 4
+        targets, rows, zero = y.shape[0], scratch.shape[1], coef.dtype.type(0)
+        z, fours = TARGETS + targets, d // 4 * 4
         for start in range(first, last, rows):
             m = min(rows, last - start)
+            for c in range(targets):
+                for i in range(m):
+                    scratch[TARGETS + c, i] = y[c, start + offset + i]
+            if weight.shape[0] > 0:
+                for i in range(m):
+                    scratch[WEIGHT, i] = weight[start + offset + i]
+            if copied:
+                for j in range(d):
+                    for i in range(m):
+                        block[j, i] = x[j, start + i] - center[j]
+            seen, at = (block, 0) if copied else (x, start)
             for c in range(k):
                 for i in range(m):
-                    z[i] = intercept[c]
-                # Four columns at a time: one load of z for four products.
-                for j in range(0, fours, 4):
+                    scratch[z + c, i] = intercept[c]
+            # Four columns at a time: one load of z for four products, and the columns stay in the cache
+            # for all outputs.
+            for j in range(0, fours, 4):
+                for c in range(k):
                     w0, w1, w2, w3 = coef[c, j], coef[c, j + 1], coef[c, j + 2], coef[c, j + 3]
                     for i in range(m):
-                        at = start + i
-                        z[i] += (
-                            element(x, center, at, j) * w0 + element(x, center, at, j + 1) * w1
-                        ) + (
-                            element(x, center, at, j + 2) * w2 + element(x, center, at, j + 3) * w3
+                        scratch[z + c, i] += (seen[j, at + i] * w0 + seen[j + 1, at + i] * w1) + (
+                            seen[j + 2, at + i] * w2 + seen[j + 3, at + i] * w3
                         )
-                for j in range(fours, d):
-                    w = coef[c, j]
+            for j in range(fours, d):
+                for c in range(k):
                     for i in range(m):
-                        z[i] += element(x, center, start + i, j) * w
-                if not slopes_too:
-                    totals[c, d + 1] += values(z, y, weight, p, c, start + offset, m)
-                    continue
-                cost, slopes = losses(z, met, y, weight, p, c, start + offset, m)
-                for j in range(0, fours, 4):
+                        scratch[z + c, i] += seen[j, at + i] * coef[c, j]
+            call(losses, (scratch, p, m, totals))
+            if not slopes_too:
+                continue
+            for j in range(0, fours, 4):
+                for c in range(k):
                     g0, g1, g2, g3 = zero, zero, zero, zero
                     for i in range(m):
-                        at, s = start + i, z[i]
-                        g0 += element(x, center, at, j) * s
-                        g1 += element(x, center, at, j + 1) * s
-                        g2 += element(x, center, at, j + 2) * s
-                        g3 += element(x, center, at, j + 3) * s
+                        s = scratch[z + c, i]
+                        g0 += seen[j, at + i] * s
+                        g1 += seen[j + 1, at + i] * s
+                        g2 += seen[j + 2, at + i] * s
+                        g3 += seen[j + 3, at + i] * s
                     totals[c, j] += g0
                     totals[c, j + 1] += g1
                     totals[c, j + 2] += g2
                     totals[c, j + 3] += g3
-                for j in range(fours, d):
+            for j in range(fours, d):
+                for c in range(k):
                     g = zero
                     for i in range(m):
-                        g += element(x, center, start + i, j) * z[i]
+                        g += seen[j, at + i] * scratch[z + c, i]
                     totals[c, j] += g
-                totals[c, d] += slopes
-                totals[c, d + 1] += cost
+        return 0.0
 
-    return columns_pass
+    return one_pass
 
 
 @functools.cache
-def accumulate_rows(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
-    """The compiled pass over rows in C order, with scratch of its own; it returns nothing.
+def address_of_gather(
+    order_dtype: np.dtype, x_dtype: np.dtype, y_dtype: np.dtype, dtype: np.dtype
+) -> int:
+    """The address of `gather`, for an order, x, y with weights, and scratch of these dtypes."""
+    x, y, weight = _read_only((1, 1), x_dtype), _read_only((1, 1), y_dtype), _read_only(1, y_dtype)
+    order, scratch, center = np.empty(0, order_dtype), np.empty((1, 1), dtype), _read_only(1, dtype)
+    index = np.empty((1, 1), np.int64)
+    return pointer(gather, x, order, y, weight, center, 0, 0, 0, 0, scratch, index, scratch)
 
-    ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)``, described in
-    `fastgd.cpu`. It adds the rows `first` to `last` to `totals`; without `slopes_too` only the cost.
+
+def _read_only(shape, dtype: np.dtype) -> np.ndarray:
+    array = np.empty(shape, dtype)
+    array.flags.writeable = False
+    return array
+
+
+@functools.cache
+def _compiled_pass(
+    loss: Loss | CoupledLoss, by_columns: bool, copied: bool, paired: bool, slopes_too: bool, x_dtype,
+    y_dtype, dtype,
+):  # fmt: skip
+    """A pass, and the addresses of its losses and of `gather`."""
+    made = columns_pass(copied) if by_columns else rows_pass(copied, paired)
+    gathered = 0 if by_columns else address_of_gather(GIVEN_ORDER.dtype, x_dtype, y_dtype, dtype)
+    return made, block_losses(loss, slopes_too, dtype), gathered
+
+
+def accumulate(
+    loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, x, y, weight, center, coef, intercept,
+    first: int, last: int, offset: int, totals,
+) -> None:  # fmt: skip
+    """Add the rows `first` to `last` to `totals`, with scratch of its own.
+
+    `center` (d,) is subtracted from the rows; None: nothing is. The other arguments are described in
+    `fastgd.cpu`; x, y, weight and center are read-only.
     """
-    return _accumulate(loss, rows_pass(loss, centred, slopes_too), False)
+    copied = center is not None
+    made, losses, gathered = _compiled_pass(
+        loss.formula, by_columns, copied, len(coef) > 1, slopes_too, x.dtype, y.dtype, coef.dtype
+    )
+    index, block, own, gradient = scratch(loss, x, y, coef, by_columns, copied)
+    made(
+        x, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), center if copied else weight, coef, intercept,
+        first, last, offset, losses, slopes_too, gathered, index[0], block[0], own[0], gradient[0],
+        totals,
+    )  # fmt: skip
 
 
 @functools.cache
-def accumulate_columns(loss: Loss | CoupledLoss, centred: bool = False, slopes_too: bool = True):
-    """The pass of `accumulate_rows` over columns: x is its transpose (d, n) in C order."""
-    return _accumulate(loss, _columns_pass(loss, centred, slopes_too), True)
-
-
-def _accumulate(loss, one_pass, by_columns):
-    new_scratch = scratch_maker(loss)
-
-    @kernel
-    def accumulate(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
-        scratch, gradient = new_scratch(x, coef, by_columns)
-        given = np.empty(0, np.int32)
-        one_pass(
-            x,
-            given,
-            y,
-            weight,
-            p,
-            center,
-            coef,
-            intercept,
-            first,
-            last,
-            offset,
-            scratch,
-            gradient,
-            totals,
-        )
-
-    return accumulate
+def address_of_pass(
+    by_columns: bool, paired: bool, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
+) -> int:
+    """The address of a pass without a copy, for x of one dtype and parameters of another."""
+    one, two = np.empty(1, dtype), np.empty((1, 1), dtype)
+    x, y, vector = _read_only((1, 1), x_dtype), _read_only((1, 1), dtype), _read_only(1, dtype)
+    return pointer(
+        columns_pass(False) if by_columns else rows_pass(False, paired), x, np.empty(0, order_dtype), y,
+        vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, np.empty((1, 1), np.int64), two,
+        two, two, np.empty((1, 1)),
+    )  # fmt: skip
 
 
 @functools.cache
@@ -376,121 +390,64 @@ def predictions(by_columns: bool):
     return predict_by_columns if by_columns else predict
 
 
-@functools.cache
-def many_costs(loss: Loss, by_columns: bool):
-    """The compiled pass that adds up the cost at each of m coefficients, a block of rows at a time.
+@kernel
+def batch_epochs(
+    one_pass, losses, end_of_epoch, step, x, order, y, weight, low, low_intercept, gather, index, block,
+    scratch, gradient, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
+    norms, path, last_epoch, with_cost,
+):  # fmt: skip
+    """Epochs of batch descent in one call, for data small enough that one thread does a pass.
 
-    ``(x, y, weight, p, center, coef, intercept, first, last, offset, totals)``
+    It returns the status, and goes on from the epoch in `state`.
 
-        name        dir     shape        meaning
-        y           IN      (1, n)       targets
-        coef        IN      (m, d)       coefficients of m models
-        intercept   IN      (m,)         intercepts of m models
-        totals      IN OUT  (m,)         the summed costs
-
-    The other arguments are described in `fastgd.cpu`.
-    """
-    values = _values(loss)
-
-    @kernel
-    def costs_pass(x, y, weight, p, center, coef, intercept, first, last, offset, totals):
-        x = x.T if by_columns else x
-        m, d = coef.shape
-        rows = min(1024, max(1, _ROW_BLOCK // max(d * x.itemsize, 1)))
-        z = np.empty(rows, coef.dtype)
-        for start in range(first, last, rows):
-            stop = min(start + rows, last)
-            for c in range(m):
-                for i in range(stop - start):
-                    z[i] = intercept[c]
-                if by_columns:
-                    for j in range(d):
-                        for i in range(stop - start):
-                            z[i] += x[start + i, j] * coef[c, j]
-                else:
-                    for i in range(stop - start):
-                        prediction = z[i]
-                        for j in range(d):
-                            prediction += x[start + i, j] * coef[c, j]
-                        z[i] = prediction
-                totals[c] += values(z, y, weight, p, 0, start + offset, stop - start)
-
-    return costs_pass
-
-
-@functools.cache
-def batch_epochs(loss: Loss | CoupledLoss, by_columns: bool, rule: Rule):
-    """The compiled loop over epochs of batch descent, for data small enough that one thread does a pass.
-
-    ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
-    state, costs, norms, path, last_epoch, with_cost)`` returns the status. It goes on from the epoch in
-    `state`.
-
-        name           dir     shape            meaning
-        low            OUT     (k, d)           the coefficients in the dtype of the pass
-        low_intercept  OUT     (k,)             the intercepts in the dtype of the pass
-        coef           IN OUT  (k, d) float64   coefficients
-        intercept      IN OUT  (k,) float64     intercepts
-        last_epoch     IN      int              number of epochs at the end
-        with_cost      IN      bool             whether `state` gets the cost at the last parameters
+        name           dir     shape             meaning
+        one_pass       IN      int               address of `rows_pass` or `columns_pass`, without a copy
+        losses         IN      int               address of `block_losses`
+        end_of_epoch   IN      int               address of `advance.end_of_epoch`
+        step           IN      int               address of `advance.step`
+        low            OUT     (k, d)            the coefficients in the dtype of the pass
+        low_intercept  OUT     (k,)              the intercepts in the dtype of the pass
+        gather         IN      int               address of `gather`
+        index, block, scratch, gradient          of `Scratch`
+        totals         OUT     (1, k, d+2)       sums of a pass
+        coef           IN OUT  (k, d) float64    coefficients
+        intercept      IN OUT  (k,) float64      intercepts
+        last_epoch     IN      int               number of epochs at the end
+        with_cost      IN      bool              whether `state` gets the cost at the last parameters
 
     The other arguments are described in `fastgd.cpu`.
     """
-    one_pass = (_columns_pass if by_columns else rows_pass)(loss, False)
-    end_of_epoch, new_scratch = advance(rule), scratch_maker(loss)
-
-    @kernel
-    def epochs_of_gd(
-        x,
-        y,
-        weight,
-        low,
-        low_intercept,
-        coef,
-        intercept,
-        previous,
-        settings,
-        rates,
-        hyper,
-        memory,
-        state,
-        costs,
-        norms,
-        path,
-        last_epoch,
-        with_cost,
-    ):
-        k, d = coef.shape
-        totals = np.empty((k, d + 2))
-        scratch, gradient = new_scratch(x, low, by_columns)
-        n, center, given = y.shape[1], low[0], np.empty(0, np.int32)
-        p = low.dtype.type(settings[P])
-        for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
+    k, d = coef.shape
+    n, p, sums, center = y.shape[1], low.dtype.type(settings[P]), totals[0], low[0]
+    for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
+        for c in range(k):
+            low_intercept[c] = intercept[c]
+            for j in range(d):
+                low[c, j] = coef[c, j]
+            for j in range(d + 2):
+                sums[c, j] = 0.0
+        call(
+            one_pass,
+            (
+                x, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses, True, gather, index,
+                block, scratch, gradient, sums,
+            ),
+        )  # fmt: skip
+        if epoch == last_epoch:
+            state[COST] = 0.0
             for c in range(k):
-                low_intercept[c] = intercept[c]
-                for j in range(d):
-                    low[c, j] = coef[c, j]
-            for c in range(k):
-                for j in range(d + 2):
-                    totals[c, j] = 0.0
-            one_pass(
-                x, given, y, weight, p, center, low, low_intercept, 0, n, 0, scratch, gradient,
-                totals,
-            )  # fmt: skip
-            if epoch == last_epoch:
-                state[COST] = 0.0
-                for c in range(k):
-                    state[COST] += settings[SCALE] * totals[c, d + 1]
-                break
-            status = end_of_epoch(
-                totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
-                path,
-            )  # fmt: skip
-            if status != RUNNING:
-                return status
-        return RUNNING
-
-    return epochs_of_gd
+                state[COST] += settings[SCALE] * sums[c, d + 1]
+            break
+        status = call(
+            end_of_epoch,
+            (
+                step, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
+                norms, path,
+            ),
+        )  # fmt: skip
+        if status != RUNNING:
+            return int(status)
+    return RUNNING
 
 
 @functools.cache
@@ -518,29 +475,39 @@ def cost_and_gradient(loss: Loss):
     >>> gradient
     array([-5.])
     """
-    one_pass, parameter = accumulate_rows(loss.formula), float(loss.p)
+    value, slope = with_parameter(vectorised(loss.value)), with_parameter(vectorised(loss.slope))
+    parameter = float(loss.p)
 
+    # No calls by address: another process may load code of the caller, with this in it, from a cache.
     @kernel
     def mean_cost_and_gradient(x, y, coef, intercept, gradient):
         n, d = x.shape
-        totals = np.zeros((1, d + 2))
-        constant = np.empty(1, coef.dtype)
-        constant[0] = intercept
-        one_pass(
-            x,
-            y.reshape(1, n),
-            coef[:0],
-            coef.dtype.type(parameter),
-            coef[:0],
-            coef.reshape(1, d),
-            constant,
-            0,
-            n,
-            0,
-            totals,
-        )
+        T = coef.dtype.type
+        p, cost, slopes = T(parameter), 0.0, 0.0
+        values, z = np.empty(_ROWS, coef.dtype), np.empty(_ROWS, coef.dtype)
         for j in range(d):
-            gradient[j] = totals[0, j] / n
-        return totals[0, d + 1] / n, totals[0, d] / n
+            gradient[j] = 0
+        for start in range(0, n, _ROWS):
+            m = min(_ROWS, n - start)
+            for i in range(m):
+                prediction = T(intercept)
+                for j in range(d):
+                    prediction += x[start + i, j] * coef[j]
+                z[i] = prediction
+            for i in range(m):
+                values[i] = value(z[i], y[start + i], p)
+                z[i] = slope(z[i], y[start + i], p)
+            block_cost, block_slopes = T(0), T(0)
+            for i in range(m):
+                block_cost += values[i]
+                block_slopes += z[i]
+            cost += block_cost
+            slopes += block_slopes
+            for i in range(m):
+                for j in range(d):
+                    gradient[j] += z[i] * x[start + i, j]
+        for j in range(d):
+            gradient[j] /= n
+        return cost / n, slopes / n
 
     return mean_cost_and_gradient

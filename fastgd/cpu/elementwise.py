@@ -8,7 +8,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from ..compile.functions import default_threads, inlined, kernel, with_parameter
+from ..compile.functions import default_threads, kernel, piece, with_parameter
 from ..losses import CoupledLoss, Loss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
@@ -46,7 +46,7 @@ def _kernel(leaf, dtype: np.dtype):
     function, scalar = vectorised(leaf), dtype.type
 
     # Only "contract": no sum is to be reordered here, and signed zeros are to stay.
-    @functools.partial(inlined, flags=frozenset({"contract"}))
+    @functools.partial(piece, flags=frozenset({"contract"}))
     def apply(x, out):
         use_widest_vectors()
         for i in range(x.shape[0]):

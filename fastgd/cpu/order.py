@@ -6,9 +6,11 @@ numbers are splitmix64 (Steele, Lea, Flood 2014) on a counter: the order of an e
 epoch) alone, on every machine.
 """
 
+import functools
+
 import numpy as np
 
-from ..compile.functions import inlined, kernel
+from ..compile.functions import kernel, piece, pointer
 
 #: What `shuffle` may be.
 KINDS = (False, True, "block")
@@ -20,13 +22,13 @@ _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
 
 
-@inlined
+@piece
 def row_at(order, at):
     """The row visited at place `at`; (0,) is the given order."""
     return order[at] if order.shape[0] > 0 else at
 
 
-@inlined
+@piece
 def _mixed(counter):
     z = counter
     z = (z ^ (z >> np.uint64(30))) * _MIX1
@@ -34,7 +36,7 @@ def _mixed(counter):
     return z ^ (z >> np.uint64(31))
 
 
-@inlined
+@piece
 def _fill_shuffled(order, first, last, start, state):
     """Fill order[first:last] with `start`, `start` + 1, … in random order; returns the counter after.
 
@@ -59,20 +61,21 @@ def fill_order(order, kind, seed, epoch):
     kind    IN    int          index into KINDS, above 0
     seed    IN    uint64       `seed_number` of the order's seed
     epoch   IN    int          number of the epoch, from 0
+
+    The result is a meaningless float, which `call` needs.
     """
-    n = order.shape[0]
+    n, rows = order.shape[0], order.shape[0] if kind == 1 else _WINDOW
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
-    if kind == 1:
-        _fill_shuffled(order, 0, n, 0, state)
-    else:
-        windows = np.empty((n + _WINDOW - 1) // _WINDOW, order.dtype)
+    windows = np.zeros((n + rows - 1) // rows, np.int64)
+    if kind != 1:
         state = _fill_shuffled(windows, 0, windows.shape[0], 0, state)
-        at = 0
-        for index in range(windows.shape[0]):
-            start = windows[index] * _WINDOW
-            rows = min(_WINDOW, n - start)
-            state = _fill_shuffled(order, at, at + rows, start, state)
-            at += rows
+    at = 0
+    for index in range(windows.shape[0]):
+        start = windows[index] * rows
+        stop = at + min(rows, n - start)
+        state = _fill_shuffled(order, at, stop, start, state)
+        at = stop
+    return 0.0
 
 
 def empty_order(n: int, shuffle: bool | str) -> np.ndarray:
@@ -107,3 +110,9 @@ def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.nda
     with np.errstate(over="ignore"):  # the generator wraps around, as it should
         fill_order(order, KINDS.index(shuffle), seed_number(seed), epoch)
     return order
+
+
+@functools.cache
+def address_of_fill(dtype: np.dtype) -> int:
+    """The address of `fill_order` for orders of a dtype."""
+    return pointer(fill_order, np.empty(0, dtype), 0, np.uint64(0), 0)

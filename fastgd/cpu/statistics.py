@@ -9,10 +9,8 @@ import math
 
 import numpy as np
 
-from ..compile.functions import inlined, kernel
-from ..formulas.updates import Rule
+from ..compile.functions import call, kernel, piece, pointer
 from ..settings import COST, EPOCHS, RUNNING, SCALE
-from .advance import advance
 from .machine.vector_width import use_widest_vectors
 
 #: Rows of Z in a block. Four of its columns stay in the first-level cache while the others are read.
@@ -28,7 +26,7 @@ STALE_SHARE = 1e-6
 STALE = 3
 
 
-@inlined
+@piece
 def _add_products(z, m, moments):
     """moments += z·z^T over the first m entries of each row of z, upper triangle by 4×4 tiles.
 
@@ -80,7 +78,7 @@ def _add_products(z, m, moments):
             moments[i + 3, j + 3] += s33
 
 
-@inlined
+@piece
 def _add_five_sums(x, y, center, scale, y_center, first, last, offset, moments):
     """The same for one column and one target: 0.4 ns a row where the tiles take 1.5."""
     use_widest_vectors()
@@ -184,62 +182,51 @@ def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, inter
     return summed
 
 
-@functools.cache
-def statistics_epochs(rule: Rule):
-    """The compiled loop over epochs on statistics: an epoch costs d² and not n·d, with the same iterates.
+@kernel
+def statistics_epochs(
+    totals_at, end_of_epoch, step, anchor, anchor_coef, anchor_intercept, second, center, totals, coef,
+    intercept, previous, settings, rates, hyper, memory, state, costs, norms, path, last_epoch,
+):  # fmt: skip
+    """Epochs on statistics: each costs d² and not n·d, with the same iterates; returns the status.
 
-    ``(anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, previous, settings, rates,
-    hyper, memory, state, costs, norms, path, last_epoch)`` returns the status; STALE asks for a new
-    anchor.
+    STALE asks for a new anchor: differences to an anchor, and a new anchor once the cost is far below
+    it, keep the digits that the size of y would cancel. The loop goes on from the epoch in `state`, and
+    leaves the cost at the last parameters there.
 
-    Differences to an anchor, and a new anchor once the cost is far below it, keep the digits that the
-    size of y would cancel. The first five arguments are those of `totals_at`, the others those of
-    `dense.batch_epochs`. The loop goes on from the epoch in `state`, and leaves the cost at the last
-    parameters there.
+        name          dir     shape           meaning
+        totals_at     IN      int             address of `totals_at`
+        totals        OUT     (1, k, d+2)     totals of an epoch
+
+    The arguments from `anchor` to `center` are those of `totals_at`, the others those of
+    `dense.batch_epochs`.
     """
-    end_of_epoch = advance(rule)
+    k, d = coef.shape
+    stale, sums = 0.0, totals[0]
+    for c in range(k):
+        stale += STALE_SHARE * anchor[c, d + 1]
+    for epoch in range(int(state[EPOCHS]), last_epoch + 1):
+        given = anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, sums
+        cost = call(totals_at, given)
+        if cost < stale:
+            state[COST] = math.nan
+            return STALE
+        state[COST] = settings[SCALE] * cost
+        if epoch == last_epoch:
+            break
+        status = call(
+            end_of_epoch,
+            (
+                step, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
+                norms, path,
+            ),
+        )  # fmt: skip
+        if status != RUNNING:
+            return int(status)
+    return RUNNING
 
-    @kernel
-    def epochs_of_gd(
-        anchor,
-        anchor_coef,
-        anchor_intercept,
-        second,
-        center,
-        coef,
-        intercept,
-        previous,
-        settings,
-        rates,
-        hyper,
-        memory,
-        state,
-        costs,
-        norms,
-        path,
-        last_epoch,
-    ):
-        k, d = coef.shape
-        totals = np.empty((k, d + 2))
-        stale = 0.0
-        for c in range(k):
-            stale += STALE_SHARE * anchor[c, d + 1]
-        for epoch in range(int(state[EPOCHS]), last_epoch + 1):
-            cost = totals_at(
-                anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, totals
-            )
-            if cost < stale:
-                state[COST] = math.nan
-                return STALE
-            state[COST] = settings[SCALE] * cost
-            if epoch == last_epoch:
-                break
-            status = end_of_epoch(
-                totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms,
-                path,
-            )  # fmt: skip
-            if status != RUNNING:
-                return status
-        return RUNNING
 
-    return epochs_of_gd
+@functools.cache
+def address_of_totals() -> int:
+    """The address of `totals_at`."""
+    one, two = np.empty(1), np.empty((1, 1))
+    return pointer(totals_at, two, two, one, two, one, two, one, two)

@@ -13,15 +13,13 @@ import math
 
 import numpy as np
 
-from ..compile.functions import call, inlined, kernel, leaf, with_parameter
-from ..formulas.updates import Rule, soft
-from ..losses import CoupledLoss, Loss
-from ..settings import COST, EPOCHS, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
-from .dense import rows_pass, scratch_maker
+from ..compile.functions import call, kernel, leaf, piece, pointer, with_parameter
+from ..losses import Loss
+from ..settings import COST, EPOCHS, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
+from . import dense
+from .block_losses import TARGETS, WEIGHT, block_scratch
 from .machine import team
-from .machine.prefetch import ask_for_ordered, ask_for_rows
-from .machine.vector_math import vectorised
-from .order import fill_order, row_at
+from .machine.prefetch import LINE, prefetch
 
 #: Rows that a loop prefetches while it works on the same number; 8 and 16 are slower at d=64. A prefetch
 #: among the updates would keep the compiler from using registers.
@@ -36,72 +34,11 @@ _LEAST = 50_000
 
 
 @functools.cache
-def sum_of_losses(loss: Loss):
-    """The compiled ``(z, y, weight, p, order, first, m)``: the weighted sum of the losses of m rows.
-
-        name        dir     shape        meaning
-        z           IN      (k, m)       raw predictions of the rows order[first : first + m]
-        m           IN      int          number of rows
-
-    The other arguments are described in `fastgd.cpu`.
-    """
-    value = with_parameter(vectorised(loss.value))
-
-    @inlined
-    def losses_met(z, y, weight, p, order, first, m):
-        cost = 0.0
-        for c in range(z.shape[0]):
-            met = z.dtype.type(0)
-            for i in range(m):
-                row = row_at(order, first + i)
-                w = weight[row] if weight.shape[0] > 0 else z.dtype.type(1)
-                met += w * value(z[c, i], y[c, row], p)
-            cost += met
-        return cost
-
-    return losses_met
-
-
-@functools.cache
-def cost_at_zero(loss: Loss):
-    """The compiled ``(y, weight, p, intercept)``: the summed losses where every coefficient is zero.
-
-    It reads no row of x. The arguments are described in `fastgd.cpu`.
-    """
-    value, losses_met = with_parameter(vectorised(loss.value)), sum_of_losses(loss)
-
-    @kernel
-    def cost_of_intercept(y, weight, p, intercept):
-        k, n = y.shape
-        cost = 0.0
-        for c in range(k):
-            z = intercept[c]
-            zero, one = value(z, y.dtype.type(0), p), value(z, y.dtype.type(1), p)
-            labels, mass, ones = 0, 0.0, 0.0
-            for i in range(n):
-                w = weight[i] if weight.shape[0] > 0 else y.dtype.type(1)
-                labels += y[c, i] == 0 or y[c, i] == 1
-                mass += w
-                ones += w * y[c, i]
-            if labels == n:  # only two values: 0.4 and not 3.5 ns a row
-                cost += (mass - ones) * zero + ones * one
-                continue
-            predictions = np.full((1, BLOCK), z)
-            given = np.empty(0, np.int32)
-            for start in range(0, n, BLOCK):
-                m = min(BLOCK, n - start)
-                cost += losses_met(predictions, y[c : c + 1], weight, p, given, start, m)
-        return cost
-
-    return cost_of_intercept
-
-
-@functools.cache
 def per_sample(loss: Loss):
     """The compiled loop of one update a row, for plain gradient descent.
 
-    The arguments are those of `minibatch`; those of the optimizer, the team and the batch are not read.
-    Where `first` is a multiple of `BLOCK`, splitting a loop into calls changes no bit.
+    The arguments are those of `minibatch`; those of the pass, the optimizer, the team and the batch are
+    not read. Where `first` is a multiple of `BLOCK`, splitting a loop into calls changes no bit.
 
     The loop does two rows at a time, with an update a row: for u = lr·slope of the first row, the
     prediction of the second is x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁). Its long dot product doesn't wait for
@@ -111,83 +48,85 @@ def per_sample(loss: Loss):
     # Each row waits for the one before, so latency counts: a logistic update at d=8 took 27 ns with
     # libm's exp and 37 with the longer chain of the vector code.
     slope = with_parameter(leaf(loss.slope))
-    losses_met = sum_of_losses(loss)
 
-    @inlined
-    def one_output(x, y, weight, order, w, b, z, settings, lr, start, stop):
-        d = w.shape[0]
-        zero, one = w.dtype.type(0), w.dtype.type(1)
-        l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
-        shrink = one - lr * l2
-        ahead = _AHEAD
-        if order.shape[0] > 0:
-            ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize)))
-        for group in range(start, stop, ahead):
-            group_stop = min(group + ahead, stop)
-            if order.shape[0] > 0:
-                ask_for_ordered(x, order, group_stop, ahead)
-            else:
-                ask_for_rows(x, order, group_stop, ahead)
-            pairs = group + (group_stop - group) // 2 * 2
-            for at in range(group, pairs, 2):
-                row1, row2 = row_at(order, at), row_at(order, at + 1)
-                step1, step2 = lr * scale, lr * scale
-                if weight.shape[0] > 0:
-                    step1 *= weight[row1]
-                    step2 *= weight[row2]
-                p1, p2, product = zero, zero, learn
-                for j in range(d):
-                    x1, x2 = x[row1, j], x[row2, j]
-                    p1 += x1 * w[j]
-                    p2 += x2 * w[j]
-                    product += x1 * x2
-                z1 = p1 + b
-                u1 = step1 * slope(z1, y[row1], p)
-                z2 = (shrink * p2 + b) - u1 * product
-                u2 = step2 * slope(z2, y[row2], p)
-                z[at - start], z[at + 1 - start] = z1, z2
-                if l2 == zero:
-                    for j in range(d):
-                        w[j] -= u1 * x[row1, j] + u2 * x[row2, j]
-                else:
-                    for j in range(d):
-                        w[j] = shrink * (shrink * w[j] - u1 * x[row1, j]) - u2 * x[row2, j]
-                b -= learn * (u1 + u2)
-            for at in range(pairs, group_stop):
-                row = row_at(order, at)
-                step = lr * scale * weight[row] if weight.shape[0] > 0 else lr * scale
-                product = zero
-                for j in range(d):
-                    product += x[row, j] * w[j]
-                z[at - start] = product + b
-                u = step * slope(product + b, y[row], p)
-                for j in range(d):
-                    w[j] = shrink * w[j] - u * x[row, j]
-                b -= learn * u
-        return b
-
-    @kernel
+    @piece
     def updates(
-        members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
-        mean, totals, met, batch_size, t, first, last,
+        one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
+        hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block, scratch, gradient,
+        batch_size, at, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
-        z = np.empty((k, BLOCK), coef.dtype)
+        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
+        z = TARGETS + k  # row of the first predictions in scratch
         # An array of the kernel is aligned to a vector; NumPy's is not, and a vector of coefficients
         # that is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
         w = np.empty(d, coef.dtype)
-        for start in range(first, last, BLOCK):
-            stop = min(start + BLOCK, last)
+        ordered, ahead = order.shape[0] > 0, _AHEAD
+        if ordered:
+            ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize)))
+        for block_start in range(first, last, BLOCK):
+            m = min(BLOCK, last - block_start)
             for c in range(k):  # outputs are independent
+                for i in range(m):
+                    row = order[block_start + i] if ordered else block_start + i
+                    scratch[0, TARGETS + c, i] = y[c, row]
+                    if weight.shape[0] > 0:
+                        scratch[0, WEIGHT, i] = weight[row]
+                lr, b = rates[at, c], intercept[c]
+                shrink = one - lr * l2
                 for j in range(d):
                     w[j] = coef[c, j]
-                intercept[c] = one_output(
-                    x, y[c], weight, order, w, intercept[c], z[c], settings, rates[c], start,
-                    stop,
-                )  # fmt: skip
+                for group in range(0, m, ahead):
+                    group_stop = min(group + ahead, m)
+                    for i in range(group_stop, min(group_stop + ahead, m)):
+                        row = order[block_start + i] if ordered else block_start + i
+                        for j in range(0, d, LINE // x.itemsize):
+                            prefetch(x, row, j)
+                    pairs = group + (group_stop - group) // 2 * 2
+                    for i in range(group, pairs, 2):
+                        row1, row2 = block_start + i, block_start + i + 1
+                        if ordered:
+                            row1, row2 = order[row1], order[row2]
+                        p1, p2, product = zero, zero, learn
+                        for j in range(d):
+                            x1, x2 = x[row1, j], x[row2, j]
+                            p1 += x1 * w[j]
+                            p2 += x2 * w[j]
+                            product += x1 * x2
+                        z1 = p1 + b
+                        step1 = lr * scale * scratch[0, WEIGHT, i]
+                        u1 = step1 * slope(z1, scratch[0, TARGETS + c, i], p)
+                        z2 = (shrink * p2 + b) - u1 * product
+                        step2 = lr * scale * scratch[0, WEIGHT, i + 1]
+                        u2 = step2 * slope(z2, scratch[0, TARGETS + c, i + 1], p)
+                        scratch[0, z + c, i], scratch[0, z + c, i + 1] = z1, z2
+                        if l2 == zero:
+                            for j in range(d):
+                                w[j] -= u1 * x[row1, j] + u2 * x[row2, j]
+                        else:
+                            for j in range(d):
+                                w[j] = shrink * (shrink * w[j] - u1 * x[row1, j]) - u2 * x[row2, j]
+                        b -= learn * (u1 + u2)
+                    for i in range(pairs, group_stop):
+                        row = order[block_start + i] if ordered else block_start + i
+                        product = b
+                        for j in range(d):
+                            product += x[row, j] * w[j]
+                        scratch[0, z + c, i] = product
+                        u = (
+                            lr
+                            * scale
+                            * scratch[0, WEIGHT, i]
+                            * slope(product, scratch[0, TARGETS + c, i], p)
+                        )
+                        for j in range(d):
+                            w[j] = shrink * w[j] - u * x[row, j]
+                        b -= learn * u
+                intercept[c] = b
                 for j in range(d):
                     coef[c, j] = w[j]
-            met[0] += losses_met(z, y, weight, settings[P], order, start, stop - start)
+            call(losses, (scratch[0], p, m, loss_sums))
         return 0.0
 
     return updates
@@ -199,208 +138,120 @@ def parts_of(m, d, k):
     return max(1, min(team.PARTS, m // 32, m * k * (4 * d + 20) // _LEAST))
 
 
-@inlined
-def _bounds(n, part, parts):
-    """Where one of so many parts of n begins and ends: whole vectors but for the last one."""
-    first, stop = n * part // parts // 16 * 16, n * (part + 1) // parts // 16 * 16
-    return first, (n if part == parts - 1 else stop)
-
-
-@functools.cache
-def minibatch(loss: Loss | CoupledLoss, shuffled: bool, rule: Rule, averaging: bool):
-    """The compiled loop of one update a batch: what one member of a team of threads does.
-
-    ``(members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
-    mean, totals, met, batch_size, t, first, last)``
+@piece
+def minibatch(
+    one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
+    hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block, scratch, gradient,
+    batch_size, at, t, first, last,
+):  # fmt: skip
+    """One update a batch: what one member of a team of threads does of them.
 
     A batch is two phases: the gradient of a part of its rows, then the step of a part of the parameters.
     The parts depend on shapes alone.
 
         name        dir     shape                    meaning
+        one_pass    IN      int                      address of `dense.rows_pass`, without a copy
+        losses      IN      int                      address of `block_losses`
+        step        IN      int                      address of `advance.step`
         members     IN OUT  (SIZE,) int64            `team.counters()`
         backoff     IN      int                      `atomics.backoff_address()`
         coef        IN OUT  (k, d)                   coefficients
         intercept   IN OUT  (k,)                     intercepts
-        rates       IN      (k,)                     learning rates of this epoch
         low_hyper   IN      (HYPER,)                 `hyper` in the dtype of the computation
-        mean        IN OUT  (k, d+1) float64         mean of the parameters, if `averaging`
+        mean        IN OUT  (k, d+1) float64, (0, …) mean of the parameters, if it is wanted
         totals      OUT     (PARTS, k, d+2) float64  scratch: the sums of each part
-        met         IN OUT  (1,) float64             sum of the losses before the updates
+        loss_sums   IN OUT  (k, 2) float64           in its last column the sum of the losses, each before
+                                                     the update of its row
+        gather      IN      int                      address of `dense.gather`
+        index, block, scratch, gradient              of `dense.Scratch`, one of each for every part
         batch_size  IN      int                      rows in a batch
+        at          IN      int                      row of `rates` for this epoch
         t           IN      float                    number of updates before
         first       IN      int                      the start of a batch
 
     The other arguments are described in `fastgd.cpu`. The result is a meaningless float, which `call`
     needs.
     """
-    one_pass, new_scratch = rows_pass(loss, ordered=shuffled), scratch_maker(loss)
-    scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
-    shrink = leaf(soft)
-
-    @inlined
-    def gradient_part(
-        x, y, weight, p, order, coef, intercept, scratch, gradient, totals, part, parts, first, last
-    ):
-        k, d = coef.shape
-        for c in range(k):
-            for j in range(d + 2):
-                totals[part, c, j] = 0.0
-        n = last - first
-        low, high = first + n * part // parts, first + n * (part + 1) // parts
-        none = coef[0, :0]
-        one_pass(
-            x,
-            order,
-            y,
-            weight,
-            p,
-            none,
-            coef,
-            intercept,
-            low,
-            high,
-            0,
-            scratch,
-            gradient,
-            totals[part],
-        )
-
-    @inlined
-    def move_part(
-        coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, part, parts,
-        factor, t,
-    ):  # fmt: skip
-        k, d = coef.shape
-        T = coef.dtype.type
-        zero, l1, l2 = T(0), settings[L1], settings[L2]
-        low, high = _bounds(d, part, parts)
-        for c in range(k):
-            u64, v64, w64 = scales(np.float64(rates[c]), t, hyper)
-            u, v, w = T(u64), T(v64), T(w64)
-            own, sums = coef[c, low:high], totals[0, c, low:high]
-            for other in range(1, parts):
-                more = totals[other, c, low:high]
-                for j in range(own.shape[0]):
-                    sums[j] += more[j]
-            if slots > 0:
-                m0, m1, m2 = memory[0, c, low:high], memory[1, c, low:high], memory[2, c, low:high]
-                for j in range(own.shape[0]):
-                    g = factor * T(sums[j]) + l2 * own[j]
-                    own[j], m0[j], m1[j], m2[j] = step(
-                        own[j], g, u, v, w, low_hyper, m0[j], m1[j], m2[j]
-                    )
-            else:
-                for j in range(own.shape[0]):
-                    g = factor * T(sums[j]) + l2 * own[j]
-                    own[j] = step(own[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
-            if l1 > zero:
-                for j in range(own.shape[0]):
-                    own[j] = shrink(own[j], rates[c] * l1)
+    k, d = coef.shape
+    T, none = coef.dtype.type, coef[0]
+    alone = parts_of(batch_size, d, k) == 1
+    begun = 0  # parts of the phases before
+    mine = 0
+    if not alone:
+        mine = team.take(members)
+    for start in range(first, last, batch_size):
+        stop = min(start + batch_size, last)
+        m = stop - start
+        factor = settings[SCALE]
+        if settings[LAST] != T(0):
+            factor /= T(m)
+        t += 1.0
+        parts = 1 if alone else parts_of(m, d, k)
+        # Alone, a thread does all parts in their order, and looks at no counter.
+        part = 0 if alone else mine - begun
+        while part < parts:
+            if not alone:
+                team.wait_for(members, begun, backoff)
+            for c in range(k):
+                for j in range(d + 2):
+                    totals[part, c, j] = 0.0
+            call(
+                one_pass,
+                (
+                    x, order, y, weight, settings[P], none, coef, intercept, start + m * part // parts,
+                    start + m * (part + 1) // parts, 0, losses, True, gather, index[part], block[part],
+                    scratch[part], gradient[part], totals[part],
+                ),
+            )  # fmt: skip
+            part += 1
+            if not alone:
+                team.finish(members)
+                mine = team.take(members)
+                part = mine - begun
+        begun += parts
+        part = 0 if alone else mine - begun
+        while part < parts:
+            if not alone:
+                team.wait_for(members, begun, backoff)
+            # Whole vectors but for the last part.
+            low, high = d * part // parts // 16 * 16, d * (part + 1) // parts // 16 * 16
             if part == parts - 1:
-                slopes = 0.0
-                for other in range(parts):
-                    slopes += totals[other, c, d]
-                    met[0] += totals[other, c, d + 1]
-                if settings[LEARN] != zero:
-                    g = factor * T(slopes)
-                    if slots > 0:
-                        intercept[c], memory[0, c, d], memory[1, c, d], memory[2, c, d] = step(
-                            intercept[c], g, u, v, w, low_hyper,
-                            memory[0, c, d], memory[1, c, d], memory[2, c, d],
-                        )  # fmt: skip
-                    else:
-                        intercept[c] = step(intercept[c], g, u, v, w, low_hyper, zero, zero, zero)[
-                            0
-                        ]
-                if averaging:
+                high = d
+                for c in range(k):
+                    for other in range(parts):
+                        loss_sums[c, 1] += totals[other, c, d + 1]
+            call(
+                step,
+                (
+                    coef, intercept, totals, parts, factor, settings, rates, at, t, hyper, low_hyper,
+                    memory, low, high,
+                ),
+            )  # fmt: skip
+            for c in range(mean.shape[0]):
+                for j in range(low, high):
+                    mean[c, j] += (coef[c, j] - mean[c, j]) / t
+                if high == d:
                     mean[c, d] += (intercept[c] - mean[c, d]) / t
-            if averaging:
-                average = mean[c, low:high]
-                for j in range(own.shape[0]):
-                    average[j] += (own[j] - average[j]) / t
-
-    @kernel
-    def updates(
-        members, backoff, x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
-        mean, totals, met, batch_size, t, first, last,
-    ):  # fmt: skip
-        k, d = coef.shape
-        scratch, gradient = new_scratch(x, coef, False)
-        scale, by_rows = settings[SCALE], settings[LAST]
-        alone = parts_of(batch_size, d, k) == 1
-        begun = 0  # parts of the phases before
-        mine = 0 if alone else team.take(members)
-        for batch in range(first, last, batch_size):
-            stop = min(batch + batch_size, last)
-            factor = scale
-            if by_rows != coef.dtype.type(0):
-                factor = scale / coef.dtype.type(stop - batch)
-            t += 1.0
-            if alone:
-                gradient_part(
-                    x,
-                    y,
-                    weight,
-                    settings[P],
-                    order,
-                    coef,
-                    intercept,
-                    scratch,
-                    gradient,
-                    totals,
-                    0,
-                    1,
-                    batch,
-                    stop,
-                )
-                move_part(
-                    coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met, 0,
-                    1, factor, t,
-                )  # fmt: skip
-                continue
-            parts = parts_of(stop - batch, d, k)
-            while mine < begun + parts:
-                part = mine - begun
-                team.wait_for(members, begun, backoff)
-                gradient_part(
-                    x, y, weight, settings[P], order, coef, intercept, scratch, gradient, totals, part,
-                    parts, batch, stop,
-                )  # fmt: skip
+            part += 1
+            if not alone:
                 team.finish(members)
                 mine = team.take(members)
-            begun += parts
-            while mine < begun + parts:
                 part = mine - begun
-                team.wait_for(members, begun, backoff)
-                move_part(
-                    coef, intercept, settings, rates, hyper, low_hyper, memory, mean, totals, met,
-                    part, parts, factor, t,
-                )  # fmt: skip
-                team.finish(members)
-                mine = team.take(members)
-            begun += parts
-        return 0.0
-
-    return updates
+        begun += parts
+    return 0.0
 
 
-@kernel
-def run_updates(update, arguments):
-    """Call the updates at an address with their tuple of arguments: what one thread of a team does."""
-    return call(update, arguments)
-
-
-@kernel
+@piece
 def end_of_epoch(
-    moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
+    moving, moving_intercept, mean, loss_sums, scale, coef, intercept, past, state, costs, path
 ):
-    """Store the parameters, the cost, the path and the count of an epoch; returns the status.
+    """Store the parameters, the cost, the path and the count of an epoch; returns the status as a float.
 
         name              dir     shape               meaning
         moving            IN      (k, d)              coefficients that the updates moved
         moving_intercept  IN      (k,)                intercepts that the updates moved
         mean              IN      (k, d+1) or (0, …)  mean of the parameters: the result, if given
-        met               IN      (1,) float64        sum of the losses of the epoch
+        loss_sums         IN      (k, 2) float64      in its last column the sum of the losses
         scale             IN      scalar              turns summed losses into the cost
         coef              OUT     (k, d) float64      coefficients of the result
         intercept         OUT     (k,) float64        intercepts of the result
@@ -409,14 +260,17 @@ def end_of_epoch(
     The other arguments are described in `fastgd.cpu`. If a number is not finite, nothing is stored.
     """
     k, d = coef.shape
-    epoch, cost = int(state[EPOCHS]), met[0] * scale
+    epoch, cost = int(state[EPOCHS]), 0.0
+    for c in range(k):
+        cost += loss_sums[c, 1]
+    cost *= scale
     finite = math.isfinite(cost)
     for c in range(k):
         finite = finite and math.isfinite(moving_intercept[c])
         for j in range(d):
             finite = finite and math.isfinite(moving[c, j])
     if not finite:
-        return NOT_FINITE
+        return float(NOT_FINITE)
     for c in range(k):
         if epoch > 0:
             for j in range(d + 1):
@@ -436,60 +290,99 @@ def end_of_epoch(
             coef[c, j] = mean[c, j]
     costs[epoch], state[COST] = cost, math.nan
     state[EPOCHS] = epoch + 1
-    return RUNNING
+    return float(RUNNING)
+
+
+@kernel
+def called(function, arguments):
+    """The result of the piece at an address, for Python."""
+    return call(function, arguments)
 
 
 @kernel
 def stochastic_epochs(
-    update,
-    arguments,
-    rates,
-    kind,
-    seed,
-    scale,
-    coef,
-    intercept,
-    past,
-    state,
-    costs,
-    path,
-    last_epoch,
-):
-    """The loop over epochs up to `last_epoch` without a return to Python; returns the status.
+    updates, fill_order, end_of_epoch, kind, seed, one_pass, losses, step, members, backoff, x, y, weight,
+    order, moving, moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
+    gather, index, block, scratch, gradient, batch_size, t, scale, coef, intercept, past, state, costs,
+    path, last_epoch,
+):  # fmt: skip
+    """Epochs up to `last_epoch` in one call, by one thread; returns the status.
 
-        name        dir     shape            meaning
-        update      IN      int              address of the compiled updates
-        arguments   IN OUT  tuple            arguments of the updates for all rows of the first epoch
-        kind        IN      int              index into `order.KINDS`
-        seed        IN      uint64           `order.seed_number` of the order's seed
-        scale       IN      scalar           turns summed losses into the cost
-        last_epoch  IN      int              number of epochs at the end
+        name          dir  shape     meaning
+        updates       IN   int       address of `per_sample` or `minibatch`
+        fill_order    IN   int       address of `order.fill_order`
+        end_of_epoch  IN   int       address of `end_of_epoch`
+        kind          IN   int       index into `order.KINDS`
+        seed          IN   uint64    `order.seed_number` of the order's seed
+        t             IN   float     number of updates before
+        last_epoch    IN   int       number of epochs at the end
 
-    The other arguments are those of `end_of_epoch`; `rates` begins at the first epoch of the call.
+    The arguments from `one_pass` to `batch_size` are those of `minibatch`, those from `scale` on those of
+    `end_of_epoch`; `rates` begins at the first epoch of the call.
     """
-    (
-        members, backoff, x, y, weight, order, moving, moving_intercept, settings, _, hyper, low_hyper,
-        memory, mean, totals, met, batch_size, t, first, last,
-    ) = arguments  # fmt: skip
-    first_epoch = int(state[EPOCHS])
+    first_epoch, n = int(state[EPOCHS]), y.shape[1]
     for epoch in range(first_epoch, last_epoch):
         if kind != 0:
-            fill_order(order, kind, seed, epoch)
+            call(fill_order, (order, kind, seed, epoch))
         for i in range(members.shape[0]):
             members[i] = 0
-        met[0] = 0.0
-        lr = rates[epoch - first_epoch if rates.shape[0] > 1 else 0]
+        for c in range(loss_sums.shape[0]):
+            loss_sums[c, 1] = 0.0
+        at = epoch - first_epoch if rates.shape[0] > 1 else 0
         call(
-            update,
+            updates,
             (
-                members, backoff, x, y, weight, order, moving, moving_intercept, settings, lr, hyper,
-                low_hyper, memory, mean, totals, met, batch_size, t, first, last,
+                one_pass, losses, step, members, backoff, x, y, weight, order, moving, moving_intercept,
+                settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block,
+                scratch, gradient, batch_size, at, t, 0, n,
             ),
         )  # fmt: skip
-        t += np.float64((last + batch_size - 1) // batch_size)
-        status = end_of_epoch(
-            moving, moving_intercept, mean, met, scale, coef, intercept, past, state, costs, path
-        )
+        t += float((n + batch_size - 1) // batch_size)
+        status = call(
+            end_of_epoch,
+            (
+                moving, moving_intercept, mean, loss_sums, scale, coef, intercept, past, state, costs,
+                path,
+            ),
+        )  # fmt: skip
         if status != RUNNING:
-            return status
+            return int(status)
     return RUNNING
+
+
+@functools.cache
+def address_of_updates(
+    loss: Loss | None, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
+) -> int:
+    """The address of `per_sample` of a loss, or of `minibatch`, for these dtypes."""
+    one, two, three = (np.empty((1,) * rank, dtype) for rank in (1, 2, 3))
+    x, y, weight = np.empty((1, 1), x_dtype), two.view(), one.view()
+    for array in (x, y, weight):
+        array.flags.writeable = False
+    index = np.empty((1, 1, 1), np.int64)
+    hyper, mean, totals, order = (
+        np.empty(1),
+        np.empty((1, 1)),
+        np.empty((1, 1, 1)),
+        np.empty(0, order_dtype),
+    )
+    return pointer(
+        minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, weight, order,
+        two, one, one, two, hyper, one, three, mean, totals, mean, 0, index, three, three, three, 1, 0,
+        0.0, 0, 0,
+    )  # fmt: skip
+
+
+@functools.cache
+def address_of_end(dtype: np.dtype) -> int:
+    """The address of `end_of_epoch`."""
+    one, two, three = (np.empty((1,) * rank) for rank in (1, 2, 3))
+    moving = np.empty((1, 1), dtype), np.empty(1, dtype)
+    return pointer(end_of_epoch, *moving, two, two, 0.0, two, one, three, one, one, three)
+
+
+def scratch(k: int, dtype: np.dtype) -> dense.Scratch:
+    """The scratch of `per_sample`."""
+    empty = np.empty((0, 0, 0), dtype)
+    index = np.empty((0, 0, 0), np.int64)
+    return dense.Scratch(index, empty, block_scratch(1, k, k, BLOCK, dtype), empty)

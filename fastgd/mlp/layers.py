@@ -8,7 +8,7 @@ k): m rows of the batch, k units of the layer.
 
 import functools
 
-from ..compile.functions import inlined, kernel, leaf
+from ..compile.functions import kernel, leaf, piece
 from ..cpu.machine.prefetch import LINE, prefetch
 from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
@@ -18,7 +18,7 @@ from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
 
 
-@inlined
+@piece
 def gather(x, order, first, out):
     """Copy the rows order[first : first + m] of x to out (m, d), prefetching one row ahead."""
     m, d = out.shape
@@ -56,7 +56,7 @@ def activate(name: str):
     return apply
 
 
-@inlined
+@piece
 def _weight_at(weight, row):
     """1 without weights."""
     return weight[row] if weight.shape[0] > 0 else weight.dtype.type(1)
@@ -122,7 +122,7 @@ def softmax_head(loss: CoupledLoss):
     return apply
 
 
-@inlined
+@piece
 def through(delta, slope, by_b):
     """delta ← delta·slope (m, k) in place, and by_b (k,) ← the column sums of delta."""
     by_b[:] = delta.dtype.type(0)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compile.functions import call, inlined, kernel, leaf, pointer
+from ..compile.functions import call, kernel, leaf, piece, pointer
 from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.machine.blas import multiply, one_thread, product
@@ -48,18 +48,18 @@ class _Scratch(NamedTuple):
     by_biases: np.ndarray
 
 
-@inlined
+@piece
 def _matrix(flat, at, m, n):
     return flat[at : at + m * n].reshape(m, n)
 
 
-@inlined
+@piece
 def _place(layers, i):
     """Rows and columns of a layer's weights, where they and its biases begin, and the units before."""
     return layers[i, 0], layers[i, 1], layers[i, 2], layers[i, 3], layers[i, 4]
 
 
-@inlined
+@piece
 def _bounds(n, part, parts):
     """First and last + 1 of part number `part` of n."""
     return n * part // parts, n * (part + 1) // parts
@@ -120,7 +120,7 @@ def rows_part(
     return total
 
 
-@inlined
+@piece
 def parameters_part(
     step, plain, blas, m, part, parts, begins, ends, layers, theta, gradient, memory, scratch, l2, lr, t,
     hyper, low_hyper,

@@ -13,6 +13,7 @@ from .protocol import Descent
 from .state import State, optional
 from .work import Pace
 
+_FLOAT64 = np.dtype(np.float64)
 #: What an epoch takes beside its pass. It decides nothing but how long the first chunk is.
 _EPOCH_NS = 1e3
 
@@ -143,17 +144,22 @@ class BatchDescent(AllRows):
         )  # fmt: skip
 
     def _run_by_parts(self, stop):
-        end_of_epoch, status = advance.advance(self.settings.optimizer.rule), RUNNING
+        step, status = advance.address_of_step(self.settings.optimizer.rule, _FLOAT64), RUNNING
         while self.epoch < stop and status == RUNNING:
-            status = end_of_epoch(self.totals(), *self._epochs_arrays())
+            arrays = self._epochs_arrays()
+            status = int(advance.end_of_epoch(step, self.totals()[None], *arrays))
         return status
 
     def _run_on_statistics(self, stop):
         if self._second is None:
             self._build_statistics(self.coef, self.intercept)
             self.method, self._pace = "statistics", Pace(self._on_moments)
-        kernel = statistics.statistics_epochs(self.settings.optimizer.rule)
-        status = kernel(*self._anchor, self._second, self._center, *self._epochs_arrays(), stop)
+        k, d = self.coef.shape
+        status = statistics.statistics_epochs(
+            statistics.address_of_totals(), advance.address_of_end(),
+            advance.address_of_step(self.settings.optimizer.rule, _FLOAT64), *self._anchor, self._second,
+            self._center, np.empty((1, k, d + 2)), *self._epochs_arrays(), stop,
+        )  # fmt: skip
         if status == statistics.STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
             status = RUNNING

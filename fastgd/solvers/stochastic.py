@@ -1,26 +1,24 @@
 """Stochastic gradient descent: an update for every row, or for every batch of rows."""
 
-import functools
 import math
 import time
-from typing import Any
 
 import numpy as np
 
-from ..compile.functions import pointer
-from ..cpu import stochastic
+from ..cpu import advance, dense, stochastic
+from ..cpu.block_losses import TARGETS, WEIGHT, block_losses, block_scratch
 from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
-from ..cpu.order import KINDS, empty_order, seed_number, visiting_order
+from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
 from .protocol import Descent
 from .work import Pace
 
+#: Rows whose losses at the start are added up in one call.
+_ROWS_AT_START = 4096
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
-#: Of the updates that have been asked for: to name the types of their arguments takes 0.2 ms.
-_addresses: dict[tuple, Any] = {}
 
 
 class StochasticDescent(Descent):
@@ -89,19 +87,26 @@ class StochasticDescent(Descent):
         return self._first_cost
 
     def _cost_at_start(self) -> float:
-        source = self.source
+        """The cost at the start; where all coefficients are zero it depends on y alone."""
+        source, loss, scale = self.source, self.loss, self.settings.scale
         if self.coef.any():
             return self.cost()
-        if self.loss.coupled:  # every row of a class has the same loss
-            loss: Any = self.loss
-            z, add, value = self.intercept.tolist(), loss.add, loss.value
-            top, rest = functools.reduce(lambda sums, one: add(*sums, one), z[1:], (z[0], 0.0))
-            weight = source.weight if len(source.weight) else None
-            masses = np.bincount(source.y[0].astype(np.intp), weight, len(z))
-            losses = [value(one, top, rest) for one in z]
-            return self.settings.scale * float(masses @ losses)
-        kernel, p = stochastic.cost_at_zero(self.loss.formula), source.dtype.type(self.loss.p)
-        return self.settings.scale * kernel(source.y, source.weight, p, self._low(self.intercept))
+        y, weight, k = source.y, source.weight, len(self.coef)
+        losses, p = (
+            block_losses(loss.formula, not self._by_row, source.dtype),
+            source.dtype.type(loss.p),
+        )
+        scratch = block_scratch(1, len(y), k, min(source.n, _ROWS_AT_START), source.dtype)[0]
+        totals, z = np.zeros((k, 2)), TARGETS + len(y)
+        for first in range(0, source.n, _ROWS_AT_START):
+            last = min(source.n, first + _ROWS_AT_START)
+            m = last - first
+            scratch[TARGETS:z, :m] = y[:, first:last]
+            scratch[z : z + k, :m] = self.intercept[:, None]
+            if len(weight):
+                scratch[WEIGHT, :m] = weight[first:last]
+            stochastic.called(losses, (scratch, p, m, totals))
+        return scale * float(totals[:, 1].sum())
 
     def _run(self, stop: int) -> int:
         if not self.moved:
@@ -126,11 +131,13 @@ class StochasticDescent(Descent):
         """As many epochs in one call as make a chunk, where none needs a pause."""
         source, first = self.source, self.epoch
         stop = min(stop, first + self.chunk)
-        begun, rates = time.perf_counter(), self._rates(stop)
-        order = empty_order(source.n, self.shuffle)
-        given = self._arguments(np.zeros(1), source.visit(order, 0, source.n), rates[0])
+        begun, order = time.perf_counter(), empty_order(source.n, self.shuffle)
+        visit = source.visit(order, 0, source.n)
+        rates = self.settings.rates(len(self.coef), first, stop, source.dtype)
+        given = self._arguments(visit, np.zeros((source.k, 2)), rates, 1)
         status = stochastic.stochastic_epochs(
-            self._address(given), given, rates, KINDS.index(self.shuffle), seed_number(self.seed),
+            self._address(visit), address_of_fill(order.dtype), stochastic.address_of_end(source.dtype),
+            KINDS.index(self.shuffle), seed_number(self.seed), *given, float(self._updates_before(0)),
             *self._epochs_arrays(), stop,
         )  # fmt: skip
         self._pace.took((stop - first) * source.n, time.perf_counter() - begun)
@@ -142,34 +149,36 @@ class StochasticDescent(Descent):
             self.settings.scale, self.coef, self.intercept, self.past, self._state, self.costs, self.path,
         )  # fmt: skip
 
-    def _rates(self, stop: int) -> np.ndarray:
-        """The learning rates of the epochs from here to `stop`, (epochs, k) or (1, k)."""
-        return self.settings.rates(len(self.coef), self.epoch, stop, self.source.dtype)
+    def _updates_before(self, rows: int) -> int:
+        """The number of updates before, with so many rows of this epoch."""
+        return self.epoch * -(-self.source.n // self.batch_size) + rows // self.batch_size
 
-    def _arguments(self, met, visit: Visit, rates, before=0) -> tuple:
-        """Those of the updates by the rows of a visit, after so many others in this epoch."""
-        x, y, weight, order, first, last = visit
-        batches = -(-self.source.n // self.batch_size)
+    def _arguments(self, visit: Visit, loss_sums, rates, parts: int) -> tuple:
+        """Those of the updates by the rows of a visit, up to `batch_size`."""
+        x, y, weight, order = visit[:4]
+        loss, dtype = self.loss, self.source.dtype
+        losses = block_losses(loss.formula, not self._by_row, dtype)
+        if self._by_row:
+            scratch = stochastic.scratch(len(self.coef), dtype)
+            one_pass, step, gather = 0, 0, 0
+        else:
+            scratch = dense.scratch(loss, x, y, self._moving, False, False, parts)
+            paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
+            one_pass = dense.address_of_pass(False, paired, order.dtype, x.dtype, dtype)
+            gather = dense.address_of_gather(order.dtype, x.dtype, dtype, dtype)
+            step = advance.address_of_step(rule, dtype)
         return (
-            team.counters(), backoff_address(), x, y, weight, order, self._moving, self._moving_intercept,
-            self._array, rates, self._hyper, self._low_hyper, self._memory, self._mean, self._totals,
-            met, self.batch_size, float(self.epoch * batches + before // self.batch_size),
-            first, last,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self._moving,
+            self._moving_intercept, self._array, rates, self._hyper, self._low_hyper, self._memory,
+            self._mean, self._totals, loss_sums, gather, *scratch, self.batch_size,
         )  # fmt: skip
 
-    def _address(self, given: tuple):
+    def _address(self, visit: Visit) -> int:
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
-        _, _, x, y, _, order, *_ = given
-        if self._by_row:
-            kernel = stochastic.per_sample(self.loss.formula)
-        else:
-            ordered, average = len(order) > 0, len(self._mean) > 0
-            rule = self.settings.optimizer.rule
-            kernel = stochastic.minibatch(self.loss.formula, ordered, rule, average)
-        key = kernel, x.dtype, y.dtype, order.dtype  # all that the types of the arguments depend on
-        if key not in _addresses:
-            _addresses[key] = pointer(kernel, *given)
-        return _addresses[key]
+        loss = self.loss.formula if self._by_row else None
+        return stochastic.address_of_updates(
+            loss, visit.order.dtype, visit.x.dtype, self.source.dtype
+        )
 
     def _within_tolerance(self) -> bool:
         moving = self._moving.astype(np.float64), self._moving_intercept.astype(np.float64)
@@ -187,28 +196,31 @@ class StochasticDescent(Descent):
         return max(1, rows // whole) * whole
 
     def _one_epoch(self) -> int:
-        source, met = self.source, np.zeros(1)
-        rates = self._rates(self.epoch + 1)[0]
+        source, loss_sums = self.source, np.zeros((self.source.k, 2))
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         first = 0
         while first < source.n:
             last, begun = min(first + self._next_rows(), source.n), time.perf_counter()
-            self._update_by(met, source.visit(order, first, last), rates, first)
+            self._update_by(source.visit(order, first, last), loss_sums, first)
             self._pace.took(last - first, time.perf_counter() - begun)
             first = last
             if self.epoch == 0 and last < source.n:  # as long as there is no whole epoch
-                moving = np.column_stack([self._moving, self._moving_intercept])
-                self.put(self._mean if len(self._mean) else moving.astype(np.float64), 0)
-        return self._end_of_epoch(met)
+                together = np.column_stack([self._moving, self._moving_intercept])
+                self.put(self._mean if len(self._mean) else together.astype(np.float64), 0)
+        return self._end_of_epoch(loss_sums)
 
-    def _update_by(self, met, visit: Visit, rates, before: int) -> None:
+    def _end_of_epoch(self, loss_sums: np.ndarray) -> int:
+        moving = self._moving, self._moving_intercept, self._mean, loss_sums
+        end = stochastic.address_of_end(self.source.dtype)
+        return int(stochastic.called(end, (*moving, *self._epochs_arrays())))
+
+    def _update_by(self, visit: Visit, loss_sums, before: int) -> None:
         """Updates by the rows of a visit, on the threads that share them."""
-        given, members = self._arguments(met, visit, rates, before), self._members()
-        address = self._address(given)
-        team.run(stochastic.run_updates, given[0], (address, given), members)
-
-    def _end_of_epoch(self, met: np.ndarray) -> int:
-        moving = self._moving, self._moving_intercept, self._mean
-        return stochastic.end_of_epoch(*moving, met, *self._epochs_arrays())
+        members, epoch = self._members(), self.epoch
+        rates = self.settings.rates(len(self.coef), epoch, epoch + 1, self.source.dtype)
+        given = self._arguments(visit, loss_sums, rates, 1 if members == 1 else team.PARTS)
+        place = 0, float(self._updates_before(before)), visit.first, visit.last
+        counters = given[3]
+        team.run(stochastic.called, counters, (self._address(visit), (*given, *place)), members)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu import dense, statistics
+from ..cpu import advance, dense, statistics
+from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
 from ..losses import Loss
 from .protocol import Visit, gathered, read_only
@@ -25,6 +26,7 @@ _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
 _MOMENT_ENTRIES = 1 << 21
 
+_FLOAT64 = np.dtype(np.float64)
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -82,19 +84,18 @@ class DenseRows:
     def _bounds(self, part: int) -> tuple[int, int]:
         return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
 
-    def _over_parts(self, kernel, before, after, into) -> None:
-        """Call ``kernel(x, *before, first, last, offset, *after, into[g])`` over all parts."""
-        groups = _groups(self.n_parts, len(into))
+    def _over_parts(self, work, into) -> None:
+        """Call ``work(x, first, last, offset, into[g])`` for all parts of every group g."""
 
-        def work(group: int, part: int) -> None:
+        def on_part(group: int, part: int) -> None:
             first, last = self._bounds(part)
             if self.converts:
                 block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
-                kernel(block, *before, *after, 0, last - first, first, into[group])
+                work(block, 0, last - first, first, into[group])
             else:
-                kernel(self.seen, *before, *after, first, last, 0, into[group])
+                work(self.seen, first, last, 0, into[group])
 
-        for_each_part(work, groups, self.n_threads)
+        for_each_part(on_part, _groups(self.n_parts, len(into)), self.n_threads)
 
     def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
@@ -102,21 +103,25 @@ class DenseRows:
         The loss is a `Loss` or a `CoupledLoss`. With a `center` the pass sees x − center and computes in
         the dtype of `coef`. Without `slopes_too` it finds the cost alone, in less time.
         """
-        make = dense.accumulate_columns if self.by_columns else dense.accumulate_rows
-        kernel = make(loss.formula, center is not None, slopes_too)
-        into = np.zeros((min(_GROUPS, self.n_parts), self.k, self.d + 2))
-        center = coef[0, :0] if center is None else center
-        given = self.y, self.weight, coef.dtype.type(loss.p), read_only(center)
-        self._over_parts(kernel, given, (coef, intercept), into)
-        return _ordered_sum(into)
+        return _ordered_sum(self._totals(loss, coef, intercept, center, slopes_too))
+
+    def _totals(self, loss, coef, intercept, center, slopes_too: bool) -> np.ndarray:
+        """The totals of each group of parts, (groups, outputs, d+2)."""
+        into = np.zeros((min(_GROUPS, self.n_parts), len(coef), self.d + 2))
+        center = None if center is None else read_only(center)
+
+        def work(x, first: int, last: int, offset: int, totals) -> None:
+            dense.accumulate(
+                loss, self.by_columns, slopes_too, x, self.y, self.weight, center, coef, intercept, first,
+                last, offset, totals,
+            )  # fmt: skip
+
+        self._over_parts(work, into)
+        return into
 
     def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
         """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
-        into = np.zeros((min(_GROUPS, self.n_parts), len(coefs)))
-        kernel = dense.many_costs(loss.formula, self.by_columns)
-        before = (self.y, self.weight, coefs.dtype.type(loss.p), read_only(coefs[0, :0]))
-        self._over_parts(kernel, before, (coefs, intercepts), into)
-        return _ordered_sum(into)
+        return _ordered_sum(self._totals(loss, coefs, intercepts, None, False))[:, -1]
 
     def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
         """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64."""
@@ -125,12 +130,12 @@ class DenseRows:
         n_groups = max(1, min(8, self.n_parts, _MOMENT_ENTRIES // padded**2))
         into = np.zeros((n_groups, padded, padded))
         weight = self.weight if weight is None else read_only(weight)
-        self._over_parts(
-            statistics.moments_kernel(self.by_columns),
-            (self.y, weight, center, scale, y_center),
-            (),
-            into,
-        )
+        kernel = statistics.moments_kernel(self.by_columns)
+
+        def work(x, first: int, last: int, offset: int, moments) -> None:
+            kernel(x, self.y, weight, center, scale, y_center, first, last, offset, moments)
+
+        self._over_parts(work, into)
         upper = np.triu(_ordered_sum(into)[:wide, :wide])
         return upper + np.triu(upper, 1).T
 
@@ -139,15 +144,10 @@ class DenseRows:
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
-        def work(group: int, part: int) -> None:
-            first, last = self._bounds(part)
-            if self.converts:
-                block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
-                kernel(block, coef, intercept, 0, last - first, first, out)
-            else:
-                kernel(self.seen, coef, intercept, first, last, 0, out)
+        def work(x, first: int, last: int, offset: int, group) -> None:
+            kernel(x, coef, intercept, first, last, offset, out)
 
-        for_each_part(work, _groups(self.n_parts, _GROUPS), self.n_threads)
+        self._over_parts(work, range(min(_GROUPS, self.n_parts)))
         return out
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -227,9 +227,19 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        kernel = dense.batch_epochs(loss.formula, self.by_columns, rule)
-        return kernel(
-            self.seen, self.y, self.weight, coef, intercept, *arrays, stop, with_cost
+        dtype, k = self.dtype, len(coef)
+        given = dense.GIVEN_ORDER.dtype, self.seen.dtype, dtype
+        gather = 0 if self.by_columns else dense.address_of_gather(*given, dtype)
+        scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, False)
+        one_pass = dense.address_of_pass(self.by_columns, k > 1, *given)
+        losses, step = (
+            block_losses(loss.formula, True, dtype),
+            advance.address_of_step(rule, _FLOAT64),
+        )
+        return dense.batch_epochs(
+            one_pass, losses, advance.address_of_end(), step, self.seen, dense.GIVEN_ORDER, self.y,
+            self.weight, coef, intercept, gather, *(one[0] for one in scratch),
+            np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compile.functions import default_threads, inlined
+from ...compile.functions import default_threads, piece
 from .atomics import SPINS, add, back_off, load
 from .pool import for_each_part
 
@@ -28,19 +28,19 @@ def counters() -> np.ndarray:
     return np.zeros(SIZE, np.int64)
 
 
-@inlined
+@piece
 def take(team):
     """Take the next part; returns its number."""
     return add(team, _TAKEN, 1)
 
 
-@inlined
+@piece
 def finish(team):
     """Count one more part as done."""
     add(team, _DONE, 1)
 
 
-@inlined
+@piece
 def wait_for(team, n, backoff):
     """Spin-wait until n parts are done; `backoff` is `atomics.backoff_address()`."""
     spins = 0
