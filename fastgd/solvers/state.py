@@ -1,7 +1,7 @@
 """The state of a solver as a flat dict of arrays, which `numpy.savez` keeps as it is."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -84,4 +84,4 @@ def restored(name: str, kind: Any, state: State) -> Any:
         return kind(*(restored(f"{name}.{field}", part, state) for field, part in fields))
     if name not in state:
         return None
-    return list(state[name]) if kind is Sequence else number_or_array(state[name])
+    return list(state[name]) if get_origin(kind) is Sequence else number_or_array(state[name])
