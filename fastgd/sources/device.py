@@ -4,7 +4,7 @@ Its methods are those of `fastgd.sources.dense.DenseRows`, with NumPy arrays for
 that the descents that drive the CPU drive a GPU too.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -117,6 +117,8 @@ class DeviceRows:
 
     #: Threads in a block of the pass.
     threads = THREADS
+    #: Whether a launch can run whole epochs, as all rows are in the memory of the GPU.
+    launches_epochs: Literal[True] = True
 
     def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
         self.dtype, self.n_threads = np.dtype(dtype), n_threads

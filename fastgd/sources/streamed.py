@@ -7,7 +7,7 @@ chunk is a hundredth of that.
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,8 +35,11 @@ def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -
 class StreamedRows(DenseRows):
     """`DenseRows` whose passes run on a GPU, a chunk of rows at a time.
 
-    What looks at few rows, or only once at each column, is done on the host, where the rows are.
+    Methods that read few rows, or each column once, run on the host, where the rows are.
     """
+
+    #: Whether a launch can run whole epochs: no, as an epoch copies every chunk.
+    launches_epochs: Literal[False] = False
 
     def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
         super().__init__(x, y, weight, dtype, n_threads, k)
