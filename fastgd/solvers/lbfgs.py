@@ -61,7 +61,7 @@ class LBFGSDescent(AllRows):
         self.method = "lbfgs"
         self._steps: list[np.ndarray] = []
         self._changes: list[np.ndarray] = []
-        self._inner: list[Any] = []
+        self._inner: list[float] = []
         self._taken, self._length = 0, 0.0
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
@@ -104,7 +104,7 @@ class LBFGSDescent(AllRows):
         intercept = theta[split:] if self.settings.fit_intercept else self.intercept
         return theta[:split].reshape(self.coef.shape).copy(), intercept.copy()
 
-    def _evaluate(self, theta: np.ndarray) -> tuple[Any, np.ndarray]:
+    def _evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and its gradient; `_cost` is the former without its penalty."""
         settings, d = self.settings, self.source.d
         coef, intercept = self._parts(theta)
@@ -120,8 +120,8 @@ class LBFGSDescent(AllRows):
         return objective, np.concatenate([by_coef.ravel(), by_intercept])
 
     def _evaluate_along(
-        self, theta: np.ndarray, direction: np.ndarray, length: Any
-    ) -> tuple[Any, np.ndarray]:
+        self, theta: np.ndarray, direction: np.ndarray, length: float
+    ) -> tuple[float, np.ndarray]:
         return self._evaluate(theta + length * direction)
 
     def _statistics(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
@@ -207,7 +207,7 @@ class LBFGSDescent(AllRows):
         """−H·gradient, with H the inverse Hessian that the steps so far suggest."""
         if self._taken > 1:
             change, step = gradient - self._last_gradient, self._length * self._direction
-            inner = change @ step
+            inner = float(change @ step)
             if inner > _LEAST_CURVATURE:
                 if len(self._steps) == self.options.history_size:
                     for oldest_first in (self._steps, self._changes, self._inner):

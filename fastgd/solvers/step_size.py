@@ -39,7 +39,7 @@ def largest_stable_lr(
     if not math.isfinite(loss.curvature):
         return None
     sample = np.abs(source.sample())
-    size = max(1.0, float(sample.max()))  # keeps the squares of large columns finite
+    size = max(1.0, float(sample.max()))  # so that squares of large columns stay finite
     if batch_size is None:
         largest = _power_iteration(source, settings.fit_intercept, size)
     else:

@@ -5,7 +5,7 @@ holds an acceptable step, then narrowed around one.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,16 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 class Trial(NamedTuple):
     """A step along the direction: objective, gradient, and slope along the direction there."""
 
-    length: Any
-    objective: Any
+    length: float
+    objective: float
     gradient: np.ndarray
-    slope: Any
+    slope: float
 
 
 def search(
-    evaluate: Callable[[Any], tuple[Any, np.ndarray]],
+    evaluate: Callable[[float], tuple[float, np.ndarray]],
     direction: np.ndarray,
-    first: Any,
+    first: float,
     start: Trial,
     *,
     change: float,
@@ -46,7 +46,7 @@ def search(
         Trials after the first one.
     """
 
-    def trial(length: Any) -> Trial:
+    def trial(length: float) -> Trial:
         objective, gradient = evaluate(length)
         return Trial(length, objective, gradient, gradient @ direction)
 
@@ -104,7 +104,7 @@ def _lower(ends: list[Trial]) -> int:
     return 0 if ends[0].objective <= ends[1].objective else 1
 
 
-def _minimum_of_cubic(a: Trial, b: Trial, low: Any, high: Any) -> Any:
+def _minimum_of_cubic(a: Trial, b: Trial, low: float, high: float) -> float:
     """The minimum of the cubic through two trials, within bounds; their middle if it has none."""
     if a.length > b.length:
         a, b = b, a

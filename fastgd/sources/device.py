@@ -1,7 +1,7 @@
 """A gradient source: dense rows in the memory of a GPU, read where they are.
 
-Its methods are those of `fastgd.sources.dense.DenseRows`, with NumPy arrays for all that is small, so
-that the descents that drive the CPU drive a GPU too.
+Its methods are those of `fastgd.sources.protocol.Source`, with NumPy arrays for parameters and sums, so
+that the solvers for the CPU run on a GPU too.
 """
 
 from typing import Any, Literal
@@ -40,7 +40,7 @@ from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
-#: Blocks of a kernel that loops until it is done.
+#: Blocks of a kernel in which each thread takes several items.
 _BLOCKS = 2048
 
 
@@ -112,7 +112,7 @@ class DeviceRows:
     dtype : numpy dtype
         float32 or float64: what sums inside a part are computed in.
     n_threads : int
-        Not used; sources are made alike.
+        Unused; all sources take the same arguments.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
     """
