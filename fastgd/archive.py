@@ -22,7 +22,7 @@ from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
 FORMAT = 2
-#: Members that came with a version of the format; fits in older files have None in their place.
+#: Members by the version of the format that added them; they are None in fits from older files.
 _CAME_WITH = {"feature_names": 2}
 
 REAL = (np.float32, np.float64)
@@ -31,9 +31,9 @@ FLAG = (np.bool_,)
 TEXT = (np.str_,)
 LABELS = (np.number, np.bool_, np.character, np.datetime64)
 
-#: What the names of members begin with that are the state of a solver: arrays of any shape.
+#: The prefix of the members that hold the state of a solver, arrays of any shape.
 _STATE = "state."
-#: In the place of None.
+#: The array that stands for None.
 _NONE = np.empty(0, dtype="V1")
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][biufcmMUSV]\d+(?:\[\w+\])?)', "

@@ -131,18 +131,18 @@ def minibatch_gd(
     costs, path = [], []
     walk = Walk(len(coef), **options)
     for epoch, order in enumerate(orders):
-        met = 0.0
+        summed = 0.0
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             rows, targets = [x[i] for i in batch], [y[i] for i in batch]
             weights = [weight[i] for i in batch]
-            met += cost(rows, targets, coef, intercept, loss, weights, "sum")
+            summed += cost(rows, targets, coef, intercept, loss, weights, "sum")
             by_coef, by_intercept = gradient(rows, targets, coef, intercept, loss, weights, "sum")
             if mean:
                 by_coef = [g / len(batch) for g in by_coef]
                 by_intercept = by_intercept / len(batch)
             coef, intercept = walk.step(epoch, coef, intercept, by_coef, by_intercept)
-        costs.append(met / len(order) if mean else met)
+        costs.append(summed / len(order) if mean else summed)
         path.append(coef)
     return coef, intercept, costs, path
 
@@ -193,8 +193,8 @@ def mlp_cost_and_gradient(
     total = 0.0
     for (zs, inputs), target in zip(_layers(x, weights, biases, activation), y, strict=True):
         if loss.coupled:
-            met, delta = _row_of_predictions(loss, zs[-1], target)
-            total += met
+            value, delta = _row_of_predictions(loss, zs[-1], target)
+            total += value
         else:
             pairs = list(zip(zs[-1], target, strict=True))
             total += sum(loss.value(z, t, *loss.parameters) for z, t in pairs)
@@ -259,12 +259,12 @@ def softmax_gd(
     costs, path = [], []
     walks = [Walk(len(w), **options) for w in coef]
     for epoch, order in enumerate(orders):
-        met = 0.0
+        summed = 0.0
         for start in range(0, len(order), batch_size or len(order)):
             batch = order[start : start + (batch_size or len(order))]
             rows, classes = [x[i] for i in batch], [y[i] for i in batch]
             weights = [weight[i] for i in batch]
-            met += softmax_cost(rows, classes, coef, intercept, weights, "sum")
+            summed += softmax_cost(rows, classes, coef, intercept, weights, "sum")
             by_coef, by_intercept = softmax_gradient(rows, classes, coef, intercept, weights, "sum")
             unit = 1 / len(batch) if mean else 1.0
             moved = [
@@ -274,6 +274,6 @@ def softmax_gd(
                 )
             ]
             coef, intercept = [w for w, _ in moved], [b for _, b in moved]
-        costs.append(met / len(order) if mean else met)
+        costs.append(summed / len(order) if mean else summed)
         path.append(coef)
     return coef, intercept, costs, path

@@ -25,8 +25,7 @@ class Fit(Prediction):
         The bias b; 0.0 without one.
     costs : ndarray (n_epochs,)
         ``costs[e]`` is the cost that the updates of epoch e saw: before the update for batch
-        descent, the mean of the losses met before each update for stochastic descent. Without
-        penalty.
+        descent, the mean of the losses before each update for stochastic descent. Without penalty.
     cost : float
         The cost at `coef` and `intercept`, without penalty.
     n_epochs : int

@@ -111,13 +111,13 @@ def check_compiled(request):
 
     One bare 1.0 in a leaf would make every float32 kernel compute in float64.
     """
-    from fastgd.compile.functions import kernel
+    from fastgd.compile import functions
 
     def check(function, plain, *arguments):
-        compiled, scalar = kernel(function), request.param
+        kernel, scalar = functions.kernel(function), request.param
         wanted = pytest.approx(plain(*arguments), rel=8 * float(np.finfo(scalar).eps))
-        assert compiled(*map(scalar, arguments)) == wanted
-        types = [str(overload.signature.return_type) for overload in compiled.overloads.values()]
+        assert kernel(*map(scalar, arguments)) == wanted
+        types = [str(overload.signature.return_type) for overload in kernel.overloads.values()]
         assert types == [scalar.__name__]
 
     return check

@@ -10,6 +10,7 @@ import fastgd
 from fastgd.losses import CROSS_ENTROPY, LOSSES
 from fastgd.settings import Settings
 from fastgd.solvers import joint, proximal, whitened
+from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.batch import BatchDescent
 from fastgd.solvers.joint import CoupledDescent
 from fastgd.solvers.lbfgs import LBFGSDescent
@@ -166,7 +167,7 @@ SOLVERS = {
 
 def last_epoch(solver):
     """The epoch to which a case runs; lr="auto" ends before it."""
-    return solver.epochs if isinstance(solver, AutomaticDescent) else EPOCHS
+    return solver.epochs if isinstance(solver, AutomaticSolver) else EPOCHS
 
 
 def finish(solver):

@@ -175,8 +175,8 @@ def trajectory(
     """torch.optim over one visiting order an epoch: coef, intercept, costs and the path.
 
     Weights are scaled to mean 1 under "mean", where a batch divides by its number of rows; `l2` is
-    the weight_decay of the coefficients alone. costs[e] is the mean (or sum) of the losses that epoch
-    e met before each update.
+    the weight_decay of the coefficients alone. costs[e] is the mean (or sum) of the losses before
+    each update of epoch e.
     """
     x, y, n = tensor(x), tensor(y), len(y)
     coef, intercept = tensor(coef, True), tensor(intercept, fit_intercept)
@@ -190,14 +190,14 @@ def trajectory(
     rule = kind(groups, lr=lr, **options)
     costs, path = [], []
     for order in orders:
-        met = 0.0
+        summed = 0.0
         for rows in torch.as_tensor(np.array(order), dtype=torch.int64).split(batch_size or n):
             total = _cost(x[rows], y[rows], coef, intercept, loss, weight[rows], "sum")
-            met += total.item()
+            summed += total.item()
             rule.zero_grad()
             (total / len(rows) if reduction == "mean" else total).backward()
             rule.step()
-        costs.append(met / n if reduction == "mean" else met)
+        costs.append(summed / n if reduction == "mean" else summed)
         path.append(coef.detach().numpy().copy())
     return path[-1], intercept.item(), costs, path
 

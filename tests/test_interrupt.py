@@ -52,7 +52,7 @@ FILES = tuple(
     os.path.join("fastgd", *name.split("/"))
     for name in (
         "fitting/run.py", "fitting/problem.py", "fitting/diagnosis.py", "solvers/protocol.py",
-        "solvers/batch.py", "solvers/stochastic.py", "solvers/early_stopping.py",
+        "solvers/automatic.py", "solvers/batch.py", "solvers/stochastic.py", "solvers/early_stopping.py",
         "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py",
     )
 )  # fmt: skip

@@ -173,16 +173,16 @@ def test_it_is_that_of_autograd(l2):
     assert metric.whiten.shape == (16, 15 if l2 else 12)
     inner = metric.whiten.T @ full @ metric.whiten
     np.testing.assert_allclose(inner, np.eye(len(inner)), atol=1e-12)
-    move, rise = metric.to_parameters(np.ones(len(inner)))
-    assert metric.size(move, rise) == pytest.approx(np.sqrt(len(inner)))
-    assert rise.sum() == pytest.approx(0, abs=1e-12)
+    move, level_move = metric.to_parameters(np.ones(len(inner)))
+    assert metric.norm(move, level_move) == pytest.approx(np.sqrt(len(inner)))
+    assert level_move.sum() == pytest.approx(0, abs=1e-12)
     follows = joint.PenalisedMetric(bound, hessian)
-    assert follows.size(move, rise) == pytest.approx(np.sqrt(len(inner)))
+    assert follows.norm(move, level_move) == pytest.approx(np.sqrt(len(inner)))
     slope = rng.standard_normal(4)
     slope -= slope.mean()
-    best = follows.rise(move, slope)
+    best = follows.level_step(move, slope)
     at_best = slope + full.reshape(4, 4, 4, 4)[:, 0, :, 0] @ best
-    at_best += follows.beside @ (move / bound.scale).ravel()
+    at_best += follows.mixed @ (move / bound.scale).ravel()
     np.testing.assert_allclose(at_best, 0, atol=1e-12)
 
 

@@ -16,7 +16,7 @@ GRID = [*itertools.product((1, 5, 20), (3, 100), (None, "strong_wolfe"), (1.0, 0
 
 
 def torch_fit(x, y, loss, optimizer, lr, epochs, l2=0.0, fit_intercept=True, schedule=None):
-    """The costs that each call of `step` met first, and the coefficients after it."""
+    """The first cost of each call of `step`, and the coefficients after it."""
     coef = oracles.tensor(np.zeros(x.shape[1]), True)
     intercept = oracles.tensor(0.0, fit_intercept)
     rule = torch.optim.LBFGS(

@@ -9,8 +9,8 @@ from list_source import ListRows
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
 from fastgd.solvers import curve
+from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.step_size import largest_stable_lr
-from fastgd.solvers.whitened import AutomaticDescent
 from fastgd.sources.dense import DenseRows
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
@@ -44,7 +44,7 @@ def test_every_solver_ends_where_it_does_on_dense_rows(case, monkeypatch):
     np.testing.assert_allclose(found.coef, wanted.coef, **CLOSE)
     np.testing.assert_allclose(found.intercept, wanted.intercept, **CLOSE)
     assert found.cost() == pytest.approx(wanted.cost(), rel=1e-9)
-    if isinstance(wanted, AutomaticDescent):  # when it takes a new metric is counted from `work`
+    if isinstance(wanted, AutomaticSolver):  # when it takes a new metric is counted from `work`
         return
     done = slice(0, wanted.epoch)
     np.testing.assert_allclose(found.costs[done], wanted.costs[done], rtol=1e-8)

@@ -9,7 +9,7 @@ from every_solver import SOLVERS
 
 import fastgd
 from fastgd.settings import RUNNING, STOPPED
-from fastgd.solvers.whitened import AutomaticDescent
+from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.sources.dense import DenseRows
 
 #: Rows in C order are visited in place, others are gathered.
@@ -96,7 +96,7 @@ def test_a_run_that_a_callback_stopped_goes_on(name, monkeypatch):
     whole, asked = problem.solver(), []
     epochs, status = epochs_of(whole)
     first, watched = problem.solver(), problem.solver()
-    if not isinstance(first, AutomaticDescent):
+    if not isinstance(first, AutomaticSolver):
         monkeypatch.setattr(type(first), "chunk", 1)
     until = every_solver.last_epoch(first)
     watched.run(until, lambda: asked.append(watched.epoch))

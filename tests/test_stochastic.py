@@ -62,7 +62,8 @@ class Loop:
         given = (
             one_pass, block_losses(self.loss, not by_row, dtype), step, team.counters(),
             backoff_address(), x, y, weight, order, self.coef, self.intercept,
-            settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(), settings.hyper(dtype),
+            settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
+            settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), losses,
             gather, *scratch, self.batch_size, 0, 0.0, first, last,
         )  # fmt: skip

@@ -148,6 +148,7 @@ def test_a_score_beyond_float64_says_so():
         line([1e300]).score([1.0, 2.0], [1e-300, 3e-300])
 
 
+@np.errstate(over="ignore")  # without the JIT NumPy's scalars warn
 def test_probabilities_of_far_predictions_are_zeros_and_ones():
     fit = line([[1.7e308], [-1.7e308]])
     fit.classes = np.array([0, 1])

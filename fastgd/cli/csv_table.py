@@ -7,8 +7,9 @@ import itertools
 import math
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,9 @@ class Table(NamedTuple):
     loadtxt: str
 
 
-def read_csv(path, target, *, without=(), labels=False) -> Table:
+def read_csv(
+    path: str | Path, target: str | None, *, without: Sequence[str] = (), labels: bool = False
+) -> Table:
     """Read the column `target`, and as features all other columns except those in `without`.
 
     The file is UTF-8 text with the column names in its first row, separated by commas, semicolons
@@ -39,12 +42,13 @@ def read_csv(path, target, *, without=(), labels=False) -> Table:
     # newline="" leaves line ends to the csv module; strict finds a quote that is never closed.
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    features, targets = array("d"), []
+    features = array("d")
+    targets: list[Any] = []
     try:
         rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
         header = [name.strip() for name in next(rows, [])]
         skiprows = reader.line_num
-        columns = _features(path, header, target, without)
+        target, columns = _features(path, header, target, without)
         t = header.index(target)
         for row in rows:
             if len(row) != len(header):
@@ -52,8 +56,8 @@ def read_csv(path, target, *, without=(), labels=False) -> Table:
                     f"{path}, row {reader.line_num}: the number of values is {len(row)}, but the "
                     f"first row names {len(header)} columns."
                 )
-            values = [_number(row[j]) for j in columns]
-            answer = row[t].strip() if labels else _number(row[t])
+            values: list[Any] = [_number(row[j]) for j in columns]
+            answer: Any = row[t].strip() if labels else _number(row[t])
             if None in values or answer is None or (labels and answer.casefold() in MISSING):
                 bad = columns[values.index(None)] if None in values else t
                 where = f"{path}, row {reader.line_num}, column {header[bad]!r}"
@@ -80,7 +84,7 @@ def read_csv(path, target, *, without=(), labels=False) -> Table:
     return Table(x, y, [header[j] for j in columns], target, ", ".join(loadtxt))
 
 
-def _text(path):
+def _text(path: str | Path) -> str:
     try:
         raw = Path(path).read_bytes()
     except FileNotFoundError:
@@ -101,7 +105,7 @@ def _text(path):
     return text
 
 
-def _delimiter(text):
+def _delimiter(text: str) -> str:
     try:
         sample = "".join(itertools.islice(io.StringIO(text), 20))
         return csv.Sniffer().sniff(sample, ",;\t").delimiter
@@ -109,8 +113,10 @@ def _delimiter(text):
         return ","
 
 
-def _features(path, header, target, without):
-    """The indices of the feature columns, after a check of the names."""
+def _features(
+    path: str | Path, header: list[str], target: str | None, without: Sequence[str]
+) -> tuple[str, list[int]]:
+    """The target, and the indices of the feature columns, after a check of the names."""
     name, times = Counter(header).most_common(1)[0]
     if times > 1:
         raise InputError(f"{path} has {times} columns named {name!r}; rename them.")
@@ -136,11 +142,11 @@ def _features(path, header, target, without):
             raise InputError(
                 f"{path}: column {j + 1} has no name; name it, or ignore it with --without ''."
             )
-    return columns
+    return target, columns
 
 
-def _number(text):
-    """The finite number that `text` is, or None. Python also accepts 2_000; a table doesn't."""
+def _number(text: str) -> float | None:
+    """The finite number that the text is, or None; with underscores, as in 2_000, it is none."""
     try:
         value = float(text)
     except ValueError:
@@ -148,7 +154,8 @@ def _number(text):
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _complaint(text, column, is_target):
+def _complaint(text: str, column: str, is_target: bool) -> str:
+    """What is wrong with the text of a value, and what to do."""
     if text.casefold() in MISSING:
         shown = f" ({text!r})" if text else ""
         return f"the value is missing{shown}; fill it in or delete the row."
@@ -161,8 +168,8 @@ def _complaint(text, column, is_target):
     return f"{text!r} is not a finite number; {advice}."
 
 
-def _two_labels(path, target, labels):
-    """The labels, as numbers where all of them are."""
+def _two_labels(path: str | Path, target: str, labels: list[str]) -> np.ndarray:
+    """The labels, as numbers if all of them are numbers."""
     numbers = [_number(label) for label in labels]
     y = np.array(labels if None in numbers else numbers)
     values = np.unique(y).tolist()

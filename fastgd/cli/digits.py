@@ -13,7 +13,7 @@ from ..datasets import images
 
 LOADERS = {"mnist": images.load_mnist, "cifar10": images.load_cifar10}
 EPOCHS, BATCH, HIDDEN, LR = 20, 64, 128, 0.002
-#: The share of the images that is held out if the data has no test set.
+#: The fraction of the images that is held out if the data has no test set.
 _HELD_OUT = 0.2
 
 
@@ -48,7 +48,7 @@ def run(command: str, arguments: list[str]) -> None:
     print(f'2. A net: fastgd.fit_mlp(x, y, hidden=({HIDDEN},), activation="relu", '
           f'loss="cross_entropy",\n                           {shown})\n')  # fmt: skip
 
-    def net(x, y, epochs):
+    def net(x: np.ndarray, y: np.ndarray, epochs: int) -> Any:
         return fastgd.fit_mlp(
             x,
             y,
@@ -61,7 +61,8 @@ def run(command: str, arguments: list[str]) -> None:
     _train(data, net, options)
 
 
-def _train(data: images.Images, fit: Callable[..., Any], options) -> None:
+def _train(data: images.Images, fit: Callable[..., Any], options: argparse.Namespace) -> None:
+    """Fit twice, the first time to compile; print accuracy and time."""
     fit(data.x_train[: BATCH * 2], np.arange(BATCH * 2) % 10, 1)  # compiles
     start = time.perf_counter()
     found = fit(data.x_train, data.y_train, options.epochs)

@@ -1,9 +1,10 @@
 """A curve drawn with characters."""
 
+from collections.abc import Sequence
 from math import log10
 
 
-def curve(values, width=62, height=12):
+def curve(values: Sequence[float], width: int = 62, height: int = 12) -> tuple[str, bool]:
     """Draw `values` against 0 … len(values) − 1 in at most 80 columns of plain ASCII.
 
     The vertical scale is logarithmic where all values are positive and they span a factor of ten.
@@ -18,11 +19,11 @@ def curve(values, width=62, height=12):
     low, high = float(min(values)), float(max(values))
     log = low > 0 and high / low > 10
 
-    def level(value):
+    def level(value: float) -> int:
         if high == low:
             return 0
-        share = log10(value / low) / log10(high / low) if log else (value - low) / (high - low)
-        return round(share * (height - 1))
+        part = log10(value / low) / log10(high / low) if log else (value - low) / (high - low)
+        return round(part * (height - 1))
 
     last = len(values) - 1
     levels = [level(values[round(c * last / (width - 1))]) for c in range(width)]

@@ -5,8 +5,10 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +16,10 @@ import fastgd
 
 from .. import reference
 from ..losses import LOSSES
-from .csv_table import read_csv
+from .csv_table import Table, read_csv
 from .terminal_plot import curve
+
+_Result = TypeVar("_Result")
 
 EPOCHS = 100
 SHIPPED = "333 Antarctic penguins (shipped with fastgd; Gorman et al. 2014, CC0)"
@@ -29,7 +33,7 @@ UNITS = {
 PLAIN_PYTHON_BUDGET = 3_000_000
 
 
-def main(argv=None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status, 0, or 2 for an error of the user."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -48,7 +52,7 @@ def main(argv=None) -> int:
     return 0
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fastgd",
         description="""\
@@ -89,7 +93,7 @@ Without FILE, on a small real data set that ships with fastgd.""",
     return parser
 
 
-def first_run(options):
+def first_run(options: argparse.Namespace) -> None:
     """Fit, show, time and explain; everything `python -m fastgd` prints."""
     name = "fit_logistic" if options.logistic else "fit_linear"
     fit_model = getattr(fastgd, name)
@@ -130,8 +134,8 @@ def first_run(options):
         print(f"\nCost curve written to {_plot(slow, options.plot, log)}")
 
 
-def _load(options):
-    """The table, and the path it came from."""
+def _load(options: argparse.Namespace) -> tuple[Table, Path]:
+    """The table, and the path of its file."""
     if options.file is not None:
         path, target, without = Path(options.file), options.target, options.without
     elif options.target is not None or options.without:
@@ -144,7 +148,7 @@ def _load(options):
     return read_csv(path, target, without=without, labels=options.logistic), path
 
 
-def _noted(fit_model, *args, **kwargs):
+def _noted(fit_model: Callable[..., fastgd.Fit], *args: Any, **kwargs: Any) -> fastgd.Fit:
     """Fit; print warnings as plain sentences instead of as source lines."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -154,7 +158,9 @@ def _noted(fit_model, *args, **kwargs):
     return fit
 
 
-def _show_coefficients(table, fit, units, most=40):
+def _show_coefficients(
+    table: Table, fit: fastgd.Fit, units: dict[str, str], most: int = 40
+) -> None:
     """One line a column, with the unit where it is known."""
     if fit.classes is None:
         top, what = units.get(table.target, ""), f"{table.target} per unit of the column"
@@ -171,17 +177,17 @@ def _show_coefficients(table, fit, units, most=40):
     print(f"   {'intercept':{width}}  {fit.intercept:14.6g}  {top}".rstrip() + "\n")
 
 
-def _quality(fit, x, y):
+def _quality(fit: fastgd.Fit, x: np.ndarray, y: np.ndarray) -> str:
     score = fit.score(x, y)
     return f"R² {score:.4f}" if fit.classes is None else f"{score:.1%} of the labels right"
 
 
-def _epochs(fit):
+def _epochs(fit: fastgd.Fit) -> str:
     epochs = "1 epoch" if fit.n_epochs == 1 else f"{fit.n_epochs:,} epochs"
     return epochs + (", converged" if fit.converged else ", not converged")
 
 
-def _textbook(x, logistic):
+def _textbook(x: np.ndarray, logistic: bool) -> tuple[np.ndarray, float]:
     """Columns of mean 0 and standard deviation 1, and a small constant step that suits them."""
     largest = np.abs(x).max(axis=0)  # first, so that squares neither overflow nor vanish
     x = x / np.where(largest > 0, largest, 1.0)
@@ -197,7 +203,7 @@ def _textbook(x, logistic):
     return z, float(f"{np.floor(lr / digit) * digit:.0e}")
 
 
-def _race(fit_model, table, logistic):
+def _race(fit_model: Callable[..., fastgd.Fit], table: Table, logistic: bool) -> None:
     """Time plain Python and fastgd on exactly the same work, and compare what they return."""
     n, d = table.x.shape
     m = min(n, max(20, PLAIN_PYTHON_BUDGET // (EPOCHS * (d + 3))))
@@ -208,10 +214,10 @@ def _race(fit_model, table, logistic):
     target = (y == np.unique(y)[1]).astype(float) if logistic else y
     z_list, y_list, loss = z.tolist(), target.tolist(), LOSSES["bce" if logistic else "mse"]
 
-    def plain():
+    def plain() -> Any:
         return reference.batch_gd(z_list, y_list, [0.0] * d, lr=lr, epochs=EPOCHS, loss=loss)
 
-    def fast():
+    def fast() -> fastgd.Fit:
         return fit_model(z, y, lr=lr, epochs=EPOCHS)
 
     with warnings.catch_warnings():
@@ -231,8 +237,9 @@ def _race(fit_model, table, logistic):
     print(f"   Coefficients and all {EPOCHS} costs agree to {digits} digits.")
 
 
-def _median_time(run, times):
-    seconds, result = [], None
+def _median_time(run: Callable[[], _Result], times: int) -> tuple[float, _Result]:
+    """The median time of a number of runs, and the result of the last one."""
+    seconds = []
     for _ in range(times):
         start = time.perf_counter()
         result = run()
@@ -240,7 +247,7 @@ def _median_time(run, times):
     return statistics.median(seconds), result
 
 
-def three_lines(table, path, name) -> list[str]:
+def three_lines(table: Table, path: Path, name: str) -> list[str]:
     """Python code, without fastgd's private parts, that fits the same model."""
     x = "table[:, :-1]" + (".astype(float)" if table.y.dtype.kind == "U" else "")
     return [
@@ -250,7 +257,7 @@ def three_lines(table, path, name) -> list[str]:
     ]
 
 
-def _plot(fit, file, log):
+def _plot(fit: fastgd.Fit, file: str, log: bool) -> Path:
     """Write the cost curve to a picture file; return its path."""
     try:
         from matplotlib.figure import Figure

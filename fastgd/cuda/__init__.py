@@ -9,7 +9,7 @@ these are common to the kernels here:
     target     IN      int                the row of y: for one output of many, or 0 for a common target
     c          IN      int                the output
     totals     OUT     k·(d+2) float64    sums over the parts, overwritten
-    met        OUT     (k,) float64       sum of the losses, each before its update
+    losses     OUT     (k,) float64       sum of the losses, each before its update
 
 A device function is called by all threads of a block. "Free at the next barrier" says that the caller
 must pass a barrier before it uses the memory again.

@@ -31,14 +31,14 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
     load = fetch(vector)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block = sum_of_block(threads)
-    met, in_flight = 2 * warps, columns * vector  # sizes of arrays must be names
+    block_entries, in_flight = 2 * warps, columns * vector  # sizes of arrays must be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
-        meeting = cuda.shared.array(met, real)
+        block_sums = cuda.shared.array(block_entries, real)
         gradient = cuda.local.array(columns, real)
         block = cuda.local.array(in_flight, real)
         labels = cuda.local.array(vector, real)
@@ -84,11 +84,11 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                         slopes += s
                         for j in range(columns):
                             gradient[j] += s * block[j * vector + v]
-        cost = over_block(cost, meeting, 0)
+        cost = over_block(cost, block_sums, 0)
         if slopes_too:
-            slopes = over_block(slopes, meeting, warps)
+            slopes = over_block(slopes, block_sums, warps)
             for j in range(columns):
-                total = over_block(gradient[j], meeting, j % 2 * warps)
+                total = over_block(gradient[j], block_sums, j % 2 * warps)
                 if thread == 0:
                     out[j] = total
         if thread == 0:
@@ -107,14 +107,14 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
     real = getattr(numba, dtype)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
     over_block, over_rows = sum_of_block(threads), sum_of_lanes(1, tile)
-    met, two_turns = 2 * warps, 2 * threads  # sizes of arrays must be names
+    block_entries, two_turns = 2 * warps, 2 * threads  # sizes of arrays must be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
-        meeting = cuda.shared.array(met, real)
+        block_sums = cuda.shared.array(block_entries, real)
         predicted = cuda.shared.array(two_turns, real)
         gradient = cuda.shared.array(columns, real)
         d = coef.shape[1]
@@ -163,9 +163,9 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
                     if row == 0 and j < d:
                         gradient[j] += element
         # Every group has seen every row.
-        cost = over_block(cost if group == 0 else zero, meeting, 0)
+        cost = over_block(cost if group == 0 else zero, block_sums, 0)
         if slopes_too:
-            slopes = over_block(slopes if group == 0 else zero, meeting, warps)
+            slopes = over_block(slopes if group == 0 else zero, block_sums, warps)
             if row == 0:
                 for j in range(group, d, groups):
                     out[j] = gradient[j]

@@ -136,7 +136,7 @@ def coupled_pass(
 
     @cuda.jit(device=True)
     def one_pass(x, order, y, weight, p, center, coef, intercept, first, last, out):
-        meeting = cuda.shared.array(warps, real)
+        block_sums = cuda.shared.array(warps, real)
         tile = cuda.shared.array(tile_size, real)
         z = cuda.shared.array(z_size, real)
         told = cuda.shared.array(of_rows, real)  # of every row: label, weight, top, rest
@@ -223,7 +223,7 @@ def coupled_pass(
                                 if start > first:
                                     before = out[c, column + j]
                                 out[c, column + j] = before + sums[u]
-        cost = over_block(cost, meeting, 0)
+        cost = over_block(cost, block_sums, 0)
         for c in range(thread, k, threads):
             out[c, d + 1] = cost if c == 0 else zero
 

@@ -24,7 +24,7 @@ def coupled_minibatch(
 ):
     """The kernel of one update a batch, for one block.
 
-    The arguments are those of `stochastic.minibatch`, with y (1, n) and met (1,), and after them:
+    The arguments are those of `stochastic.minibatch`, with y (1, n) and losses (1,), and after them:
 
         name       dir     shape     meaning
         totals     OUT     (k, d+2)  scratch: the sums of a batch
@@ -36,7 +36,7 @@ def coupled_minibatch(
     @cuda.jit
     def updates(
         x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-        mean, batch_size, first, last, met, totals,
+        mean, batch_size, first, last, losses, totals,
     ):  # fmt: skip
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
@@ -69,6 +69,6 @@ def coupled_minibatch(
             cuda.syncthreads()
             batch = stop
         if thread == 0:
-            met[0] = total
+            losses[0] = total
 
     return updates

@@ -43,7 +43,7 @@ def row_pass(
     over_groups = sum_of_lanes(min(lanes, WARP), WARP)
     entries = min(lanes, WARP) * held
     # Sizes of local and shared arrays must be names.
-    in_flight, met, reduced = held * rows, 2 * warps, entries + 2
+    in_flight, block_entries, reduced = held * rows, 2 * warps, entries + 2
     # A mask shows the compiler that a thread's number, and so an index, is not negative. Without it each
     # index has a test for counting from the end, whose result takes registers. For the same reason y,
     # weight, coef and center are read by `load_one`.
@@ -53,7 +53,7 @@ def row_pass(
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
-        meeting = cuda.shared.array(met, real)
+        block_sums = cuda.shared.array(block_entries, real)
         gathered = cuda.shared.array(reduced, real)
         w = cuda.local.array(held, real)
         middle = cuda.local.array(held, real)
@@ -98,7 +98,7 @@ def row_pass(
                 for e in range(held):
                     z += row[u * held + e] * w[e]
                 if wide:
-                    z = over_block(z, meeting, turn)
+                    z = over_block(z, block_sums, turn)
                     turn = warps - turn
                 else:
                     z = over_lanes(z)

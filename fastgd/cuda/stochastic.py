@@ -35,7 +35,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
 
     A group of `layout.lanes` threads has a model.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, met)``
+    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, losses)``
 
         name       dir     shape     meaning
         coef       IN OUT  (k, d)    coefficients
@@ -45,7 +45,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
     The other arguments are described in `fastgd.cuda`. The grid has at least a group for each model.
     """
     vector, lanes, loads, _, threads = layout
-    held, wide, met_by_warps = vector * loads, lanes > WARP, 2 * threads // WARP
+    held, wide, block_entries = vector * loads, lanes > WARP, 2 * threads // WARP
     real = getattr(numba, dtype)
     load = fetch(vector)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
@@ -53,8 +53,8 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
     over_block, over_lanes = sum_of_block(threads), sum_of_lanes(1, min(lanes, WARP))
 
     @cuda.jit
-    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last, met):
-        meeting = cuda.shared.array(met_by_warps, real)
+    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last, losses):
+        block_sums = cuda.shared.array(block_entries, real)
         w = cuda.local.array(held, real)
         row = cuda.local.array(held, real)
         coming = cuda.local.array(held, real)
@@ -96,7 +96,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
                 for e in range(held):
                     z += row[e] * w[e]
                 if wide:
-                    z = over_block(z, meeting, turn)
+                    z = over_block(z, block_sums, turn)
                     turn = threads // WARP - turn
                 else:
                     z = over_lanes(z)
@@ -116,7 +116,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
                     if j < d:
                         coef[c, j] = w[r * vector + v]
             if lane == 0:
-                intercept[c], met[c] = b, total
+                intercept[c], losses[c] = b, total
 
     return updates
 
@@ -129,7 +129,7 @@ def minibatch(
     """The kernel of one update a batch; a block has a model.
 
     ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-    mean, batch_size, first, last, met)``
+    mean, batch_size, first, last, losses)``
 
         name            dir     shape              meaning
         low_hyper       IN      (HYPER,)           `hyper` in the dtype of the computation
@@ -148,7 +148,7 @@ def minibatch(
     @cuda.jit
     def updates(
         x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-        mean, batch_size, first, last, met,
+        mean, batch_size, first, last, losses,
     ):  # fmt: skip
         totals = cuda.shared.array(columns, real)
         k, d = coef.shape[0], coef.shape[1]
@@ -180,7 +180,7 @@ def minibatch(
                 cuda.syncthreads()
                 batch = stop
             if thread == 0:
-                met[c] = total
+                losses[c] = total
             c += cuda.gridDim.x
 
     return updates
@@ -238,7 +238,7 @@ class Models:
                     ),
                 )
             )
-            self._met = cuda.device_array(1 if self._coupled else k, np.float64, stream=x.stream)
+            self._losses = cuda.device_array(1 if self._coupled else k, np.float64, stream=x.stream)
             if self._coupled:
                 self._totals = cuda.device_array((k, d + 2), dtype, stream=x.stream)
         self._layout: Any
@@ -254,7 +254,7 @@ class Models:
         self._loss: Any = loss.formula
 
     def update(self, order, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Visit order[first:last], or these rows for an empty order; returns `met`."""
+        """Visit order[first:last], or these rows for an empty order; returns `losses`."""
         source, x, layout = self.source, self.source.x, self._layout
         last, k, name = source.n if last is None else last, len(self._coef), source.dtype.name
         with on(x.number):
@@ -266,12 +266,12 @@ class Models:
                 kernel = per_sample(self._loss, layout, name)
                 grid = -(-k * layout.lanes // layout.threads)
                 configured(kernel, grid, layout.threads, x.stream)(
-                    *arguments, first, last, self._met
+                    *arguments, first, last, self._losses
                 )
             else:
                 arguments = (
                     *arguments, self._memory, float(self.updates), self._mean, self.batch_size, first,
-                    last, self._met,
+                    last, self._losses,
                 )  # fmt: skip
                 way = len(order) > 0, self._rule, self._averages
                 if self._coupled:
@@ -281,7 +281,7 @@ class Models:
                     kernel = minibatch(self._loss, layout, name, self._columns, *way)
                     configured(kernel, k, layout.threads, x.stream)(*arguments)
             self.updates += -(-(last - first) // self.batch_size)
-            return x.to_host(self._met)
+            return x.to_host(self._losses)
 
     def parameters(self) -> tuple[np.ndarray, np.ndarray]:
         """coef (k, d) and intercept (k,) as NumPy."""

@@ -10,6 +10,7 @@ import math
 import os
 import pickletools
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ class Images(NamedTuple):
     y_test: np.ndarray
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     r"""Read any array in the IDX format, plain or compressed with gzip.
 
     Parameters
@@ -95,12 +96,12 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
             return _idx_array(path, raw, size)
         try:
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                return _idx_array(path, unpacked, None, size * _DEFLATE_RATIO)
+                return _idx_array(path, unpacked, size, size * _DEFLATE_RATIO)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{path} is damaged as a gzip file ({error}); {_AGAIN}.") from None
 
 
-def load_mnist(path: str | os.PathLike) -> Images:
+def load_mnist(path: str | os.PathLike[str]) -> Images:
     r"""Load MNIST, or another set in its four files, such as Fashion-MNIST.
 
     Parameters
@@ -175,7 +176,7 @@ def load_mnist(path: str | os.PathLike) -> Images:
     return Images(x_train, y_train, x_test, y_test)
 
 
-def load_cifar10(path: str | os.PathLike) -> Images:
+def load_cifar10(path: str | os.PathLike[str]) -> Images:
     """Load CIFAR-10, from its binary or its Python version.
 
     Parameters
@@ -248,14 +249,14 @@ def load_cifar10(path: str | os.PathLike) -> Images:
 # Files
 
 
-def _existing(path) -> Path:
+def _existing(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file or folder {path}.")
     return path
 
 
-def _existing_file(path) -> Path:
+def _existing_file(path: str | os.PathLike[str]) -> Path:
     path = _existing(path)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "not a regular file"
@@ -263,7 +264,7 @@ def _existing_file(path) -> Path:
     return path
 
 
-def _check_labels(path, labels):
+def _check_labels(path: Path, labels: np.ndarray) -> np.ndarray:
     """Labels as int64; the first that is out of range is named."""
     bad = np.flatnonzero((labels < 0) | (labels >= _CLASSES))
     if bad.size:
@@ -277,8 +278,8 @@ def _check_labels(path, labels):
 # IDX: two zero bytes, a type, the number of dimensions, each dimension in four bytes, the elements.
 
 
-def _idx_array(path, file, size, most=None):
-    """The array of an open file of `size` bytes, or of an unknown size that is at most `most`."""
+def _idx_array(path: Path, file: Any, size: int, most: int | None = None) -> np.ndarray:
+    """The array of an open file of `size` bytes, or of one that unpacks to `most` bytes at most."""
     magic = file.read(4)
     if len(magic) < 4:
         raise InputError(f"{path} has {len(magic)} bytes, too few for an IDX file; {_AGAIN}.")
@@ -323,7 +324,7 @@ def _idx_array(path, file, size, most=None):
     return content.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _mnist_files(folder):
+def _mnist_files(folder: Path) -> Iterator[Path]:
     """The files and folders with a name of MNIST's in a folder."""
     return (
         folder / f"{part}-{what}{hyphen}idx{ndim}-ubyte{end}"
@@ -335,7 +336,7 @@ def _mnist_files(folder):
     )
 
 
-def _mnist_file(folder, stem, ndim):
+def _mnist_file(folder: Path, stem: str, ndim: int) -> Path:
     """The one file of that name; unpacking may have made a folder of the same name."""
     names = [folder / f"{stem}{hyphen}idx{ndim}-ubyte" for hyphen in "-."]
     for end in ("", ".gz"):
@@ -351,7 +352,8 @@ def _mnist_file(folder, stem, ndim):
     raise InputError(f"{folder} lacks {names[0].name} (or {names[0].name}.gz, or {names[1].name}).")
 
 
-def _mnist_pair(images_path, labels_path):
+def _mnist_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, pixels) from 0 to 1 and their labels (n,), from two files."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     for path, array, what, ndim in (
         (images_path, images, "images", 3),
@@ -376,7 +378,7 @@ def _mnist_pair(images_path, labels_path):
 # CIFAR-10
 
 
-def _joined(batches):
+def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Batches of bytes as one pair of x in 0…1 and y."""
     x = np.empty((sum(len(labels) for _, labels in batches), _CIFAR_PIXELS), np.float32)
     start = 0
@@ -386,13 +388,13 @@ def _joined(batches):
     return x, np.concatenate([labels for _, labels in batches])
 
 
-def _cifar_batch(path):
+def _cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (n, 3072) as bytes and checked labels."""
     path = _existing_file(path)
     return (_binary_batch if path.suffix == ".bin" else _python_batch)(path)
 
 
-def _binary_batch(path):
+def _binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Records of one byte for the label and 3,072 for the pixels."""
     size, wanted = path.stat().st_size, _CIFAR_ROWS * (1 + _CIFAR_PIXELS)
     if size != wanted:
@@ -404,7 +406,7 @@ def _binary_batch(path):
     return records[:, 1:], _check_labels(path, records[:, 0])
 
 
-def _python_batch(path):
+def _python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """A pickled dictionary with the pixels under 'data' and a list under 'labels'."""
     with open(path, "rb") as file:
         if file.read(1) != b"\x80":  # before all of it is read
@@ -454,8 +456,9 @@ def _python_batch(path):
 class _Array:
     """The description of an array in a pickle."""
 
-    def __init__(self):
-        self.shape = self.fortran = self.buffer = None
+    shape: Any = None
+    fortran: Any = None
+    buffer: Any = None
 
 
 class _Type:
@@ -477,14 +480,16 @@ _VALUES = {
 }  # fmt: skip
 
 
-def _unpickled(path, content):
+def _unpickled(path: Path, content: bytes) -> Any:
     """The dictionaries, lists, tuples, numbers, text and arrays of bytes in a pickle."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
-    at = 0
+    at: Any = 0
+    value: Any
+    items: list[Any] | tuple[Any, ...]
 
-    def above_the_mark():
+    def above_the_mark() -> list[Any]:
         mark = marks.pop()
         items = stack[mark:]
         del stack[mark:]
@@ -553,7 +558,7 @@ def _unpickled(path, content):
     return result
 
 
-def _set_items(target, items):
+def _set_items(target: Any, items: Sequence[Any]) -> None:
     for key, value in zip(items[::2], items[1::2], strict=True):
         # Text only: to hash tuples of tuples of tuples can take forever.
         if type(target) is not dict or not isinstance(key, str | bytes):
@@ -561,7 +566,7 @@ def _set_items(target, items):
         target[key if isinstance(key, str) else key.decode("latin-1")] = value
 
 
-def _made(path, at, name, arguments):
+def _made(path: Path, at: int, name: Any, arguments: Any) -> Any:
     """The result of a call of one of the names, as far as needed."""
     if not isinstance(name, str):  # nor can it be looked up: tuples of tuples, as above
         raise TypeError("a call of what can't be called")
@@ -589,7 +594,7 @@ def _made(path, at, name, arguments):
     return array
 
 
-def _set_state(state, target):
+def _set_state(state: Any, target: Any) -> None:
     if isinstance(target, _Array):
         _, target.shape, dtype, target.fortran, target.buffer = state
         _check_state(target, dtype)
@@ -597,7 +602,7 @@ def _set_state(state, target):
         raise TypeError("a state for what has none")
 
 
-def _check_state(array, dtype):
+def _check_state(array: _Array, dtype: Any) -> None:
     whole = isinstance(array.shape, tuple) and all(type(length) is int for length in array.shape)
     if not (
         whole and isinstance(dtype, _Type) and isinstance(array.buffer, str | bytes | bytearray)

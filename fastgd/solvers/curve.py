@@ -6,7 +6,7 @@ from ..losses import Loss
 from ..sources.protocol import Source
 from .moments import centred_moments
 
-#: Costs this far below that of zero have lost six of their digits to it: they need a nearer anchor.
+#: Costs below this part of that at zero have lost six digits by cancellation: they need a nearer anchor.
 _LOST = 1e-6
 
 
@@ -16,7 +16,9 @@ def pays(source: Source, loss: Loss, m: int) -> bool:
     return loss.quadratic and source.work("moments", 1) < sums
 
 
-def squared_costs(source: Source, loss: Loss, coefs, intercepts) -> np.ndarray:
+def squared_costs(
+    source: Source, loss: Loss, coefs: np.ndarray, intercepts: np.ndarray
+) -> np.ndarray:
     """The summed squared error at each of coefs (m, d), intercepts (m,).
 
     With A = [1, x − center], S = A^T A, v the parameters of A and a those of an anchor, the cost is
@@ -24,7 +26,7 @@ def squared_costs(source: Source, loss: Loss, coefs, intercepts) -> np.ndarray:
     far below that of zero, it is the coefficient with the smallest, for one more pass.
     """
     d = source.d
-    # Centred, or what is far from zero would cost digits.
+    # Targets are centred, as digits are lost of those far from zero.
     y_center = np.array([source.y[0, :: len(source.y[0]) // 256 + 1].mean()])
     moments, center = centred_moments(source, y_center)
     second, by_y, cost = moments[: d + 1, : d + 1], moments[d + 1, : d + 1], moments[d + 1, d + 1]

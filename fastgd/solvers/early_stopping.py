@@ -11,33 +11,33 @@ from .state import State
 
 
 class Validation:
-    """Rows that no update sees.
+    """The costs of rows that are held out from the updates, and the best parameters by them.
 
     Parameters
     ----------
     cost_of : callable
-        The cost of those rows at the parameters.
+        The cost of the held-out rows at given parameters.
     patience : int
-        Epochs without a lower cost after which it is over.
+        The number of epochs without a lower cost that ends the fit.
     """
 
     def __init__(self, cost_of: Callable[[np.ndarray], float], patience: int):
         self.cost_of, self.patience = cost_of, patience
         self.costs: list[float] = []
-        #: The parameters of the lowest cost, the first of equal ones, and after how many epochs.
+        #: The parameters of the lowest cost, of equal costs the first, and the number of their epoch.
         self.best: Any = None
         self.best_epoch, self._lowest = 0, math.inf
-        #: The number of epochs of which all this is known; a signal may part the steps of `look`.
+        #: The number of epochs recorded so far. It is set last, as a signal may interrupt `look`.
         self.epochs = 0
 
     def look(self, parameters: np.ndarray) -> None:
-        """Add the cost at the parameters after one more epoch; keep them if it is lowest."""
+        """Record the cost at the parameters after one more epoch, and keep them if it is the lowest."""
         cost, epoch = self.cost_of(parameters), self.epochs + 1
         self.costs[self.epochs :] = [cost]
-        known: dict[str, Any] = {"epochs": epoch}
+        record: dict[str, Any] = {"epochs": epoch}
         if cost < self._lowest:
-            known |= {"best": parameters, "best_epoch": epoch, "_lowest": cost}
-        vars(self).update(known)
+            record |= {"best": parameters, "best_epoch": epoch, "_lowest": cost}
+        vars(self).update(record)
 
     def state(self) -> State:
         """Arrays by name, from which `load` goes on."""
@@ -60,10 +60,10 @@ class Validation:
 
     @property
     def finite(self) -> bool:
-        """Whether the last cost is."""
+        """Whether the last cost is finite."""
         return not self.costs or math.isfinite(self.costs[-1])
 
     @property
     def over(self) -> bool:
-        """Whether patience is."""
+        """Whether as many epochs as the patience have passed since the lowest cost."""
         return self.epochs - self.best_epoch >= self.patience

@@ -1,4 +1,4 @@
-"""The inverse Hessian that steps so far suggest, times a gradient: the two-loop recursion of L-BFGS."""
+"""L-BFGS: an approximation of the inverse Hessian by curvature pairs, times a gradient."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ Pair = tuple[np.ndarray, np.ndarray, float]
 
 
 def descent_direction(gradient: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
-    """−H·gradient for the last pairs, the oldest first; −gradient without pairs.
+    """−H·gradient by the two-loop recursion, for pairs with the oldest first; −gradient without pairs.
 
     Nocedal and Wright (2006), algorithm 7.4, with H₀ = (s·y)/(y·y) of the last pair.
     """

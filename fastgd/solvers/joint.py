@@ -1,42 +1,54 @@
-"""The curvature of softmax at hand: that of all coefficients and intercepts together.
+"""The Hessian of softmax in all coefficients and intercepts together.
 
-Its second derivatives couple the classes: with probabilities p, those of a row are the sum over pairs of
-classes of p_a·p_b·(e_a − e_b)(e_a − e_b)^T. So every pair takes one pass of moments, and no rounding
-makes an eigenvalue negative. Without a penalty the same vector may be added to all classes; no step does
-that, so that the coefficients stay as near to the start as may be.
+Softmax couples the classes: with probabilities p the Hessian of a row is the sum over pairs of classes of
+p_a·p_b·(e_a − e_b)(e_a − e_b)^T. So each pair takes one pass of moments, and no rounding error makes an
+eigenvalue negative. Without a penalty the cost does not change if one vector is added to all classes; no
+step does that, so that the coefficients stay as near to the start as possible.
 """
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 
 from ..cpu.elementwise import probabilities
-from .metric import FULL_METRIC, Metric, _whitening
+from ..losses import CoupledLoss
+from ..sources.protocol import Source
+from .automatic import Steps
+from .metric import FULL_METRIC, Metric, unit_whitening
+from .per_row import Parameters, raw_predictions
 from .whitened import AutomaticDescent, Stage
 
-#: What a factorisation takes, in ns for m³ of its m coefficients; what a step takes beside its pass.
+#: Nanoseconds of a factorisation, per m³ of its m coefficients, and of a step beside its pass.
 _FACTOR_NS, _STEP_NS = 0.1, 1e5
 
 
-def is_joint(source) -> bool:
-    """Whether the matrix of all coefficients is small enough."""
+def is_joint(source: Source) -> bool:
+    """Whether the Hessian in all coefficients is small enough to be used."""
     return source.k * source.d <= FULL_METRIC
 
 
-def steps_for_curvature(source, coupled: bool) -> float:
-    """What the curvature at hand takes, counted in steps."""
+def steps_for_curvature(source: Source, coupled: bool) -> float:
+    """The number of steps that take as long as the Hessian at the current parameters."""
     d, k = source.d, source.k
     pairs, side = (k * (k - 1) / 2, k * (d + 1)) if coupled else (1, d)
     work = pairs * source.work("moments", 0) + _FACTOR_NS * side**3
     return work / (_STEP_NS + source.work("pass"))
 
 
-def joint_hessian(loss, source, curvature, l2, raw, bound) -> np.ndarray:
-    """The second derivatives (k, 1+d, k, 1+d) at raw predictions (k, n); each class's level comes first.
+def joint_hessian(
+    loss: CoupledLoss,
+    source: Source,
+    curvature: float,
+    l2: float,
+    raw: np.ndarray,
+    bound: Metric,
+) -> np.ndarray:
+    """The Hessian (k, 1+d, k, 1+d) at raw predictions (k, n), the level of each class first.
 
-    They are those of the level at the centre of `bound` and of coef/scale, as in `bound`. Columns that
-    are constant there have none.
+    It is that of the levels and of coef/scale for the centre and the scale of `bound`. Columns that are
+    constant in `bound` have no curvature. `curvature` is the factor of the summed losses.
     """
     k, d = source.k, source.d
     p = raw.copy()
@@ -44,7 +56,7 @@ def joint_hessian(loss, source, curvature, l2, raw, bound) -> np.ndarray:
     used = np.diagonal(bound.hessian) > 0
     if bound.whiten.shape[1]:
         used = used & bound.whiten.any(axis=1)
-    used = np.append(bool(bound.bias), used)
+    used = np.append(bool(bound.level_scale), used)
     hessian = np.zeros((k, 1 + d, k, 1 + d))
     for a, b in itertools.combinations(range(k), 2):
         weight = p[a] * p[b]
@@ -68,7 +80,7 @@ def contrasts(k: int) -> np.ndarray:
     return columns / np.linalg.norm(columns, axis=0)
 
 
-def whitening(hessian) -> np.ndarray:
+def whitening(hessian: np.ndarray) -> np.ndarray:
     """W with W^T·hessian·W = 1; rows of coordinates without curvature are zero."""
     diagonal = np.diagonal(hessian)
     used = np.flatnonzero(diagonal > 0)
@@ -76,22 +88,22 @@ def whitening(hessian) -> np.ndarray:
         return np.empty((len(hessian), 0))
     unit = 1 / np.sqrt(diagonal[used])
     scaled = hessian[np.ix_(used, used)] * np.outer(unit, unit)
-    inner, _ = _whitening(scaled, np.ones(len(used), bool))
+    inner, _ = unit_whitening(scaled, np.ones(len(used), bool))
     whiten = np.zeros((len(hessian), inner.shape[1]))
     whiten[used] = unit[:, None] * inner
     return whiten
 
 
 class JointMetric(Metric):
-    """Coordinates in which the curvature of all classes is the identity.
+    """Coordinates in which the Hessian of all classes together is the identity.
 
     Parameters
     ----------
     bound : Metric
-        Whose centre and scale are those of `hessian`.
+        The metric of the bound, with the centre and the scale of `hessian`.
     hessian : ndarray (k, 1+d, k, 1+d)
     common : bool
-        Whether moves may have a part that is the same for all classes; levels never have one.
+        Whether coefficients may move by a part that is common to all classes; levels never do.
     """
 
     def __init__(self, bound: Metric, hessian: np.ndarray, common: bool):
@@ -105,35 +117,32 @@ class JointMetric(Metric):
         if common:
             inner[-wide], inner[:, -wide] = 0.0, 0.0
         by_class = whitening(inner).reshape(m, wide, -1)
-        seen = bound.whiten.shape[1] + (bound.bias > 0)
-        self.lost = by_class.shape[2] < m * seen - (common and bound.bias > 0)
+        rank, with_levels = bound.whiten.shape[1], bound.level_scale > 0
+        self.incomplete = by_class.shape[2] < m * (rank + with_levels) - (common and with_levels)
         whiten = np.tensordot(basis, by_class, 1).reshape(k * wide, -1)
-        super().__init__(
-            bound.center, whiten, bound.bias, hessian.reshape(k * wide, -1), bound.scale, bound.null
-        )
+        flat = hessian.reshape(k * wide, -1)
+        super().__init__(bound.center, whiten, bound.level_scale, flat, bound.scale, bound.null)
 
-    def to_parameters(self, u):
-        """Move u as a move of the coefficients and of the centred intercepts."""
+    def to_parameters(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         moves = (self.whiten @ u).reshape(-1, 1 + len(self.scale))
         return moves[:, 1:] * self.scale, moves[:, 0]
 
-    def summed(self, coef) -> float:
-        """The size of what predictions are summed from."""
+    def size_of_terms(self, coef: np.ndarray) -> float:
         squares = np.diagonal(self.hessian).reshape(len(coef), -1)[:, 1:]
         return float(np.linalg.norm(coef / self.scale * np.sqrt(squares)))
 
-    def to_gradient(self, by_coef, by_intercept):
-        """The gradient in u of a gradient in the parameters."""
-        return np.column_stack([by_intercept, by_coef * self.scale]).ravel() @ self.whiten
+    def to_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        return np.column_stack([by_level, by_coef * self.scale]).ravel() @ self.whiten
 
-    def size(self, coef, intercept) -> float:
-        """The length of given parameters in this metric."""
-        v = np.column_stack([intercept, coef / self.scale]).ravel()
+    def norm(self, coef: np.ndarray, level: np.ndarray) -> float:
+        v = np.column_stack([level, coef / self.scale]).ravel()
         return math.sqrt(max(0.0, float(v @ self.hessian @ v)))
 
 
 class PenalisedMetric(Metric):
-    """The curvature of all coefficients where the levels follow them, for penalties on coefficients.
+    """The Hessian in all coefficients with the levels eliminated, for penalties on coefficients.
+
+    It is the Schur complement of the levels. Nothing is whitened.
 
     Parameters
     ----------
@@ -144,55 +153,52 @@ class PenalisedMetric(Metric):
     def __init__(self, bound: Metric, hessian: np.ndarray):
         k, wide = hessian.shape[:2]
         basis = contrasts(k)
-        lift = basis @ whitening(basis.T @ hessian[:, 0, :, 0] @ basis)
-        self.lift, self.levels = lift, hessian[:, 0, :, 0]
-        self.beside = hessian[:, 0, :, 1:].reshape(
-            k, -1
-        )  # how slopes of levels rise with coefficients
-        follows, m = lift.T @ self.beside, k * (wide - 1)
-        inner = hessian[:, 1:, :, 1:].reshape(m, m) - follows.T @ follows
-        diagonal = hessian[:, 1:, :, 1:].reshape(m, m).diagonal()
-        lost = np.diagonal(inner) <= 16 * np.finfo(float).eps * diagonal
-        inner[lost], inner[:, lost] = 0.0, 0.0
+        by_levels, m = hessian[:, 0, :, 0], k * (wide - 1)
+        # R with R·R^T the inverse Hessian of the levels; that Hessian; and the mixed derivatives.
+        self.inverse_root = basis @ whitening(basis.T @ by_levels @ basis)
+        self.of_levels, self.mixed = by_levels, hessian[:, 0, :, 1:].reshape(k, -1)
+        eliminated = self.inverse_root.T @ self.mixed
+        of_coef = hessian[:, 1:, :, 1:].reshape(m, m)
+        inner = of_coef - eliminated.T @ eliminated
+        rounding = np.diagonal(inner) <= 16 * np.finfo(float).eps * of_coef.diagonal()
+        inner[rounding], inner[:, rounding] = 0.0, 0.0
         empty = np.empty((m, 0))
-        super().__init__(bound.center, empty, bound.bias, inner, bound.scale, bound.null)
+        super().__init__(bound.center, empty, bound.level_scale, inner, bound.scale, bound.null)
 
-    def decoupled(self, by_coef, by_level):
-        """The slopes of the coefficients where the levels follow."""
-        follow = (self.lift @ (self.lift.T @ by_level)) @ self.beside
-        return by_coef - follow.reshape(by_coef.shape) / self.scale
+    def reduced_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        """The gradient in the coefficients with the levels eliminated."""
+        root = self.inverse_root
+        eliminated = (root @ (root.T @ by_level)) @ self.mixed
+        return np.asarray(by_coef - eliminated.reshape(by_coef.shape) / self.scale)
 
-    def rise(self, move, by_level):
-        """How the levels follow a move of the coefficients."""
-        slope = by_level + self.beside @ (move / self.scale).ravel()
-        return -self.lift @ (self.lift.T @ slope)
+    def level_step(self, move: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        gradient = by_level + self.mixed @ (move / self.scale).ravel()
+        return np.asarray(-self.inverse_root @ (self.inverse_root.T @ gradient))
 
-    def summed(self, coef) -> float:
-        """The size of what predictions are summed from."""
+    def size_of_terms(self, coef: np.ndarray) -> float:
         squares = np.diagonal(self.hessian).reshape(coef.shape)
         return float(np.linalg.norm(coef / self.scale * np.sqrt(squares)))
 
-    def level_slope(self, by_level) -> float:
-        """The slope of the levels, in units of their curvature."""
-        return float(np.linalg.norm(self.lift.T @ by_level))
+    def level_gradient_norm(self, by_level: np.ndarray) -> float:
+        return float(np.linalg.norm(self.inverse_root.T @ by_level))
 
-    def size(self, coef, level) -> float:
-        """The length of given parameters in this metric."""
+    def norm(self, coef: np.ndarray, level: np.ndarray) -> float:
         v = (coef / self.scale).ravel()
         inner = float(v @ self.hessian @ v)
-        return math.hypot(
-            math.sqrt(max(0.0, inner)), self.level_slope(self.levels @ level + self.beside @ v)
-        )
+        by_level = self.of_levels @ level + self.mixed @ v
+        return math.hypot(math.sqrt(max(0.0, inner)), self.level_gradient_norm(by_level))
 
 
 class CoupledDescent(AutomaticDescent):
-    """The loop behind `lr="auto"` where a loss couples its outputs; as `AutomaticDescent`.
+    """The solver behind `lr="auto"` for a loss that couples its outputs.
 
-    The bound of the curvature knows nothing of rare or certain classes. The curvature at hand replaces it
-    once twice the work was spent that it costs.
+    The bound of the Hessian is far too large for rare classes and for rows that are certain. Once twice
+    the work of a Hessian was spent in it, the Hessian at the current parameters replaces it.
     """
 
-    def _descend(self, stage, metric, exact):
+    loss: CoupledLoss
+
+    def _descend(self, stage: Stage, metric: Metric, exact: bool) -> Steps:
         if not is_joint(self.source):
             return (yield from super()._descend(stage, metric, exact))
         bound, by_tol = metric, self.settings.tol > 0
@@ -203,29 +209,28 @@ class CoupledDescent(AutomaticDescent):
             stage = stage._replace(refresh=refresh)
         while True:
             done = yield from super()._descend(stage, metric, exact)
-            if self.stopped or self.epoch >= self.epochs or (done and not metric.lost):
+            if self.stopped or self.epoch >= self.epochs or (done and not metric.incomplete):
                 return done
-            if self.settings.l2 == 0 and (self._apart() if done else self._separated()):
+            if self.settings.l2 == 0 and (self._separable() if done else self._separated()):
                 return False
             level = self._centred(bound, self.intercept)
             totals = self.source.totals(self.loss, self.coef, level, bound.center)
             before = self._evaluate(metric, self.coef, level, totals).norm
-            # What the curvature at hand has lost to rounding, the bound may still see.
-            at = (None, None) if done else (self.coef, self.intercept)
+            # Where the Hessian has lost curvature to rounding, the bound still has it.
+            at: Any = (None, None) if done else (self.coef, self.intercept)
             metric = bound if done else self._joint_at(at, bound)
             point, first = self._evaluate(metric, self.coef, level, totals), stage.first
             if not by_tol:
                 first = point.norm
-            elif before > 0:  # the same is wanted, in units of another length
+            elif before > 0:  # the same tolerance, in the norm of the new metric
                 first *= point.norm / before
             stage = Stage(
                 False, False, point, level, first, math.inf if done else refresh, stage.tries,
                 at_coef=at[0], at_intercept=at[1],
             )  # fmt: skip
 
-    def _joint_at(self, at, bound) -> JointMetric:
+    def _joint_at(self, at: Parameters, bound: Metric) -> JointMetric:
         settings = self.settings
-        hessian = joint_hessian(
-            self.loss, self.source, settings.scale, settings.l2, self._raw(at), bound
-        )
+        raw = raw_predictions(self.source, at)
+        hessian = joint_hessian(self.loss, self.source, settings.scale, settings.l2, raw, bound)
         return JointMetric(bound, hessian, common=settings.l2 > 0)

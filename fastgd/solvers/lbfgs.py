@@ -7,27 +7,29 @@ a bias. The curvature pairs of the steps so far are twice `history_size` such ve
 import functools
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..cpu import statistics
-from ..settings import CONVERGED, NOT_FINITE, RUNNING
+from ..optimizers import LBFGS
+from ..settings import CONVERGED, NOT_FINITE, RUNNING, Settings
+from ..sources.protocol import Source
 from .batch import AllRows
 from .inverse_hessian import Pair, descent_direction
 from .state import State
 from .wolfe import Trial, search
 from .work import Pace
 
-#: Curvature of a step below this says nothing.
+#: Steps with a smaller curvature give no pair.
 _LEAST_CURVATURE = 1e-10
 
 
 class LBFGSDescent(AllRows):
     """An epoch is one call of torch's `step`: up to `max_iter` steps, and `max_eval` passes.
 
-    Squared error goes over to statistics once the passes have cost what those do: how many there will
-    be is not known, as steps end early near the optimum.
+    For squared error, statistics replace the passes once these have cost as much: how many there will
+    be is not known before, as steps end early near the optimum.
     """
 
     _SAVED = (
@@ -36,12 +38,19 @@ class LBFGSDescent(AllRows):
     )  # fmt: skip
     _GROWING = (*AllRows._GROWING, "direction", "last_gradient", "steps", "changes", "inner")
 
-    def __init__(self, source, loss, settings, coef, intercept, keep_path):
+    def __init__(
+        self,
+        source: Source,
+        loss: Any,
+        settings: Settings,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        keep_path: bool,
+    ):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
-        self.options = settings.optimizer
-        self._most = self.options.max_eval
-        if self._most is None:
-            self._most = self.options.max_iter * 5 // 4
+        self.options = cast(LBFGS, settings.optimizer)
+        most = self.options.max_eval
+        self._most = self.options.max_iter * 5 // 4 if most is None else most
         self._one_pass = source.work("pass")
         build = source.work("moments")
         self._switch: float = math.inf
@@ -52,7 +61,7 @@ class LBFGSDescent(AllRows):
         self.method = "lbfgs"
         self._steps: list[np.ndarray] = []
         self._changes: list[np.ndarray] = []
-        self._inner: list[Any] = []
+        self._inner: list[float] = []
         self._taken, self._length = 0, 0.0
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
@@ -89,13 +98,13 @@ class LBFGSDescent(AllRows):
         learned = self.intercept if self.settings.fit_intercept else self.intercept[:0]
         return np.concatenate([self.coef.ravel(), learned])
 
-    def _parts(self, theta) -> tuple[np.ndarray, np.ndarray]:
+    def _parts(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The coefficients and the intercepts in the vector, in arrays of their own."""
         split = self.coef.size
         intercept = theta[split:] if self.settings.fit_intercept else self.intercept
         return theta[:split].reshape(self.coef.shape).copy(), intercept.copy()
 
-    def _evaluate(self, theta) -> tuple[Any, np.ndarray]:
+    def _evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The objective and its gradient; `_cost` is the former without its penalty."""
         settings, d = self.settings, self.source.d
         coef, intercept = self._parts(theta)
@@ -110,10 +119,12 @@ class LBFGSDescent(AllRows):
         by_intercept = settings.scale * totals[:, d] if settings.fit_intercept else totals[:0, d]
         return objective, np.concatenate([by_coef.ravel(), by_intercept])
 
-    def _evaluate_along(self, theta, direction, length):
+    def _evaluate_along(
+        self, theta: np.ndarray, direction: np.ndarray, length: float
+    ) -> tuple[float, np.ndarray]:
         return self._evaluate(theta + length * direction)
 
-    def _statistics(self, coef, intercept) -> np.ndarray:
+    def _statistics(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         if self._second is None:
             self._build_statistics(coef, intercept)
             self.method = "lbfgs-statistics"
@@ -128,7 +139,7 @@ class LBFGSDescent(AllRows):
     # --- an epoch --------------------------------------------------------------------------------
 
     def _one_epoch(self) -> int:
-        """Steps from the parameters on, which change at the end; in the first epoch after every step."""
+        """Steps; the current parameters change after the last, in the first epoch after each."""
         options, theta = self.options, self._flat()
         before_epoch = self.parameters()
         rate = float(self.settings.rates(1, self.epoch, self.epoch + 1)[0, 0])
@@ -192,11 +203,11 @@ class LBFGSDescent(AllRows):
         self._go(coef, intercept, self.epoch + 1, past=before_epoch[None])
         return RUNNING
 
-    def _next_direction(self, gradient) -> np.ndarray:
+    def _next_direction(self, gradient: np.ndarray) -> np.ndarray:
         """−H·gradient, with H the inverse Hessian that the steps so far suggest."""
         if self._taken > 1:
             change, step = gradient - self._last_gradient, self._length * self._direction
-            inner = change @ step
+            inner = float(change @ step)
             if inner > _LEAST_CURVATURE:
                 if len(self._steps) == self.options.history_size:
                     for oldest_first in (self._steps, self._changes, self._inner):

@@ -1,7 +1,8 @@
-"""Coordinates in which a bound of the curvature is the identity: the metric of `lr="auto"`.
+"""Coordinates in which a bound of the Hessian is the identity: the metric of `lr="auto"`.
 
-The second moments of X bound the curvature of every loss with bounded second derivative: the Hessian is
-at most curvature·X^T X (Böhning and Lindsay, 1988). Columns are centred and scaled on the fly.
+The second moments of X bound the Hessian of every loss with a bounded second derivative: it is at most
+curvature·X^T X (Böhning and Lindsay, 1988). Columns are centred and scaled on the fly; the intercepts of
+centred columns are called levels.
 """
 
 import contextlib
@@ -9,81 +10,129 @@ import math
 
 import numpy as np
 
+from ..sources.protocol import Source
 from .moments import off_center, totals_at_zero
 
-#: Above this many columns a square matrix of moments costs more than it saves: scale columns only.
+#: With more columns than this a square matrix costs more than it saves, and columns are only scaled.
 FULL_METRIC = 2048
-#: Eigenvalues of the unit-diagonal moment matrix below this are rounding: 500 ulp of its largest.
+#: Eigenvalues of the unit-diagonal moment matrix below this part of the largest are rounding (500 ulp).
 RANK_CUT = 1e-13
-#: Pivots above this leave no doubt about the rank.
+#: If all pivots of a Cholesky factor are above this, the matrix has full rank.
 _SMALL_PIVOT = 1e-8
 
 
 class NotFiniteError(ArithmeticError):
-    """The moments are not finite: the data is not, or it is too large to be squared."""
+    """The moments are not finite: X is not, or it is too large to be squared."""
 
 
 class Metric:
-    """Coordinates u with coef = base + u·whiten^T and (centred) intercept = base + bias·u_last."""
+    """Coordinates u with coef = base + u·whiten^T and level = base + level_scale·u_last.
 
-    #: Squared error: the totals where all parameters are zero.
+    Parameters
+    ----------
+    center : ndarray (d,)
+        The centre of the columns.
+    whiten : ndarray (d, r) or (d,)
+        The whitening matrix, or the scale of each column.
+    level_scale : float
+        1/√(curvature of a level); 0 without intercepts.
+    hessian : ndarray (d, d) or (d,)
+        The Hessian of the scaled columns, or its diagonal; that of the caller's columns may overflow.
+    scale : ndarray (d,)
+        The factor of each column in `hessian`, so that its parameters are coef/scale.
+    null : ndarray (d,)
+        By how much each column takes part in a linear dependence.
+    """
+
+    #: The totals of a squared error where all parameters are zero.
     totals_at_zero: np.ndarray | None = None
-    #: Whether directions are missing that the bound of the curvature has.
-    lost = False
+    #: Whether directions are missing in which the bound of the Hessian has curvature.
+    incomplete = False
 
-    def __init__(self, center, whiten, bias, hessian, scale, null):
-        self.center, self.whiten, self.bias = center, whiten, bias
-        # The Hessian is that of coef/scale: in the caller's units it may overflow.
+    def __init__(
+        self,
+        center: np.ndarray,
+        whiten: np.ndarray,
+        level_scale: float,
+        hessian: np.ndarray,
+        scale: np.ndarray,
+        null: np.ndarray,
+    ):
+        self.center, self.whiten, self.level_scale = center, whiten, level_scale
         self.hessian, self.scale, self.null = hessian, scale, null
 
-    def to_parameters(self, u):
-        """Move (k, r+1) in u as a move of the coefficients and of the centred intercept."""
+    def to_parameters(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The changes of the coefficients and of the levels for a step in u, (k, r+1)."""
         w = self.whiten
-        return (u[:, :-1] * w if w.ndim == 1 else u[:, :-1] @ w.T), self.bias * u[:, -1]
+        return (u[:, :-1] * w if w.ndim == 1 else u[:, :-1] @ w.T), self.level_scale * u[:, -1]
 
-    def to_gradient(self, by_coef, by_intercept):
+    def to_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
         """The gradient in u of a gradient in the parameters."""
         w = self.whiten
         inner = by_coef * w if w.ndim == 1 else by_coef @ w
-        return np.column_stack([inner, self.bias * by_intercept])
+        return np.column_stack([inner, self.level_scale * by_level])
 
-    def size(self, coef, intercept) -> float:
-        """The length of given parameters in this metric."""
+    def norm(self, coef: np.ndarray, level: np.ndarray) -> float:
+        """The norm of given parameters in this metric, √(θ^T H θ)."""
         h, v = self.hessian, coef / self.scale
         inner = (v * h * v).sum() if h.ndim == 1 else ((v @ h) * v).sum()
-        beside = (intercept**2).sum() / self.bias**2 if self.bias else 0.0
+        beside = (level**2).sum() / self.level_scale**2 if self.level_scale else 0.0
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
-    def summed(self, coef) -> float:
-        """The size of what predictions are summed from, which far columns make larger than they are."""
+    def size_of_terms(self, coef: np.ndarray) -> float:
+        """The norm of the terms coef_j·x_j, which is larger than that of their sums if they cancel."""
         squares = np.diagonal(self.hessian) if self.hessian.ndim == 2 else self.hessian
         return float(np.linalg.norm(coef / self.scale * np.sqrt(squares)))
 
-    def decoupled(self, by_coef, by_level):
-        """The slopes of the coefficients where the levels follow; centred, those don't."""
+    def reduced_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        """The gradient in the coefficients with the levels eliminated, which are at their minimum.
+
+        Of centred columns it is the gradient itself.
+        """
         return by_coef
 
-    def rise(self, move, by_level):
-        """How the levels follow a move of the coefficients, to where their own slope is zero."""
-        return -(self.bias**2) * by_level
+    def level_step(self, move: np.ndarray, by_level: np.ndarray) -> np.ndarray:
+        """The step of the levels to their minimum, along with a step of the coefficients."""
+        return -(self.level_scale**2) * by_level
 
-    def level_slope(self, by_level) -> float:
-        """The slope of the levels, in units of their curvature."""
-        return float(np.linalg.norm(by_level * self.bias))
+    def level_gradient_norm(self, by_level: np.ndarray) -> float:
+        """The norm of the gradient in the levels, in units of their curvature."""
+        return float(np.linalg.norm(by_level * self.level_scale))
 
 
 def full_metric(
-    source, curvature, l2, fit_intercept, weight=None, squares=False, whitened=True
+    source: Source,
+    curvature: float,
+    l2: float,
+    fit_intercept: bool,
+    weight: np.ndarray | None = None,
+    squares: bool = False,
+    whitened: bool = True,
 ) -> Metric:
     """The metric of curvature·(second moments) + l2.
 
-    `curvature` is that of the summed objective for each unit of weight. With `squares` the moments take
-    y along, and the metric knows the first step of least squares. Not `whitened`, it is its Hessian,
-    in which constant columns have no curvature.
+    Parameters
+    ----------
+    source : Source
+    curvature : float
+        The second derivative of the summed objective in a prediction, per unit of weight.
+    l2 : float
+    fit_intercept : bool
+    weight : ndarray (n,), optional
+        In place of the weights of the source.
+    squares : bool
+        Whether the moments include y, so that the metric has the first totals of a squared error.
+    whitened : bool
+        If not, the metric is only its `hessian`, in which constant columns have no curvature.
+
+    Raises
+    ------
+    NotFiniteError
+        If the moments are not finite.
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
-    # Of a column so small that its penalty would overflow in its own units, those are larger.
-    most = _power_of_two(math.sqrt(l2)) * 2.0**500 if l2 > 0 else math.inf
+    # The factor of a very small column is limited, or its penalty would overflow.
+    most: np.ndarray | float = _power_of_two(math.sqrt(l2)) * 2.0**500 if l2 > 0 else math.inf
     center, scale = _sampled_scale(source, fit_intercept)
     scale = np.minimum(scale, most)
     moments = source.moments(center, scale, y_center, weight)
@@ -111,22 +160,23 @@ def full_metric(
     unit[used] = 1 / np.sqrt(diagonal[used])
     whiten, null = np.empty((d, 0)), np.zeros(d)
     if whitened:
-        whiten, null = _whitening(hessian * np.outer(unit, unit), used)
+        whiten, null = unit_whitening(hessian * np.outer(unit, unit), used)
         whiten *= (unit * scale)[:, None]
     else:
         hessian[~used], hessian[:, ~used] = 0.0, 0.0
-    bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
-    metric = Metric(center + shift, whiten, bias, hessian, scale, null)
+    level_scale = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
+    metric = Metric(center + shift, whiten, level_scale, hessian, scale, null)
     if squares:
         metric.totals_at_zero = totals_at_zero(moments, d, scale, shift)
     return metric
 
 
-def _whitening(hessian, used):
-    """W with W^T·hessian·W = 1 for a matrix of unit diagonal, and by how much columns are dependent.
+def unit_whitening(hessian: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """W with W^T·hessian·W = 1 for a matrix of unit diagonal, and by how much each column is dependent.
 
-    By Cholesky where no pivot is small. Else by eigenvalues, which tell the rank, but cost thirty times
-    the flops, and LAPACK does them on threads that go on spinning for 0.1 s: passes took twice as long.
+    The Cholesky factor gives it where no pivot is small. Otherwise eigenvalues do, which show the rank,
+    but cost 30 times the operations, and LAPACK's threads spin for 0.1 s afterwards, so that passes took
+    twice as long.
     """
     d = len(hessian)
     if used.all():
@@ -136,14 +186,14 @@ def _whitening(hessian, used):
                 return np.linalg.inv(lower).T.copy(), np.zeros(d)
     values, vectors = np.linalg.eigh(hessian)
     kept = values > RANK_CUT * max(1.0, d / 50) * max(values[-1], 1e-300)
-    # Columns that are constant drop out with a zero row; they are not what "dependent" means.
+    # Constant columns have a zero row and drop out; they don't count as dependent.
     dependent = ~kept & (np.abs(vectors[used]).max(axis=0, initial=0) > 0.5 / math.sqrt(d))
     null = np.abs(vectors[:, dependent]).max(axis=1, initial=0) * used
     return vectors[:, kept] / np.sqrt(values[kept]), null
 
 
-def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
-    """The same from the variances alone, for many columns."""
+def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: bool) -> Metric:
+    """The metric of curvature·(variances) + l2, for many columns; arguments as in `full_metric`."""
     mass, mean, variance = source.column_moments(fit_intercept)
     if fit_intercept and off_center(mean - source.sample().mean(axis=0), variance).any():
         mass, mean, variance = source.column_moments(fit_intercept, mean)
@@ -153,31 +203,33 @@ def diagonal_metric(source, curvature, l2, fit_intercept) -> Metric:
     used = hessian > 16 * np.finfo(float).eps * curvature * mass * mean**2 * fit_intercept
     whiten = np.zeros(source.d)
     whiten[used & (hessian > 0)] = 1 / np.sqrt(hessian[used & (hessian > 0)])
-    bias = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
-    # More columns than rows are dependent without a look at them.
+    level_scale = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
+    # If there are more columns than rows, they are dependent.
     null = np.full(source.d, float(l2 == 0 and source.d > source.n - fit_intercept))
-    return Metric(mean * fit_intercept, whiten, bias, hessian, np.ones(source.d), null)
+    return Metric(mean * fit_intercept, whiten, level_scale, hessian, np.ones(source.d), null)
 
 
-def _sampled_scale(source, fit_intercept):
+def _sampled_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A centre and a factor of each column, from a sample of rows."""
     sample = source.sample()
     center = np.zeros(source.d)
     if fit_intercept:
         low, high = sample.min(axis=0), sample.max(axis=0)
-        # A constant must come out as exactly zero, which its mean by summation may miss.
+        # A constant column must be exactly zero about its centre, and its mean has a rounding error.
         center = np.where(low == high, low, low / 2 + high / 2)
         mean = sample.mean(axis=0)
         center = np.where((low < high) & np.isfinite(mean), mean, center)
     return center, _power_of_two(np.abs(sample - center).max(axis=0))
 
 
-def _exact_scale(source, fit_intercept):
+def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of each column's values, and a factor with which none is farther than 2 from it."""
     low, high = source.extremes()
     center = low / 2 + high / 2 if fit_intercept else np.zeros(source.d)
     return center, _power_of_two(np.maximum(np.abs(low - center), np.abs(high - center)))
 
 
-def _power_of_two(size):
+def _power_of_two(size: np.ndarray | float) -> np.ndarray:
     """1/size rounded to a power of two, which scales without rounding; 1 for 0."""
     good = np.isfinite(size) & (size > 0)
     _, exponent = np.frexp(np.where(good, size, 1.0))

@@ -1,17 +1,20 @@
-"""What solvers make of the moments of a source."""
+"""The moments of a source about the mean, and the totals that they contain."""
 
 import numpy as np
 
+from ..sources.protocol import Source
 
-def off_center(mean, variance):
-    """Which columns lie far outside of their centre, `mean` away, so that their moments lose digits."""
+
+def off_center(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Which columns have a mean so far from their centre, by `mean`, that their moments lose digits."""
     return mean**2 > 1e4 * variance
 
 
-def centred_moments(source, y_center):
-    """The moments of columns in their own units, and the centre they are taken from.
+def centred_moments(source: Source, y_center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The moments of the columns in their own units, and their centre.
 
-    That is the mean of a sample, and where rows far away or without weight spoil it, that of all rows.
+    The centre is the mean of a sample of rows. If the mean of all rows is far from it, because of far
+    rows or rows without weight, it is the mean of all rows.
     """
     center, ones, d = source.sample().mean(axis=0), np.ones(source.d), source.d
     moments = source.moments(center, ones, y_center)
@@ -24,8 +27,10 @@ def centred_moments(source, y_center):
     return moments, center
 
 
-def totals_at_zero(moments: np.ndarray, d: int, scale, shift) -> np.ndarray:
-    """The totals of squared error where all parameters are zero, which the moments hold already.
+def totals_at_zero(
+    moments: np.ndarray, d: int, scale: np.ndarray | float, shift: np.ndarray | float
+) -> np.ndarray:
+    """The totals of squared error where all parameters are zero, from the moments.
 
     They are those of x − center − `shift`, with the center and the scale of the moments.
     """

@@ -1,7 +1,6 @@
 """Gradient descent with a given learning rate on a GPU, in chunks of one launch each."""
 
 import time
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,9 @@ from ..cuda import dense, loop
 from ..cuda.driver import configured, cooperative_blocks, cuda, on
 from ..cuda.layout import WARP
 from ..cuda.stochastic import Models
-from ..settings import EPOCHS
+from ..losses import CoupledLoss, Loss
+from ..settings import EPOCHS, Settings
+from ..sources.device import DeviceRows
 from ..sources.streamed import StreamedRows
 from .batch import BatchDescent
 from .stochastic import StochasticDescent
@@ -18,26 +19,38 @@ from .work import Pace
 
 #: A GPU reads a hundred times faster than the core that `pass_ns` counts for.
 _FASTER = 100
-#: Three barriers of the grid, below which no epoch comes.
+#: Three barriers of the grid: the least time of an epoch.
 _BARRIERS_NS = 5e3
 
 
 class DeviceDescent(BatchDescent):
-    """`BatchDescent` over `DeviceRows`: the epochs of a chunk stay on the GPU.
+    """`BatchDescent` on a GPU: one launch runs a chunk of epochs, if the source lets it.
 
-    Statistics, where they pay, are built there and followed on the host.
+    Statistics, where they pay, are built on the GPU; descent on them is on the host.
     """
 
-    def __init__(self, source, *arguments):
-        super().__init__(source, *arguments)
-        if not isinstance(source, StreamedRows):
+    source: DeviceRows | StreamedRows
+
+    def __init__(
+        self,
+        source: DeviceRows | StreamedRows,
+        loss: Loss | CoupledLoss,
+        settings: Settings,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        epochs: int,
+        keep_path: bool,
+        may_stop: bool,
+    ):
+        super().__init__(source, loss, settings, coef, intercept, epochs, keep_path, may_stop)
+        if source.launches_epochs:
             self._pace = Pace(max(self._one_pass / _FASTER, _BARRIERS_NS))
 
     def _run_by_parts(self, stop: int) -> int:
-        """The epochs up to `stop` as one launch."""
-        if isinstance(self.source, StreamedRows):  # an epoch is many copies
+        """The epochs up to `stop` as one launch, or a pass each."""
+        source = self.source
+        if not source.launches_epochs:
             return super()._run_by_parts(stop)
-        source: Any = self.source  # DeviceRows
         before = self.epoch
         epochs = stop - before
         x, (k, d) = source.x, self.coef.shape
@@ -88,13 +101,15 @@ class DeviceDescent(BatchDescent):
 
 
 class DeviceStochasticDescent(StochasticDescent):
-    """`StochasticDescent` over `DeviceRows`: an epoch is one launch, and every output a group of threads.
+    """`StochasticDescent` on a GPU: an epoch is one launch, and every output a group of threads.
 
     The visiting order is drawn on the host, as on the CPU, so that the updates are the same.
     """
 
+    source: DeviceRows
+
     def _one_epoch(self) -> int:
-        source: Any = self.source  # DeviceRows
+        source = self.source
         begun = time.perf_counter()
         order = empty_order(source.n, self.shuffle)
         if self.shuffle:
@@ -105,8 +120,9 @@ class DeviceStochasticDescent(StochasticDescent):
             updates=self.epoch * -(-source.n // self.batch_size),
             mean=self._mean if len(self._mean) else None,
         )  # fmt: skip
-        met = models.update(order)
+        loss_sums = np.zeros((len(self.coef), 2))
+        loss_sums[0, 1] = models.update(order).sum()
         self._moving[:], self._moving_intercept[:] = models.parameters()
         self._memory[:], self._mean[:] = models.memory(), models.mean(self._mean)
         self._pace.took(source.n, time.perf_counter() - begun)
-        return self._end_of_epoch(np.array([met.sum()], np.float64))
+        return self._end_of_epoch(loss_sums)

@@ -1,12 +1,13 @@
-"""`lr="auto"` with an l1 penalty: descent whose every step solves a penalised quadratic exactly.
+"""`lr="auto"` with an l1 penalty: descent in which each step minimises a penalised quadratic.
 
-|θ| does not stay what it is in rotated coordinates, so nothing is whitened here. With up to
-`FULL_METRIC` columns, for softmax of all classes, the cost is replaced by its quadratic with the Hessian
-(squared error: exact; cross-entropy: the one at hand, or its bound at the start). Coordinate descent and
-then an active set find the penalised minimum of that, with exact zeros (Friedman, Hastie and Tibshirani
-2010; Lee, Sun and Saunders 2014). A pass over the data then says what the step was worth. Where the
-Hessian is too large come accelerated proximal steps in the metric of its bound (Beck and Teboulle 2009,
-with the restarts of O'Donoghue and Candès 2015).
+The l1 norm is not that of rotated coordinates, so nothing is whitened here. With up to `FULL_METRIC`
+columns, counted once per class for softmax, steps are those of proximal Newton: the cost is replaced by
+its quadratic with the Hessian (for squared error the exact one; for cross-entropy the one at the current
+parameters, or its bound at the start). Coordinate descent and then an active-set method find the
+penalised minimum of the quadratic, with exact zeros (Friedman, Hastie and Tibshirani, 2010; Lee, Sun and
+Saunders, 2014), and a pass over the data gives the objective there. With more columns, steps are
+accelerated proximal gradient steps in the metric of the bound (Beck and Teboulle, 2009; restarts of
+O'Donoghue and Candès, 2015).
 """
 
 import contextlib
@@ -18,35 +19,46 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cpu.coordinates import substitute, sweep
+from ..losses import CoupledLoss, Loss
+from ..settings import Settings
+from ..sources.protocol import Source
+from .automatic import AutomaticSolver, History, Steps
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
-from .metric import FULL_METRIC, diagonal_metric, full_metric
+from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
 from .penalty import l1_slope, soft
-from .whitened import AutomaticDescent
+from .per_row import Parameters, raw_predictions, row_curvatures
 
 _EPS = float(np.finfo(np.float64).eps)
-#: Sweeps of coordinate descent between two attempts to solve for the coefficients that are not zero.
+#: Sweeps of coordinate descent between two runs of the active-set method, and the most such runs.
 _SWEEPS, _ATTEMPTS = 20, 200
-#: Steps of an active set between two such attempts.
+#: The most changes of the active set in a run.
 _CHANGES = 50
-#: A sample of one row in so many at most that leaves so many rows for every column; its tolerance.
+#: A sample is one row in at most so many, with at least so many rows per column; its tolerance.
 _SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL = 32, 50, 1e-3
-#: A larger sample is not worth its passes.
+#: A sample of more than one row in so many is not worth its passes.
 _LEAST_SAMPLED = 4
+#: The most passes over a sample.
+_SAMPLE_EPOCHS = 100
+#: The most trial lengths of a step.
+_TRIES = 30
 
 
 class _Point(NamedTuple):
-    """What is known at coefficients (k, d) and at intercepts (k,) for columns without `center`."""
+    """The objective and its derivatives at coefficients (k, d) and levels (k,) of columns about `center`.
+
+    `by_coef` and `by_level` are the gradient of the cost with the l2 penalty, without l1.
+    """
 
     center: np.ndarray
     coef: np.ndarray
     level: np.ndarray
     cost: float
     objective: float
-    by_coef: np.ndarray  # of cost + l2
+    by_coef: np.ndarray
     by_level: np.ndarray
 
-    def seen_from(self, center) -> "_Point":
-        """The same parameters with another centre; that takes no pass."""
+    def about(self, center: np.ndarray) -> "_Point":
+        """The same parameters with another centre of the columns; this takes no pass."""
         back = self.center - center
         return self._replace(
             center=center,
@@ -56,41 +68,77 @@ class _Point(NamedTuple):
 
 
 class _Accelerated(NamedTuple):
-    """Accelerated steps up to the last one accepted, by which proximal steps differ from `point`."""
+    """Accelerated steps, up to the last one accepted.
+
+    Attributes
+    ----------
+    point : _Point
+        The extrapolated parameters, from which the next proximal step starts.
+    coef, level : ndarray (k, d), (k,)
+        The result of the last proximal step.
+    factor : float
+        The factor of the bound of the Hessian.
+    momentum : float
+    first : float
+        The norm that `tol` refers to.
+    history : list of (float, float)
+    """
 
     point: _Point
     coef: np.ndarray
     level: np.ndarray
-    factor: float  # of the bound of the curvature
+    factor: float
     momentum: float
     first: float
-    history: Sequence
+    history: Sequence[tuple[float, float]]
 
 
 class _Newton(NamedTuple):
-    """Newton steps up to the last one accepted; the Hessian is that at `at`, or the bound."""
+    """Newton steps, up to the last one accepted.
+
+    Attributes
+    ----------
+    sampled : bool
+        Whether the run started from a sample.
+    point : _Point
+    first : float
+        The norm that `tol` refers to.
+    history : list of (float, float)
+    renewed : int
+        The length of the history at the last new Hessian.
+    at_coef, at_intercept : ndarray or None
+        The parameters of the Hessian; None for its bound.
+    """
 
     sampled: bool
     point: _Point
     first: float
-    history: Sequence
+    history: Sequence[tuple[float, float]]
     renewed: int
     at_coef: np.ndarray | None
     at_intercept: np.ndarray | None
 
 
-class ProximalDescent(AutomaticDescent):
-    """The loop behind `lr="auto"` with l1; as `AutomaticDescent`, with `settings.l1`."""
+class ProximalDescent(AutomaticSolver):
+    """The solver behind `lr="auto"` with l1."""
 
-    def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path):
+    def __init__(
+        self,
+        source: Source,
+        loss: Loss | CoupledLoss,
+        settings: Settings,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        epochs: int,
+        keep_path: bool,
+    ):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
-        self._coupled, self.bound = loss.coupled, None
-        self._by_newton = is_joint(source) if self._coupled else source.d <= FULL_METRIC
+        self.bound: Metric | None = None
+        self._by_newton = is_joint(source) if loss.coupled else source.d <= FULL_METRIC
         self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
-
         self._kind_of_stage = _Newton if self._by_newton else _Accelerated
 
-    def _descent(self, stage):
+    def _descent(self, stage: Any) -> Steps:
         source, settings = self.source, self.settings
         curvature = self.loss.curvature * settings.scale
         how = (source, curvature, settings.l2, settings.fit_intercept)
@@ -98,10 +146,11 @@ class ProximalDescent(AutomaticDescent):
         if not self._by_newton:
             full = source.d <= FULL_METRIC
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
-            yield from self._accelerated(metric, stage)
-            return
+            return (yield from self._accelerated(metric, stage))
         if stage is None and not exact:
-            stage, metric = self._start_from_sample()
+            found = self._start_from_sample()
+            if found is not None:
+                stage, metric = found
         elif stage is not None and stage.sampled:
             metric = self._hessian_at((stage.at_coef, stage.at_intercept))
         if stage is None or not stage.sampled:
@@ -110,44 +159,52 @@ class ProximalDescent(AutomaticDescent):
                 level = self._centred(metric, self.intercept)
                 at_zero = not self.coef.any() and not level.any()
                 known = metric.totals_at_zero if at_zero else None
-                point = self._at(metric.center, self.coef, level, known)
+                point = self._point(metric.center, self.coef, level, known)
                 stage = _Newton(False, point, self._norm(metric, point), [], 1, None, None)
             elif stage.at_coef is not None:
                 metric = self._hessian_at((stage.at_coef, stage.at_intercept))
-        yield from self._newton(metric, stage, exact)
+        return (yield from self._newton(metric, stage, exact))
 
-    def _start_from_sample(self) -> Any:
-        """Move to the optimum of a sample: the stage there and its metric; None twice for little data.
+    def _start_from_sample(self) -> tuple[_Newton, Metric] | None:
+        """Move to the optimum of a sample; the stage there and its metric, None if it is no better.
 
-        A sample of m rows has its optimum within about sqrt(d/m) of that of all rows.
+        The optimum of a sample of m rows is within about sqrt(d/m) of that of all rows.
         """
         source, settings = self.source, self.settings
-        outputs = source.k if self._coupled else 1
+        outputs = source.k if self.loss.coupled else 1
         every = min(_SAMPLED, source.n // (_ROWS_A_COLUMN * outputs * (source.d + 1)))
         if every < _LEAST_SAMPLED:
-            return None, None
-        rows, share = source.subset(every)
-        if not share > 0:
-            return None, None
+            return None
+        rows, weight_fraction = source.subset(every)
+        if not weight_fraction > 0:
+            return None
         on_sample = copy.copy(settings)
-        on_sample.scale, on_sample.tol = settings.scale / share, _SAMPLE_TOL
-        sample = ProximalDescent(rows, self.loss, on_sample, self.coef, self.intercept, 100, False)
-        sample.run(100)
+        on_sample.scale, on_sample.tol = settings.scale / weight_fraction, _SAMPLE_TOL
+        sample = ProximalDescent(
+            rows, self.loss, on_sample, self.coef, self.intercept, _SAMPLE_EPOCHS, False
+        )
+        sample.run(_SAMPLE_EPOCHS)
         if sample.trouble or not sample.converged:
-            return None, None
-        start = self._at(np.zeros(source.d), self.coef, self.intercept)
-        point = self._at(np.zeros(source.d), sample.coef, sample.intercept)
+            return None
+        start = self._point(np.zeros(source.d), self.coef, self.intercept)
+        point = self._point(np.zeros(source.d), sample.coef, sample.intercept)
         if not point.objective < start.objective:
-            return None, None
+            return None
         self.coef, self.intercept = at = sample.coef, sample.intercept
         metric = self._hessian_at(at)
-        first = self._norm(metric, start.seen_from(metric.center))
-        return _Newton(True, point.seen_from(metric.center), first, [], 1, *at), metric
+        first = self._norm(metric, start.about(metric.center))
+        return _Newton(True, point.about(metric.center), first, [], 1, *at), metric
 
     # --- points ----------------------------------------------------------------------------------
 
-    def _at(self, center, coef, level, totals=None) -> _Point:
-        """By a pass, if the totals are not known."""
+    def _point(
+        self,
+        center: np.ndarray,
+        coef: np.ndarray,
+        level: np.ndarray,
+        totals: np.ndarray | None = None,
+    ) -> _Point:
+        """The point at given parameters, by a pass if its totals are not given."""
         settings, d = self.settings, self.source.d
         if totals is None:
             totals = self.source.totals(self.loss, coef, level, center)
@@ -161,162 +218,170 @@ class ProximalDescent(AutomaticDescent):
             objective = math.inf
         return _Point(center, coef, level, cost, objective, by_coef, by_level)
 
-    def _l1(self, coef) -> float:
+    def _l1(self, coef: np.ndarray) -> float:
         return self.settings.l1 * float(np.abs(coef).sum())
 
-    def _norm(self, metric, point) -> float:
-        """The smallest slope of the objective, each in units of its own curvature."""
-        g = metric.decoupled(point.by_coef, point.by_level) * metric.scale
+    def _norm(self, metric: Metric, point: _Point) -> float:
+        """The norm of the smallest subgradient of the objective, each entry in units of its curvature."""
+        g = metric.reduced_gradient(point.by_coef, point.by_level) * metric.scale
         t = self.settings.l1 * metric.scale
         slope = l1_slope(point.coef, g, t)
         slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
-        return math.hypot(np.linalg.norm(slope), metric.level_slope(point.by_level))
+        return math.hypot(np.linalg.norm(slope), metric.level_gradient_norm(point.by_level))
 
-    def _accept(self, metric, stage) -> None:
-        """Take the point of a stage as the parameters so far."""
+    def _accept(self, metric: Metric, stage: _Newton | _Accelerated) -> None:
+        """Make the point of a stage the current parameters."""
         point = stage.point
         intercept = point.level - point.coef @ metric.center
         self._accept_step(self.final_cost, point.coef, intercept, point.cost, stage)
 
-    # --- Newton ----------------------------------------------------------------------------------
+    # --- proximal Newton -------------------------------------------------------------------------
 
-    def _newton(self, metric, stage, exact):
-        """Steps to the floor of the slopes, or to `tol` times the `first` one."""
+    def _newton(self, metric: Metric, stage: _Newton, exact: bool) -> Steps:
+        """Newton steps, to the floor of the subgradient or to `tol` times its first norm.
+
+        `exact` says that the metric is the Hessian of a squared error.
+        """
         if not math.isfinite(stage.point.objective):
             self.trouble = "overflow"
-            return
+            return False
         self.final_cost, first = stage.point.cost, stage.first
-        rebuild = math.inf if exact else steps_for_curvature(self.source, self._coupled)
+        rebuild = math.inf if exact else steps_for_curvature(self.source, self.loss.coupled)
         wanted = max(self.settings.tol, 1e-13) * first
         while True:
             point, renewed, at = stage.point, stage.renewed, (stage.at_coef, stage.at_intercept)
             norm = self._norm(metric, point)
-            history = [*stage.history, (norm, point.objective)]
+            history: History = [*stage.history, (norm, point.objective)]
             if _passes_left(history, wanted) > rebuild:
                 metric, at = self._rebuilt(metric, at)
-                point, renewed = point.seen_from(metric.center), len(history)
+                point, renewed = point.about(metric.center), len(history)
                 norm = self._norm(metric, point)
-                history[-1] = norm, point.objective
-            if self._at_floor(norm, first, history, metric, point.level, point, exact):
-                return
+                history = [*stage.history, (norm, point.objective)]
+            if self._at_floor(metric, point.level, point.cost, first, history, exact):
+                return True
             if self.epoch >= self.epochs or self.stopped:
-                return
+                return False
             new = self._step(metric, point, norm, exact)
             if new is None and renewed < len(history) and not exact:
                 metric, at = self._rebuilt(metric, at)
-                point = point.seen_from(metric.center)
+                point = point.about(metric.center)
                 norm = self._norm(metric, point)
-                history[-1] = norm, point.objective
+                history = [*stage.history, (norm, point.objective)]
                 new = self._step(metric, point, norm, exact)
-            if new is None:  # rounding is all that is left
-                self.converged = norm <= 1e-6 * max(first, metric.size(point.coef, point.level))
-                return
+            if new is None:  # the subgradient consists of rounding errors
+                self.converged = norm <= 1e-6 * max(first, metric.norm(point.coef, point.level))
+                return True
             stage = _Newton(stage.sampled, new, first, history, renewed, *at)
             self._accept(metric, stage)
             yield
 
-    def _hessian_at(self, at, otherwise=None):
-        """The metric of the true curvature at some parameters."""
+    def _hessian_at(self, at: Parameters, otherwise: Metric | None = None) -> Metric:
+        """The metric of the Hessian at some parameters; `otherwise` if no row has a curvature there."""
         settings, source = self.settings, self.source
+        loss: Any = self.loss
         how = (settings.l2, settings.fit_intercept)
-        if self._coupled:
+        if loss.coupled:
             if self.bound is None:
                 self.bound = full_metric(source, settings.scale, *how, whitened=False)
-            hessian = joint_hessian(
-                self.loss, source, settings.scale, settings.l2, self._raw(at), self.bound
-            )
+            raw = raw_predictions(source, at)
+            hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
             return PenalisedMetric(self.bound, hessian)
-        weight = self._row_curvatures(source.predictions(*at), False)
+        weight = row_curvatures(source, loss, source.predictions(*at), False)
         if otherwise is not None and not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)
 
-    def _rebuilt(self, metric, at):
-        """The metric of the true curvature here, and where that is; as given if it has none."""
+    def _rebuilt(self, metric: Metric, at: Any) -> tuple[Metric, Any]:
+        """The metric of the Hessian here, and its parameters; those given if no row has a curvature."""
         here = self.coef, self.intercept
         new = self._hessian_at(here, metric)
         return new, at if new is metric else here
 
-    def _step(self, metric, point, norm, exact) -> _Point | None:
-        """A point of lower objective, or near the floor of smaller slope; None if there is none."""
+    def _step(self, metric: Metric, point: _Point, norm: float, exact: bool) -> _Point | None:
+        """A point of lower objective, or near the floor of smaller subgradient; None if there is none."""
         target = self._target(metric, point)
         move = target - point.coef
-        rise = metric.rise(move, point.by_level)
-        slope = float((point.by_coef * move).sum() + (point.by_level * rise).sum())
+        level_move = metric.level_step(move, point.by_level)
+        slope = float((point.by_coef * move).sum() + (point.by_level * level_move).sum())
         slope += self._l1(target) - self._l1(point.coef)
         length = 1.0
-        for _ in range(30):
+        for _ in range(_TRIES):
             coef = target if length == 1.0 else point.coef + length * move
-            new = self._at(metric.center, coef, point.level + length * rise)
+            new = self._point(metric.center, coef, point.level + length * level_move)
             if new.objective <= point.objective + 1e-4 * length * min(slope, 0.0):
                 return new
-            level_ground = new.objective <= point.objective + 1e-12 * abs(point.objective)
-            if (exact or level_ground) and self._norm(metric, new) < norm:
+            equal = new.objective <= point.objective + 1e-12 * abs(point.objective)
+            if (exact or equal) and self._norm(metric, new) < norm:
                 return new
-            if exact or level_ground:
+            if exact or equal:
                 return None
             length *= 0.5 if math.isfinite(new.objective) else 0.1
         return None
 
-    def _target(self, metric, point, factor=1.0) -> np.ndarray:
-        """The coefficients at the minimum of the penalised quadratic, of `factor` times the curvature."""
+    def _target(self, metric: Metric, point: _Point, factor: float = 1.0) -> np.ndarray:
+        """The coefficients at the minimum of the penalised quadratic, of `factor` times the Hessian."""
         side, shape = len(metric.hessian), point.coef.shape
-        slopes = metric.decoupled(point.by_coef, point.by_level) * metric.scale
+        slopes = metric.reduced_gradient(point.by_coef, point.by_level) * metric.scale
         starts, slopes = (a.reshape(-1, side) for a in (point.coef / metric.scale, slopes))
         thresholds = np.resize(self.settings.l1 * metric.scale, side)
         target = [
             _solve(factor * metric.hessian, start, slope, thresholds)
             for start, slope in zip(starts, slopes, strict=True)
         ]
-        return np.reshape(target, shape) * metric.scale
+        return np.asarray(np.reshape(target, shape) * metric.scale)
 
-    # --- accelerated -----------------------------------------------------------------------------
+    # --- accelerated proximal gradient -----------------------------------------------------------
 
-    def _accelerated(self, metric, stage):
-        """A pass a step. The bound is raised where two points show it too low, as one of variances is."""
+    def _accelerated(self, metric: Metric, stage: _Accelerated | None) -> Steps:
+        """Accelerated steps, of one pass each.
+
+        The bound is doubled where two points show it too low, which that of variances alone may be.
+        """
         if stage is None:
             coef, level = self.coef, self._centred(metric, self.intercept)
-            point = self._at(metric.center, coef, level)
+            point = self._point(metric.center, coef, level)
             stage = _Accelerated(point, coef, level, 1.0, 1.0, self._norm(metric, point), [])
         if not math.isfinite(stage.point.objective):
             self.trouble = "overflow"
-            return
+            return False
         self.final_cost, first = stage.point.cost, stage.first
         while True:
             point, coef, level, factor, momentum, _, _ = stage
             norm = self._norm(metric, point)
-            history = [*stage.history, (norm, point.objective)]
-            if self._at_floor(norm, first, history, metric, point.level, point, False):
-                return
+            history: History = [*stage.history, (norm, point.objective)]
+            if self._at_floor(metric, point.level, point.cost, first, history, False):
+                return True
             while True:
                 if self.epoch >= self.epochs or self.stopped:
-                    return
-                new, rise = self._proximal(metric, point, factor)
-                ahead = ((point.coef - new) * (new - coef)).sum() / (metric.scale**2).mean()
+                    return False
+                new, new_level = self._proximal_step(metric, point, factor)
+                ascent = ((point.coef - new) * (new - coef)).sum() / (metric.scale**2).mean()
                 next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
                 beta = (momentum - 1) / next_momentum
-                if ahead > 0:  # past the valley: start anew
+                if ascent > 0:  # the momentum points uphill: restart
                     next_momentum, beta = 1.0, 0.0
-                y, height = new + beta * (new - coef), rise + beta * (rise - level)
-                tried = self._at(metric.center, y, height)
-                if not self._curved_more(metric, point, tried, factor):
+                ahead = new + beta * (new - coef), new_level + beta * (new_level - level)
+                tried = self._point(metric.center, *ahead)
+                if not self._exceeds_bound(metric, point, tried, factor):
                     break
                 factor, momentum, coef, level = 2 * factor, 1.0, point.coef, point.level
-            stage = _Accelerated(tried, new, rise, factor, next_momentum, first, history)
+            stage = _Accelerated(tried, new, new_level, factor, next_momentum, first, history)
             self._accept(metric, stage)
             yield
 
-    def _curved_more(self, metric, before, point, factor) -> bool:
-        """Whether the smooth part rises between two points above what the bound allows."""
-        move, rise = point.coef - before.coef, point.level - before.level
+    def _exceeds_bound(self, metric: Metric, before: _Point, point: _Point, factor: float) -> bool:
+        """Whether cost + l2 rises between two points by more than the bound of the Hessian allows."""
+        move, level_move = point.coef - before.coef, point.level - before.level
         smooth = point.objective - self._l1(point.coef) - before.objective + self._l1(before.coef)
-        linear = float((before.by_coef * move).sum() + (before.by_level * rise).sum())
-        allowed = linear + factor / 2 * metric.size(move, rise) ** 2
+        linear = float((before.by_coef * move).sum() + (before.by_level * level_move).sum())
+        allowed = linear + factor / 2 * metric.norm(move, level_move) ** 2
         return not smooth <= allowed + 1e-12 * abs(before.objective)
 
-    def _proximal(self, metric, point, factor):
-        """The minimum of the penalised bound at a point."""
-        level = point.level - metric.bias**2 / factor * point.by_level
+    def _proximal_step(
+        self, metric: Metric, point: _Point, factor: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The coefficients and levels at the minimum of the penalised bound about a point."""
+        level = point.level - metric.level_scale**2 / factor * point.by_level
         if metric.hessian.ndim == 1:
             unit = _unit(metric.hessian) ** 2 / factor
             coef = point.coef - unit * point.by_coef
@@ -325,30 +390,32 @@ class ProximalDescent(AutomaticDescent):
         return self._target(metric, point, factor), level
 
 
-def _diagonal(metric):
+def _diagonal(metric: Metric) -> np.ndarray:
     return metric.hessian if metric.hessian.ndim == 1 else np.diagonal(metric.hessian)
 
 
-def _unit(diagonal):
+def _unit(diagonal: np.ndarray) -> np.ndarray:
     """1/√diagonal, and 0 where that is 0."""
     unit = np.zeros(len(diagonal))
     unit[diagonal > 0] = 1 / np.sqrt(diagonal[diagonal > 0])
     return unit
 
 
-def _passes_left(history, wanted) -> float:
-    """How many passes as good as the last one are left."""
+def _passes_left(history: History, wanted: float) -> float:
+    """The number of further passes to the wanted norm, if each gains as much as the last one."""
     if len(history) < 2 or history[-1][0] <= wanted:
         return 0.0
     (before, _), (now, _) = history[-2:]
     return math.inf if now >= before else math.log(wanted / now) / math.log(now / before)
 
 
-def _solve(hessian, start, slope, thresholds) -> np.ndarray:
+def _solve(
+    hessian: np.ndarray, start: np.ndarray, slope: np.ndarray, thresholds: np.ndarray
+) -> np.ndarray:
     """The minimum of ½·m^T H m + slope^T m + Σ thresholds·|θ|, m = θ − start.
 
-    Coordinate descent finds the signs where columns are not too much alike; from there an active set is
-    changed by one coordinate at a time, and each time a linear system is solved.
+    Coordinate descent finds the signs unless columns are strongly correlated. From there the active set
+    changes by one coordinate at a time, with the solution of a linear system for each set.
     """
     theta, at_start = start.copy(), slope
     slope, unit = slope.copy(), _unit(np.diagonal(hessian))
@@ -368,48 +435,72 @@ def _solve(hessian, start, slope, thresholds) -> np.ndarray:
     return theta
 
 
-def _active_set(hessian, theta, start, at_start, thresholds, unit, small) -> bool:
-    """Move to the minimum, by those for given signs; True if it was reached.
+def _active_set(
+    hessian: np.ndarray,
+    theta: np.ndarray,
+    start: np.ndarray,
+    at_start: np.ndarray,
+    thresholds: np.ndarray,
+    unit: np.ndarray,
+    small: float,
+) -> bool:
+    """Move θ to the minimum for the signs of an active set, which changes; True at the minimum.
 
-    A coordinate leaves where its sign turns. Where none does, the one whose slope is farthest above its
-    threshold enters.
+    A coordinate leaves the set if its sign would change. If none does, the coordinate enters whose slope
+    is farthest above its threshold.
+
+    Parameters
+    ----------
+    hessian : ndarray (d, d)
+    theta : ndarray (d,)
+        Changed in place.
+    start, at_start : ndarray (d,)
+        Where the quadratic is expanded, and its gradient there.
+    thresholds : ndarray (d,)
+        The l1 penalty of each coordinate.
+    unit : ndarray (d,)
+        1/√curvature of each coordinate.
+    small : float
+        Slopes below this are rounding, each in units of its curvature.
     """
-    signs, largest = np.sign(theta), math.inf
+    signs, last = np.sign(theta), math.inf
     for _ in range(_CHANGES):
         slope = at_start + hessian @ (theta - start)
         used = np.flatnonzero(signs)
         downhill = -(slope + signs * thresholds)[used]
         steepest = np.abs(downhill * unit[used]).max(initial=0.0)
-        if not steepest < largest:  # no change since, and no gain
+        if not steepest < last:  # the same set, and no gain
             steepest = 0.0
         if steepest <= small:
             above = np.where(signs == 0, (np.abs(slope) - thresholds) * unit, 0.0)
             enters = int(above.argmax())
             if above[enters] <= small:
                 return True
-            signs[enters], largest = -np.sign(slope[enters]), math.inf
+            signs[enters], last = -np.sign(slope[enters]), math.inf
             continue
         move = _solved(hessian, used, unit[used], downhill)
         if move is None:
             return False
         after = theta[used] + move
         turns = after * signs[used] < 0
-        largest = steepest
+        last = steepest
         if turns.any():
             lengths = np.full(len(used), math.inf)
             lengths[turns] = -theta[used][turns] / move[turns]
             first = lengths == lengths.min()
             after = np.where(first, 0.0, theta[used] + lengths.min() * move)
-            signs[used[first]], largest = 0.0, math.inf
+            signs[used[first]], last = 0.0, math.inf
         theta[used] = after
     return False
 
 
-def _solved(hessian, used, unit, downhill) -> np.ndarray | None:
-    """The solution of the linear system of some coordinates, None if it has no factor.
+def _solved(
+    hessian: np.ndarray, used: np.ndarray, unit: np.ndarray, downhill: np.ndarray
+) -> np.ndarray | None:
+    """The solution of the linear system of some coordinates; None if it has no Cholesky factor.
 
-    What is added to the diagonal is far below what a column brings along that is no copy of others, and
-    leaves the rest to another step.
+    The diagonal is raised by a few ulp per coordinate, far less than the part of a column that is
+    independent of the others; the next step corrects the error.
     """
     inner = hessian[np.ix_(used, used)] * np.outer(unit, unit)
     inner.flat[:: len(used) + 1] += 8 * _EPS * len(used)

@@ -1,7 +1,7 @@
 """The state of a solver as a flat dict of arrays, which `numpy.savez` keeps as it is."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -54,12 +54,12 @@ def _described(array: np.ndarray) -> str:
 
 
 def optional(array: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """An array that may be missing as one of a first axis 1 or 0."""
+    """An array with a new first axis of length 1, or of length 0 if it is None."""
     return np.empty((0, *shape)) if array is None else np.array(array)[None]
 
 
 def number_or_array(array: np.ndarray) -> Any:
-    """What `numpy.array` made an array of: a number where it has no axes."""
+    """The array, or its number if it has no axes."""
     return array.item() if array.ndim == 0 else array
 
 
@@ -76,7 +76,10 @@ def flattened(name: str, value: Any) -> State:
 
 
 def restored(name: str, kind: Any, state: State) -> Any:
-    """The value of a type that `flattened` made arrays of; None if it has none of them."""
+    """The value that `flattened` made arrays of; None if the state has none of them.
+
+    `kind` is its type: a named tuple, whose fields are found by its annotations, or any other.
+    """
     if hasattr(kind, "_fields"):
         if not any(key.startswith(f"{name}.") for key in state):
             return None
@@ -84,4 +87,4 @@ def restored(name: str, kind: Any, state: State) -> Any:
         return kind(*(restored(f"{name}.{field}", part, state) for field, part in fields))
     if name not in state:
         return None
-    return list(state[name]) if kind is Sequence else number_or_array(state[name])
+    return list(state[name]) if get_origin(kind) is Sequence else number_or_array(state[name])

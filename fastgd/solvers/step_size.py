@@ -7,19 +7,25 @@ c·scale·(‖xᵢ‖² + 1), takes its place.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
+from ..formulas.updates import Optimizer
 from ..losses import MSE, CoupledLoss, Loss
+from ..settings import Settings
 from ..sources.protocol import Source
 
 _MOST_PASSES = 100
 
 
 def largest_stable_lr(
-    source: Source, loss: Loss | CoupledLoss, settings, batch_size: int | None = None
+    source: Source,
+    loss: Loss | CoupledLoss,
+    settings: Settings,
+    batch_size: int | None = None,
 ) -> float | None:
-    """2/λ; infinity for data that is all zero, None where no bound is known.
+    """2/λ; infinity if X is zero, None if no bound is known.
 
     Parameters
     ----------
@@ -33,7 +39,7 @@ def largest_stable_lr(
     if not math.isfinite(loss.curvature):
         return None
     sample = np.abs(source.sample())
-    size = max(1.0, float(sample.max()))  # keeps the squares of large columns finite
+    size = max(1.0, float(sample.max()))  # so that squares of large columns stay finite
     if batch_size is None:
         largest = _power_iteration(source, settings.fit_intercept, size)
     else:
@@ -48,20 +54,21 @@ def largest_stable_lr(
     return 2 / size / slope if slope > 0 else math.inf
 
 
-def momentum_share(optimizer, batch_size: int | None) -> float:
-    """How much of that rate is stable with the momentum m of an optimizer; 0 where nothing is.
+def momentum_share(optimizer: Optimizer, batch_size: int | None) -> float:
+    """The fraction of the stable rate that is stable with the momentum m of an optimizer; 0 if none is.
 
-    Batch descent keeps all of it, and with Nesterov's momentum (1 + m)/(1 + 2m). In stochastic updates a
-    row that comes back only later has moved the parameters by 1/(1 − m) of its gradient.
+    For batch descent it is 1, and (1 + m)/(1 + 2m) with Nesterov's momentum. For stochastic updates it is
+    1 − m: before a row comes again, its gradient moves the parameters 1/(1 − m) times.
     """
     if optimizer.rule.name != "momentum":
         return 1.0
-    m = optimizer.momentum
+    momentum: Any = optimizer
+    m = float(momentum.momentum)
     if m >= 1:
         return 0.0
     if batch_size is not None:
         return 1 - m
-    return (1 + m) / (1 + 2 * m) if optimizer.nesterov else 1.0
+    return (1 + m) / (1 + 2 * m) if momentum.nesterov else 1.0
 
 
 def _power_iteration(source: Source, fit_intercept: bool, size: float) -> float:

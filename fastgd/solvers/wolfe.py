@@ -5,7 +5,7 @@ holds an acceptable step, then narrowed around one.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,16 @@ _DECREASE, _CURVATURE = 1e-4, 0.9
 class Trial(NamedTuple):
     """A step along the direction: objective, gradient, and slope along the direction there."""
 
-    length: Any
-    objective: Any
+    length: float
+    objective: float
     gradient: np.ndarray
-    slope: Any
+    slope: float
 
 
 def search(
-    evaluate: Callable[[Any], tuple[Any, np.ndarray]],
+    evaluate: Callable[[float], tuple[float, np.ndarray]],
     direction: np.ndarray,
-    first: Any,
+    first: float,
     start: Trial,
     *,
     change: float,
@@ -46,16 +46,16 @@ def search(
         Trials after the first one.
     """
 
-    def trial(length):
+    def trial(length: float) -> Trial:
         objective, gradient = evaluate(length)
         return Trial(length, objective, gradient, gradient @ direction)
 
-    def risen(new):
-        # Not the negation of "fallen": a cost that is no number is neither.
-        return new.objective > start.objective + _DECREASE * new.length * start.slope
+    def risen(new: Trial) -> bool:
+        # False for NaN, which is no decrease either.
+        return bool(new.objective > start.objective + _DECREASE * new.length * start.slope)
 
-    def flat(new):
-        return abs(new.slope) <= -_CURVATURE * start.slope
+    def flat(new: Trial) -> bool:
+        return bool(abs(new.slope) <= -_CURVATURE * start.slope)
 
     before, new, tried = start, trial(first), 0
     while True:
@@ -100,12 +100,12 @@ def search(
     return ends[low], tried + 1
 
 
-def _lower(ends) -> int:
+def _lower(ends: list[Trial]) -> int:
     return 0 if ends[0].objective <= ends[1].objective else 1
 
 
-def _minimum_of_cubic(a: Trial, b: Trial, low, high):
-    """Where the cubic through two trials is least, within bounds; their middle if it is nowhere."""
+def _minimum_of_cubic(a: Trial, b: Trial, low: float, high: float) -> float:
+    """The minimum of the cubic through two trials, within bounds; their middle if it has none."""
     if a.length > b.length:
         a, b = b, a
     mean = a.slope + b.slope - 3 * (a.objective - b.objective) / (a.length - b.length)
@@ -113,5 +113,5 @@ def _minimum_of_cubic(a: Trial, b: Trial, low, high):
     if not square >= 0:
         return (low + high) / 2
     root = np.sqrt(square)
-    share = (b.slope + root - mean) / (b.slope - a.slope + 2 * root)
-    return min(max(b.length - (b.length - a.length) * share, low), high)
+    fraction = (b.slope + root - mean) / (b.slope - a.slope + 2 * root)
+    return min(max(b.length - (b.length - a.length) * fraction, low), high)

@@ -1,16 +1,16 @@
-"""How much work makes a chunk: what a solver does between two looks at the outside world."""
+"""The length of a chunk: the work of a solver between two checks for signals and callbacks."""
 
-#: Nanoseconds of work between two looks at the outside world.
+#: Nanoseconds of work between two checks for signals and callbacks.
 CHUNK_NS = 100e6
 
 
 class Pace:
-    """How much work makes a chunk: a tenth of what a cost model says at first, then by the clock.
+    """The number of units of work in a chunk: at first a tenth of a cost model's, then measured.
 
     Parameters
     ----------
     ns : float
-        What a unit of work takes by the model.
+        Nanoseconds of a unit of work by the model.
     """
 
     def __init__(self, ns: float):
@@ -22,5 +22,5 @@ class Pace:
         return max(1, int(self._units))
 
     def took(self, units: int, seconds: float) -> None:
-        """Learn from a chunk; the next one is at most ten times as long."""
+        """Adapt to the time of a chunk; the next one is at most ten times as long."""
         self._units = min(10.0 * units, units * CHUNK_NS / max(1.0, 1e9 * seconds))

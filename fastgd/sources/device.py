@@ -1,12 +1,13 @@
 """A gradient source: dense rows in the memory of a GPU, read where they are.
 
-Its methods are those of `fastgd.sources.dense.DenseRows`, with NumPy arrays for all that is small, so
-that the descents that drive the CPU drive a GPU too.
+Its methods are those of `fastgd.sources.protocol.Source`, with NumPy arrays for parameters and sums, so
+that the solvers for the CPU run on a GPU too.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..cuda import dense, rows, statistics
 from ..cuda.driver import (
@@ -32,18 +33,19 @@ from ..cuda.layout import (
     rows_of_part,
 )
 from ..errors import InputError
+from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
 from .protocol import Visit, gathered
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
-#: Blocks of a kernel that loops until it is done.
+#: Blocks of a kernel in which each thread takes several items.
 _BLOCKS = 2048
 
 
 class DeviceMatrix:
-    """x (n, d) on a GPU, that gives NumPy copies of the rows that are asked for.
+    """x (n, d) on a GPU; a slice of it is a NumPy copy of those rows.
 
     Parameters
     ----------
@@ -70,28 +72,28 @@ class DeviceMatrix:
             taken = self.taken(first, max(step, 1), 1, len(range(first, stop, step)), self.dtype)
             return self.to_host(taken)
 
-    def taken(self, first: int, stride: int, run: int, m: int, dtype) -> Any:
+    def taken(self, first: int, stride: int, run: int, m: int, dtype: DTypeLike) -> Any:
         """m rows on the GPU, in C order: `run` rows that lie together every `stride` rows."""
         out = cuda.device_array((m, self.shape[1]), dtype, stream=self.stream)
         if m:
             self.launch(rows.take(), m * self.shape[1], self.array, first, stride, run, out)
         return out
 
-    def launch(self, kernel, work: int, *arguments, threads: int | None = None) -> None:
+    def launch(self, kernel: Any, work: int, *arguments: Any, threads: int | None = None) -> None:
         """Run a kernel that loops over `work` items, a thread each."""
         threads = threads or (32 if SIMULATED else THREADS)
         blocks = 2 if SIMULATED else _BLOCKS
         blocks = max(1, min(blocks, -(-work // threads)))
         configured(kernel, blocks, threads, self.stream)(*arguments)
 
-    def to_host(self, array) -> np.ndarray:
+    def to_host(self, array: Any) -> np.ndarray:
         """A NumPy copy, once the work before it is done."""
-        host = array.copy_to_host(stream=self.stream)
+        host: np.ndarray = array.copy_to_host(stream=self.stream)
         if not SIMULATED:
             self.stream.synchronize()
         return host
 
-    def to_device(self, array) -> Any:
+    def to_device(self, array: np.ndarray) -> Any:
         """A small array on the GPU."""
         return cuda.to_device(np.ascontiguousarray(array), stream=self.stream)
 
@@ -110,16 +112,27 @@ class DeviceRows:
     dtype : numpy dtype
         float32 or float64: what sums inside a part are computed in.
     n_threads : int
-        Not used; sources are made alike.
+        Unused; all sources take the same arguments.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
     """
 
     #: Threads in a block of the pass.
     threads = THREADS
+    #: Whether a launch can run whole epochs, as all rows are in the memory of the GPU.
+    launches_epochs: Literal[True] = True
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
-        self.dtype, self.n_threads = np.dtype(dtype), n_threads
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        weight: Any,
+        dtype: DTypeLike,
+        n_threads: int = 1,
+        k: int | None = None,
+    ):
+        self.dtype: np.dtype = np.dtype(dtype)
+        self.n_threads = n_threads
         if not isinstance(x, DeviceMatrix):
             x = DeviceMatrix(x if is_device_array(x) else self._moved(x))
         self.x: DeviceMatrix = x
@@ -163,7 +176,7 @@ class DeviceRows:
         else:
             self.seen = x.taken(0, 1, 1, self.n, self.dtype)
 
-    def _contiguous(self, array) -> Any:
+    def _contiguous(self, array: Any) -> Any:
         """y or weight on the GPU, in C order and in `dtype`."""
         if not is_device_array(array):
             return self.x.to_device(np.asarray(array, dtype=self.dtype))
@@ -185,13 +198,13 @@ class DeviceRows:
         """The weights (n,), or (0,), on the host, copied when first asked for."""
         return self._on_host("weight", self.device_weight)
 
-    def _on_host(self, name: str, array) -> np.ndarray:
+    def _on_host(self, name: str, array: Any) -> np.ndarray:
         if name not in self._host:
             with on(self.x.number):
                 self._host[name] = self.x.to_host(array)
         return self._host[name]
 
-    def cut(self, loss: Loss | CoupledLoss, dtype) -> tuple[Any, int]:
+    def cut(self, loss: Loss | CoupledLoss, dtype: np.dtype) -> tuple[Any, int]:
         """How blocks lie over x when they compute in `dtype`, and the rows of a part."""
         if loss.coupled:
             coupled = coupled_layout(self.d, self.k, self.by_columns, self.threads)
@@ -203,7 +216,12 @@ class DeviceRows:
         return layout, rows_of_part(self.n, layout)
 
     def totals(
-        self, loss: Loss | CoupledLoss, coef, intercept, center=None, slopes_too=True
+        self,
+        loss: Loss | CoupledLoss,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        center: np.ndarray | None = None,
+        slopes_too: bool = True,
     ) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
 
@@ -228,11 +246,11 @@ class DeviceRows:
             totals[:, : self.d + 1] = 0
         return totals
 
-    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+    def costs(self, loss: Loss, coefs: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
         """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
         return self.totals(loss, coefs, intercepts, slopes_too=False)[:, -1].copy()
 
-    def _added(self, partials) -> np.ndarray:
+    def _added(self, partials: Any) -> np.ndarray:
         """The sums of the columns of partials (parts, columns), in float64 and in order."""
         x, columns = self.x, partials.shape[1]
         width, threads = dense.adders(columns, *([32] if SIMULATED else []))
@@ -241,7 +259,13 @@ class DeviceRows:
         configured(kernel, -(-columns // width), threads, x.stream)(partials, totals)
         return x.to_host(totals)
 
-    def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
+    def moments(
+        self,
+        center: np.ndarray,
+        scale: np.ndarray,
+        y_center: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64."""
         x, wide = self.x, 1 + self.d + len(y_center)
         side = 8 if SIMULATED else statistics.SIDE
@@ -263,7 +287,7 @@ class DeviceRows:
         upper = np.triu(full.reshape(strips * side, -1)[:wide, :wide])
         return upper + np.triu(upper, 1).T
 
-    def predictions(self, coef, intercept) -> np.ndarray:
+    def predictions(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
         x = self.x
         kernel = rows.predictions_by_columns() if self.by_columns else rows.predictions()
@@ -281,7 +305,9 @@ class DeviceRows:
             x.launch(rows.column_extremes(), parts * self.d, x.array, part_rows, low, high)
             return x.to_host(low).min(axis=0), x.to_host(high).max(axis=0)
 
-    def column_moments(self, centred: bool, center=None):
+    def column_moments(
+        self, centred: bool, center: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray, np.ndarray]:
         """Total weight, and the weighted mean and variance (about zero if not centred) of columns.
 
         For many columns, where a square matrix is too much. `center` is a value near every mean, by
@@ -328,7 +354,7 @@ class DeviceRows:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
         return self.x[:: max(1, self.n // rows)].astype(np.float64)
 
-    def with_targets(self, y, dtype) -> "DeviceRows":
+    def with_targets(self, y: np.ndarray, dtype: DTypeLike) -> "DeviceRows":
         """The same rows and weights with targets y (k, n), computed in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self.n_threads)
 
@@ -337,7 +363,14 @@ class DeviceRows:
         return largest_row_norm(self.x, self.weight, size, fit_intercept)
 
     def batch_epochs(
-        self, loss, rule, coef, intercept, arrays, stop: int, with_cost: bool
+        self,
+        loss: Loss | CoupledLoss,
+        rule: Rule,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        arrays: tuple[np.ndarray, ...],
+        stop: int,
+        with_cost: bool,
     ) -> int | None:
         """None: the loop on the GPU is that of `fastgd.solvers.on_device`."""
         return None
@@ -346,7 +379,7 @@ class DeviceRows:
         """All rows: the first visit copies them to the host."""
         return self.n
 
-    def visit(self, order, first: int, last: int) -> Visit:
+    def visit(self, order: np.ndarray, first: int, last: int) -> Visit:
         """Copies on the host of the rows order[first:last], or from `first` to `last` if it is empty."""
         seen = self._on_host("x", self.seen)
         x = seen.T if self.by_columns else seen

@@ -1,10 +1,10 @@
-"""The largest row of X, which bounds the curvature that a stochastic update sees."""
+"""The largest norm of a row of X, which bounds the curvature of a stochastic update."""
 
 from typing import Any
 
 import numpy as np
 
-#: Bytes of rows in float64 that are looked at together.
+#: Bytes in float64 of the rows that are read at a time.
 _BLOCK_BYTES = 4 << 20
 
 

@@ -1,15 +1,16 @@
 """Rows that lie on the host because a GPU has no room for them: they pass through it in chunks.
 
-While one chunk is worked on, the next is on its way: copied to page-locked memory by the host, and from
-there by the GPU's copy engine. A pass then takes as long as the slower of the two copies; the work on a
-chunk is a hundredth of that.
+While the GPU computes on one chunk, the host copies the next to page-locked memory, and the GPU's copy
+engine from there. A pass takes as long as the slower of the two copies; computing takes a hundredth of
+that.
 """
 
 import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..cuda.driver import SIMULATED, cuda, fits
 from ..errors import InputError
@@ -21,11 +22,13 @@ from .device import DeviceMatrix, DeviceRows
 _CHUNK_BYTES = 64 << 20
 
 
-def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -> Any:
+def device_rows(
+    x: Any, y: Any, weight: Any, dtype: DTypeLike, n_threads: int = 1, k: int | None = None
+) -> "DeviceRows | StreamedRows":
     """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
 
-    Which one depends on the memory that the GPU has, and not on how much of it is free: sums in another
-    order have other last bits.
+    The choice depends on the size of the GPU's memory and not on how much of it is free, as the two sum
+    in different orders and so differ in the last bits.
     """
     if isinstance(x, np.ndarray) and not fits(x.size * np.dtype(dtype).itemsize):
         return StreamedRows(x, y, weight, dtype, n_threads, k)
@@ -35,10 +38,21 @@ def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -
 class StreamedRows(DenseRows):
     """`DenseRows` whose passes run on a GPU, a chunk of rows at a time.
 
-    What looks at few rows, or only once at each column, is done on the host, where the rows are.
+    Methods that read few rows, or each column once, run on the host, where the rows are.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
+    #: Whether a launch can run whole epochs: no, as an epoch copies every chunk.
+    launches_epochs: Literal[False] = False
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        dtype: DTypeLike,
+        n_threads: int = 1,
+        k: int | None = None,
+    ):
         super().__init__(x, y, weight, dtype, n_threads, k)
         self.converts, self.by_rows = True, None  # nothing is for the kernels of the CPU
         rows = min(self.n, max(1, _CHUNK_BYTES // (self.d * self.dtype.itemsize)))
@@ -49,7 +63,7 @@ class StreamedRows(DenseRows):
         # Not the default stream, which would wait for the copy of the next chunk.
         self._copies, self._work = cuda.stream(), cuda.stream()
 
-    def _chunks(self, weight=None) -> Iterator[DeviceRows]:
+    def _chunks(self, weight: np.ndarray | None = None) -> Iterator[DeviceRows]:
         """The chunks as sources on the GPU, each good until the next one is asked for."""
         weight = self.weight if weight is None else weight
         arrived = self._send(0)
@@ -80,20 +94,31 @@ class StreamedRows(DenseRows):
         return matrix, event
 
     def totals(
-        self, loss: Loss | CoupledLoss, coef, intercept, center=None, slopes_too=True
+        self,
+        loss: Loss | CoupledLoss,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+        center: np.ndarray | None = None,
+        slopes_too: bool = True,
     ) -> np.ndarray:
         return _sum(
             rows.totals(loss, coef, intercept, center, slopes_too) for rows in self._chunks()
         )
 
-    def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
+    def costs(self, loss: Loss, coefs: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
         return _sum(rows.costs(loss, coefs, intercepts) for rows in self._chunks())
 
-    def moments(self, center, scale, y_center, weight=None) -> np.ndarray:
+    def moments(
+        self,
+        center: np.ndarray,
+        scale: np.ndarray,
+        y_center: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> np.ndarray:
         chunks = self._chunks(weight=weight)
         return _sum(rows.moments(center, scale, y_center) for rows in chunks)
 
-    def predictions(self, coef, intercept) -> np.ndarray:
+    def predictions(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         chunks = self._chunks()
         return np.concatenate([rows.predictions(coef, intercept) for rows in chunks])
 
@@ -105,7 +130,7 @@ class StreamedRows(DenseRows):
         )
 
 
-def _sum(parts) -> np.ndarray:
-    """Their sum, in order."""
+def _sum(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of the parts, in their order."""
     *_, total = itertools.accumulate(parts)
     return total

@@ -88,18 +88,18 @@ def torch_path(x, y, k, *, lr, epochs, l2=0.0, weight=None, batch_size=None):
     )  # fmt: skip
     size, path, costs = batch_size or n, [], []
     for _ in range(epochs):
-        met = torch.zeros((), device=x.device, dtype=torch.float64)
+        summed = torch.zeros((), device=x.device, dtype=torch.float64)
         for first in range(0, n, size):
             rows = slice(first, min(first + size, n))
             z = x[rows] @ coef.T + intercept
             losses = torch.nn.functional.cross_entropy(z, y[rows], reduction="none")
             total = (weight[rows] * losses).sum()
-            met += total.detach()
+            summed += total.detach()
             rule.zero_grad()
             (total / len(z)).backward()
             rule.step()
         path.append(coef.detach().cpu().numpy().copy())
-        costs.append(float(met) / n)
+        costs.append(float(summed) / n)
     return np.array(path), intercept.detach().cpu().numpy(), np.array(costs)
 
 

@@ -75,18 +75,18 @@ def torch_path(x, y, logistic, *, lr, epochs, l2=0.0, weight=None, batch_size=No
     each = torch.nn.functional.binary_cross_entropy_with_logits if logistic else None
     size, path, costs = batch_size or n, [], []
     for _ in range(epochs):
-        met = torch.zeros((), device=x.device, dtype=torch.float64)
+        summed = torch.zeros((), device=x.device, dtype=torch.float64)
         for first in range(0, n, size):
             rows = slice(first, min(first + size, n))
             z, wanted = x[rows] @ coef.T + intercept, target[rows]
             loss = each(z, wanted, reduction="none") if logistic else (z - wanted) ** 2
             total = (weight[rows] * loss).sum()
-            met += total.detach()
+            summed += total.detach()
             rule.zero_grad()
             (total / (len(wanted) * k)).backward()
             rule.step()
         path.append(coef.detach().cpu().numpy().copy())
-        costs.append(float(met) / (n * k))
+        costs.append(float(summed) / (n * k))
     return np.array(path), intercept.detach().cpu().numpy(), np.array(costs)
 
 

@@ -263,7 +263,7 @@ def stochastic_arguments(dtype: str) -> list:
 
 
 def check_updates(text: str, x: str):
-    """In float32 the losses met are summed in float64 every now and then, and nothing else is."""
+    """In float32 only the losses are summed in float64, every now and then."""
     if x == "float32":
         assert count(text, r"cvt\.f64\.f32") <= 1
         assert not count(text, r"\b(fma|mul|div|sub)\S*\.f64")

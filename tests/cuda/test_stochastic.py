@@ -43,8 +43,8 @@ class Loop:
         )
 
     def run(self, order, *bounds):
-        met = self.models.update(np.array(order, dtype=np.int32), *bounds)
-        return met / (self.weight.sum(dtype=float) if self.weight is not None else len(self.x))
+        losses = self.models.update(np.array(order, dtype=np.int32), *bounds)
+        return losses / (self.weight.sum(dtype=float) if self.weight is not None else len(self.x))
 
     def expected(self, orders):
         """The reference's coef, intercept and costs of every model."""
@@ -121,9 +121,9 @@ def test_chunks_end_where_one_call_ends(batch_size):
     whole = Loop(30, 3, "bce", batch_size, weighted=True)
     cost = whole.run(order)
     parts = Loop(30, 3, "bce", batch_size, weighted=True)
-    met = sum(parts.run(order, a, b) for a, b in itertools.pairwise((0, 4, 4, 20, 30)))
+    losses = sum(parts.run(order, a, b) for a, b in itertools.pairwise((0, 4, 4, 20, 30)))
     np.testing.assert_array_equal(parts.models.parameters()[0], whole.models.parameters()[0])
-    assert met == pytest.approx(cost, rel=1e-12)
+    assert losses == pytest.approx(cost, rel=1e-12)
 
 
 @every_size

@@ -1,0 +1,39 @@
+"""Numbers per row at given parameters: raw predictions, margins, and the curvature of each row's loss."""
+
+import numpy as np
+
+from ..cpu.elementwise import curvatures
+from ..losses import CoupledLoss, Loss
+from ..sources.protocol import Source
+
+#: Coefficients (k, d) and intercepts (k,).
+Parameters = tuple[np.ndarray, np.ndarray]
+
+
+def raw_predictions(source: Source, at: Parameters) -> np.ndarray:
+    """The predictions of all outputs before the link, (k, n)."""
+    outputs = zip(*at, strict=True)
+    return np.array([source.predictions(w[None], b[None]) for w, b in outputs])
+
+
+def margins_at(source: Source, at: Parameters) -> np.ndarray:
+    """The predictions (n,) of two labels, positive where the label is right; 1 in rows without weight."""
+    values, weight = source.predictions(*at), source.weight
+    np.negative(values, out=values, where=source.y[0] == 0)
+    if len(weight):
+        values[weight == 0] = 1.0
+    return values
+
+
+def row_curvatures(
+    source: Source, loss: Loss | CoupledLoss, rows: np.ndarray, of_margins: bool
+) -> np.ndarray:
+    """The weighted second derivative of each row's loss, written over its margin or its prediction.
+
+    A loss without a second derivative gives its bound.
+    """
+    if loss.second is None:
+        rows[:] = loss.curvature * (source.weight if len(source.weight) else 1.0)
+    else:
+        curvatures(loss, rows, source.y[0], source.weight, of_margins, source.n_threads)
+    return rows
