@@ -141,18 +141,21 @@ def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
     The scratch of a block is where the allocator puts it.
     """
     _, y, weight, *_ = oracles.problem(900, 1, loss_name)
-    address, results = block_losses.block_losses(LOSSES[loss_name], True, np.dtype(float)), set()
-    for gap, rows in itertools.product((0, 1, 3, 500), (170, 256)):
+    float64 = np.dtype(np.float64)
+    address = block_losses.block_losses(LOSSES[loss_name], True, float64, float64)
+    results = set()
+    for gap, rows, at in itertools.product((0, 1, 3, 500), (170, 256), (0, 7)):
         memory = np.zeros(20_000)
-        scratch = memory[gap : gap + 6 * rows].reshape(6, rows)
+        scratch = memory[gap : gap + 5 * rows].reshape(5, rows)
         scratch[block_losses.WEIGHT] = 1
         if weighted:
             scratch[block_losses.WEIGHT, :170] = weight[first : first + 170]
-        scratch[block_losses.TARGETS, :170] = y[first : first + 170]
-        scratch[block_losses.TARGETS + 1, :170] = np.linspace(-3, 3, 170)
+        scratch[block_losses.Z, :170] = np.linspace(-3, 3, 170)
+        targets = memory[-200:].reshape(1, 200)
+        targets[0, at : at + 170] = y[first : first + 170]
         totals = np.zeros((1, 2))
-        called(address, (scratch, 0.0, 170, totals))
-        results.add((totals.tobytes(), scratch[block_losses.TARGETS + 1, :170].tobytes()))
+        called(address, (scratch, targets, at, 0.0, 170, totals))
+        results.add((totals.tobytes(), scratch[block_losses.Z, :170].tobytes()))
     assert len(results) == 1
 
 

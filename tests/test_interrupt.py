@@ -12,6 +12,7 @@ import fastgd
 from fastgd.cpu import advance, dense, statistics, stochastic
 from fastgd.fitting import run as run_module
 from fastgd.solvers import work
+from fastgd.solvers.stochastic import StochasticDescent
 from fastgd.sources import dense as source
 
 R = np.random.default_rng(0)
@@ -180,7 +181,7 @@ def test_a_signal_right_after_a_kernel(monkeypatch, loop):
 
     for module, name in (
         (dense, "batch_epochs"), (statistics, "statistics_epochs"), (advance, "end_of_epoch"),
-        (stochastic, "stochastic_epochs"), (stochastic, "called"),
+        (stochastic, "stochastic_epochs"), (StochasticDescent, "_end_of_epoch"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, after(getattr(module, name)))
     with pytest.raises(KeyboardInterrupt) as caught:

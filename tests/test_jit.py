@@ -120,7 +120,7 @@ def thrice(x):
 
 @_jit.kernel
 def called(function, x):
-    return _jit.call(function, (x,))
+    return _jit.call(function, x)
 
 
 def test_a_kernel_calls_what_it_is_given_and_is_compiled_once():
@@ -165,7 +165,7 @@ def test_variants_from_the_caches_of_two_processes_are_told_apart(tmp_path):
 
             @kernel
             def through(function, x):
-                return call(function, (x,))
+                return call(function, x)
 
             def result(factor):
                 return through(pointer(times(factor), 1.0), 1.0)

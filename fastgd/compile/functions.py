@@ -13,7 +13,7 @@ from typing import Any
 import numba
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, register_jitable
 
 from ..losses import takes_parameter
 from .cache import KernelCache
@@ -69,16 +69,19 @@ def _address(dispatcher, types: tuple) -> int:
     return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
 
 
-def call(function, arguments):
+def _call(function, *arguments):
     """The float that a function given by `pointer` returns.
 
-    The tuple must have the types that `pointer` got: they are not checked.
+    The arguments must have the types that `pointer` got: they are not checked.
     """
     return function(*arguments)
 
 
 @intrinsic
-def _call(typingctx, address, arguments):
+def _compiled_call(typingctx, address, *arguments):
+    if isinstance(arguments[0], numba.types.BaseTuple):
+        arguments = tuple(arguments[0])
+
     def codegen(context, builder, signature, given):
         kinds, result = signature.args[1].types, signature.return_type
         convention = context.call_conv
@@ -88,12 +91,11 @@ def _call(typingctx, address, arguments):
         values = cgutils.unpack_tuple(builder, given[1], len(kinds))
         return convention.call_function(builder, function, result, kinds, values)[1]
 
-    return numba.types.float64(address, arguments), codegen
+    return numba.types.float64(address, numba.types.StarArgTuple.from_types(arguments)), codegen
 
 
-@overload(call, inline="always")
-def _compiled_call(function, arguments):
-    return lambda function, arguments: _call(function, arguments)
+#: Without a tuple: that would count references to its arrays, 7 ns an array and call.
+call: Any = _call if numba.config.DISABLE_JIT else _compiled_call  # type: ignore[attr-defined]
 
 
 def global_names(function) -> set[str]:

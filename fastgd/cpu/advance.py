@@ -152,11 +152,8 @@ def end_of_epoch(
         previous[c, d] = intercept[c]
     at = epoch if rates.shape[0] > 1 else 0
     call(
-        step,
-        (
-            coef, intercept, totals, 1, scale, settings, rates, at, epoch + 1.0, hyper, hyper, memory, 0,
-            d,
-        ),
+        step, coef, intercept, totals, 1, scale, settings, rates, at, epoch + 1.0, hyper, hyper,
+        memory, 0, d,
     )  # fmt: skip
     if path.shape[0] > 0:
         for c in range(k):

@@ -3,12 +3,11 @@
 A pass over rows or columns calls them by address, once a block: the pass is compiled once for all losses,
 and these small loops once for each loss.
 
-Rows of `scratch` (1 + outputs of y + k + 3, rows), with one place for every row of the block:
+Rows of `scratch` (1 + k + 3, rows), with one place for every row of the block:
 
-    WEIGHT                sample weights, ones without weights
-    TARGETS …             targets: one row, or one for each of the k outputs
-    then k rows           raw predictions, which become weighted slopes
-    the last 3 rows       scratch of the losses
+    WEIGHT           sample weights, ones without weights
+    Z, Z + 1 …       raw predictions of the k outputs, which become weighted slopes
+    the last 3       scratch of the losses
 """
 
 import functools
@@ -20,36 +19,42 @@ from ..losses import CoupledLoss, Loss
 from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
 
-#: Rows of the scratch, and how many there are beside targets and predictions.
-WEIGHT, TARGETS, OTHERS = 0, 1, 4
+#: Rows of the scratch, and how many there are beside predictions.
+WEIGHT, Z, _OTHERS = 0, 1, 4
 
 #: Addresses by loss, kind and dtype: naming the types of arguments takes 0.2 ms.
 _addresses: dict[tuple, int] = {}
 
 
-def block_scratch(parts: int, targets: int, k: int, rows: int, dtype) -> np.ndarray:
+def block_scratch(parts: int, k: int, rows: int, dtype) -> np.ndarray:
     """The scratch of a block of so many rows for each part, with weights of one."""
-    scratch = np.empty((parts, targets + k + OTHERS, rows), dtype)
+    scratch = np.empty((parts, k + _OTHERS, rows), dtype)
     scratch[:, WEIGHT] = 1
     return scratch
 
 
-def block_losses(loss: Loss | CoupledLoss, slopes_too: bool, dtype: np.dtype) -> int:
-    """The address of the compiled ``(scratch, p, m, totals)``, an argument of a pass.
+def block_losses(
+    loss: Loss | CoupledLoss, slopes_too: bool, y_dtype: np.dtype, dtype: np.dtype
+) -> int:
+    """The address of the compiled ``(scratch, y, at, p, m, totals)``, an argument of a pass.
 
     It adds the losses of m rows, and with `slopes_too` their slopes, to the last two columns of `totals`,
     and turns the predictions in `scratch` into weighted slopes. The result is a meaningless float, which
     `call` needs.
 
-        name        dir     shape                meaning
-        scratch     IN OUT  (t + k + 4, rows)    see above
-        m           IN      int                  number of rows
+        name        dir     shape            meaning
+        scratch     IN OUT  (k + 4, rows)    see above
+        y           IN      (k, n), (1, n)   targets; one row serves all outputs
+        at          IN      int              place of the first row in y
+        m           IN      int              number of rows
     """
-    key = loss, slopes_too, dtype
+    key = loss, slopes_too, y_dtype, dtype
     if key not in _addresses:
         make = _losses_of_rows if loss.coupled else losses_of_outputs
-        given = np.empty((6, 1), dtype), dtype.type(0), 0, np.empty((1, 2))
-        _addresses[key] = pointer(make(loss, slopes_too), *given)
+        scratch, y = np.empty((5, 1), dtype), np.empty((1, 1), y_dtype)
+        _addresses[key] = pointer(
+            make(loss, slopes_too), scratch, y, 0, dtype.type(0), 0, np.empty((1, 2))
+        )
     return _addresses[key]
 
 
@@ -63,22 +68,23 @@ def losses_of_outputs(loss: Loss, slopes_too: bool):
     # loops of their own: a loop that sums and stores is compiled as vector and as scalar code, and the
     # addresses of the arrays select one at run time: one call in a hundred then summed in another order.
     @piece
-    def losses(scratch, p, m, totals):
+    def losses(scratch, y, at, p, m, totals):
         use_widest_vectors()
         k, d = totals.shape[0], totals.shape[1] - 2
-        targets, values = scratch.shape[0] - OTHERS - k, scratch.shape[0] - 1
+        w, values = scratch[WEIGHT], scratch[scratch.shape[0] - 1]
         for c in range(k):
-            target, at = TARGETS + min(c, targets - 1), TARGETS + targets + c
+            # A slice, because an index from `at` on might be negative: the loop would not be vectorised.
+            z, target = scratch[Z + c], y[min(c, y.shape[0] - 1), at : at + m]
             for i in range(m):
-                z, y, w = scratch[at, i], scratch[target, i], scratch[WEIGHT, i]
-                scratch[values, i] = w * value(z, y, p)
+                prediction = z[i]
+                values[i] = w[i] * value(prediction, target[i], p)
                 if slopes_too:
-                    scratch[at, i] = w * slope(z, y, p)
+                    z[i] = w[i] * slope(prediction, target[i], p)
             cost, slopes = scratch.dtype.type(0), scratch.dtype.type(0)
             for i in range(m):
-                cost += scratch[values, i]
+                cost += values[i]
                 if slopes_too:
-                    slopes += scratch[at, i]
+                    slopes += z[i]
             totals[c, d] += slopes
             totals[c, d + 1] += cost
         return 0.0
@@ -92,39 +98,33 @@ def _losses_of_rows(loss: CoupledLoss, slopes_too: bool):
     add, value, slope = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
     @piece
-    def losses(scratch, p, m, totals):
+    def losses(scratch, y, at, p, m, totals):
         use_widest_vectors()
         T = scratch.dtype.type
         k, d = totals.shape[0], totals.shape[1] - 2
-        first = TARGETS + 1
-        top, rest, values = first + k, first + k + 1, first + k + 2
+        w, label = scratch[WEIGHT], y[0, at : at + m]
+        top, rest, values = scratch[Z + k], scratch[Z + k + 1], scratch[Z + k + 2]
         for i in range(m):
-            scratch[top, i], scratch[rest, i] = scratch[first, i], T(0)
-            scratch[values, i] = scratch[first + int(scratch[TARGETS, i]), i]
+            top[i], rest[i] = scratch[Z, i], T(0)
+            values[i] = scratch[Z + int(label[i]), i]
         for c in range(1, k):
-            at = first + c
+            z = scratch[Z + c]
             for i in range(m):
-                scratch[top, i], scratch[rest, i] = add(
-                    scratch[top, i], scratch[rest, i], scratch[at, i]
-                )
+                top[i], rest[i] = add(top[i], rest[i], z[i])
         for i in range(m):
-            scratch[values, i] = scratch[WEIGHT, i] * value(
-                scratch[values, i], scratch[top, i], scratch[rest, i]
-            )
+            values[i] = w[i] * value(values[i], top[i], rest[i])
         cost = T(0)
         for i in range(m):
-            cost += scratch[values, i]
+            cost += values[i]
         totals[0, d + 1] += cost
         if slopes_too:
             for c in range(k):
-                at, label, slopes = first + c, T(c), T(0)
+                z, slopes = scratch[Z + c], T(0)
                 for i in range(m):
-                    hit = T(1) if scratch[TARGETS, i] == label else T(0)
-                    scratch[at, i] = scratch[WEIGHT, i] * slope(
-                        scratch[at, i], hit, scratch[top, i], scratch[rest, i]
-                    )
+                    hit = T(1) if label[i] == T(c) else T(0)
+                    z[i] = w[i] * slope(z[i], hit, top[i], rest[i])
                 for i in range(m):
-                    slopes += scratch[at, i]
+                    slopes += z[i]
                 totals[c, d] += slopes
         return 0.0
 

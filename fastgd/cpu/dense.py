@@ -14,7 +14,7 @@ import numpy as np
 from ..compile.functions import call, kernel, leaf, piece, pointer, with_parameter
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, RUNNING, SCALE, P
-from .block_losses import TARGETS, WEIGHT, block_losses, block_scratch
+from .block_losses import WEIGHT, Z, block_losses, block_scratch
 from .machine.prefetch import LINE, LONGEST_ROW, prefetch
 from .machine.vector_math import vectorised
 
@@ -27,6 +27,8 @@ _COLUMN_BLOCK = 32768
 _ROWS = 256
 #: The visiting order of rows as they lie.
 GIVEN_ORDER = np.empty(0, np.int32)
+#: Rows of an order that are prefetched.
+_AHEAD = 4
 #: Most rows in a block of columns.
 _COLUMN_ROWS = 1024
 
@@ -34,8 +36,8 @@ _COLUMN_ROWS = 1024
 class Scratch(NamedTuple):
     """The scratch of the parts of a pass."""
 
-    rows: np.ndarray  #: (parts, 2, rows) int64: `index` of `gather`
-    block: np.ndarray  #: (parts, rows, d) or (parts, d, rows): centred rows, if they are copied
+    block: np.ndarray  #: (parts, rows, d): copied rows
+    own_y: np.ndarray  #: (parts, targets, rows): their targets
     losses: np.ndarray  #: of `block_scratch`
     gradient: np.ndarray  #: (parts, k, d) zeros: sums in the dtype of `coef`
 
@@ -63,48 +65,38 @@ def scratch(
         rows = min(_COLUMN_ROWS, max(64, _COLUMN_BLOCK // d))
     else:
         rows = block_rows(d * x.itemsize, loss.coupled)
-    shape = (d, rows) if by_columns else (rows, d)
-    block = np.empty((parts, *shape) if copied else (parts, 0, 0), coef.dtype)
-    losses = block_scratch(parts, len(y), k, rows, coef.dtype)
-    index = np.empty((parts, 2, rows), np.int64)
-    return Scratch(index, block, losses, np.zeros((parts, k, d), coef.dtype))
+    copies = copied and not by_columns
+    block = np.empty((parts, rows if copies else 0, d), coef.dtype)
+    own_y = np.empty((parts, len(y), rows if copies else 0), y.dtype)
+    losses = block_scratch(parts, k, rows, coef.dtype)
+    return Scratch(block, own_y, losses, np.zeros((parts, k, d), coef.dtype))
 
 
 @piece
-def gather(x, order, y, weight, center, start, m, last, offset, scratch, index, block):
-    """Bring the m rows from place `start` on into scratch: targets, weights, places, and centred rows.
+def gather(x, order, y, weight, center, start, m, last, offset, block, own_y, scratch):
+    """Copy the m rows from place `start` on, with their targets and weights.
 
-        name        dir     shape                  meaning
-        last        IN      int                    end of the places of the pass
-        scratch     OUT     (…, rows)              of `Scratch`: targets, and weights if there are any
-        index       OUT     (2, rows) int64        row of x, or of `block` if it is filled, of each
-                                                   place of the block; row of x of each place of
-                                                   the next one; the last stands for those after
-        block       OUT     (rows, d) or (0, 0)    x − center
+        name        dir     shape          meaning
+        last        IN      int            end of the places of the pass
+        block       OUT     (rows, d)      x − center
+        own_y       OUT     (k, rows)      targets
+        scratch     OUT     (…, rows)      of `Scratch`: the weights, if there are any
 
     The other arguments are described in `fastgd.cpu`. The result is a meaningless float.
     """
-    ordered, rows = order.shape[0] > 0, index.shape[1]
-    for i in range(rows):
-        here, there = min(start + i, start + m - 1), min(start + rows + i, last - 1)
-        index[0, i] = order[here] if ordered else here
-        index[1, i] = order[there] if ordered else there
-    for c in range(y.shape[0]):
+    ordered, d = order.shape[0] > 0, x.shape[1]
+    for i in range(m):
+        row, ahead = start + i, min(start + i + _AHEAD, last - 1)
         if ordered:
-            for i in range(m):
-                scratch[TARGETS + c, i] = y[c, index[0, i]]
-        else:
-            for i in range(m):
-                scratch[TARGETS + c, i] = y[c, start + offset + i]
-    if weight.shape[0] > 0:
-        for i in range(m):
-            scratch[WEIGHT, i] = weight[index[0, i] + offset]
-    if block.shape[0] > 0:
-        for i in range(m):
-            for j in range(x.shape[1]):
-                block[i, j] = x[index[0, i], j] - center[j]
-        for i in range(rows):
-            index[0, i] = min(i, m - 1)
+            row, ahead = order[row], order[ahead]
+            for j in range(0, d, LINE // x.itemsize):
+                prefetch(x, ahead, j)
+        for j in range(d):
+            block[i, j] = x[row, j] - center[j]
+        for c in range(y.shape[0]):
+            own_y[c, i] = y[c, row + offset]
+        if weight.shape[0] > 0:
+            scratch[WEIGHT, i] = weight[row + offset]
     return 0.0
 
 
@@ -113,20 +105,19 @@ def rows_pass(copied: bool, paired: bool):
     """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
     ``(x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-    index, block, scratch, gradient, totals)``. It returns a meaningless float, which `call` needs.
+    block, own_y, scratch, gradient, totals)``. It returns a meaningless float, which `call` needs.
 
-        name        dir     shape              meaning
-        center      IN      (d,)               subtracted from the rows, if `copied`
-        losses      IN      int                address of `block_losses`
-        slopes_too  IN      bool               whether the gradient is wanted, and `losses` has slopes
-        gather      IN      int                address of `gather`
-        index       OUT     (2, rows) int64    of `Scratch`
-        block       OUT     (rows, d)          of `Scratch`: the centred rows, if `copied`
-        scratch     OUT     (…, rows)          of `Scratch`
-        gradient    IN OUT  (k, d)             of `Scratch`; zeros before and after
+        name        dir     shape          meaning
+        order       IN      (n,), (0,)     the rows are order[first:last], if `copied` and not empty
+        center      IN      (d,)           subtracted from the rows, if `copied`
+        losses      IN      int            address of `block_losses`
+        slopes_too  IN      bool           whether the gradient is wanted, and `losses` has slopes
+        gather      IN      int            address of `gather`, if `copied`
+        block, own_y, scratch, gradient    of `Scratch`
 
-    The other arguments are described in `fastgd.cpu`. With `copied` rows are centred, and converted to
-    the dtype of `coef`. `paired` is for two outputs and more: it computes two of them at a time.
+    The other arguments are described in `fastgd.cpu`. With `copied` the rows of a block are copied to
+    scratch: those of an order, or centred ones. `paired` is for two outputs and more: it computes two at
+    a time.
 
     A pass reads a block of rows from memory once and from the first-level cache the second time, while
     the memory is idle. Prefetching the next block during both took a pass over 1e6×32 by two threads from
@@ -136,36 +127,59 @@ def rows_pass(copied: bool, paired: bool):
     @kernel
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-        index, block, scratch, gradient, totals,
+        block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero = scratch.shape[1], coef.dtype.type(0)
-        z = TARGETS + y.shape[0]  # row of the first predictions in scratch
         outputs = 2 if paired else 1  # at a time
-        # Cache lines of a row; the hardware's own prefetcher follows long rows, if they are in order.
         line = LINE // x.itemsize
-        ahead = d if order.shape[0] > 0 or d * x.itemsize <= LONGEST_ROW else 0
+        # The hardware's own prefetcher follows longer rows; ours only costs there.
+        ahead = 2 * d if d * x.itemsize <= LONGEST_ROW else 0
         summed = 0
         for start in range(first, last, rows):
             m = min(rows, last - start)
-            given = x, order, y, weight, center, start, m, last, offset, scratch, index, block
-            call(gather, given)
-            seen = block if copied else x
+            if copied:
+                call(
+                    gather,
+                    x,
+                    order,
+                    y,
+                    weight,
+                    center,
+                    start,
+                    m,
+                    last,
+                    offset,
+                    block,
+                    own_y,
+                    scratch,
+                )
+            elif weight.shape[0] > 0:
+                for i in range(m):
+                    scratch[WEIGHT, i] = weight[start + offset + i]
+            seen, at, seen_y, at_y = (
+                (block, 0, own_y, 0) if copied else (x, start, y, start + offset)
+            )
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
-            # four products; for two outputs six loads serve eight. Where fewer rows are left, the last
-            # one stands for the others, with slopes of zero.
-            for i in range(0, m, 4):
-                for j in range(0, ahead, line):
-                    prefetch(x, index[1, i], j)
-                    prefetch(x, index[1, i + 1], j)
-                r0, r1, r2, r3 = index[0, i], index[0, i + 1], index[0, i + 2], index[0, i + 3]
+            # four products; for two outputs six loads serve eight.
+            fours, stop = at + m // 4 * 4, at + m
+            for r in range(at, fours, 4):
+                i = r - at
+                if not copied:
+                    for j in range(0, ahead, line):
+                        prefetch(x, r + rows, j)
                 for c in range(0, k, outputs):
                     p0, p1, p2, p3 = zero, zero, zero, zero
                     if paired and c + 1 < k:
                         q0, q1, q2, q3 = zero, zero, zero, zero
                         for j in range(d):
                             v, w = coef[c, j], coef[c + 1, j]
-                            x0, x1, x2, x3 = seen[r0, j], seen[r1, j], seen[r2, j], seen[r3, j]
+                            x0, x1, x2, x3 = (
+                                seen[r, j],
+                                seen[r + 1, j],
+                                seen[r + 2, j],
+                                seen[r + 3, j],
+                            )
                             p0 += x0 * v
                             p1 += x1 * v
                             p2 += x2 * v
@@ -174,45 +188,57 @@ def rows_pass(copied: bool, paired: bool):
                             q1 += x1 * w
                             q2 += x2 * w
                             q3 += x3 * w
-                        own, b = scratch[z + c + 1], intercept[c + 1]
+                        own, b = scratch[Z + c + 1], intercept[c + 1]
                         own[i], own[i + 1], own[i + 2], own[i + 3] = q0 + b, q1 + b, q2 + b, q3 + b
                     else:
                         for j in range(d):
                             w = coef[c, j]
-                            p0 += seen[r0, j] * w
-                            p1 += seen[r1, j] * w
-                            p2 += seen[r2, j] * w
-                            p3 += seen[r3, j] * w
-                    own, b = scratch[z + c], intercept[c]
+                            p0 += seen[r, j] * w
+                            p1 += seen[r + 1, j] * w
+                            p2 += seen[r + 2, j] * w
+                            p3 += seen[r + 3, j] * w
+                    own, b = scratch[Z + c], intercept[c]
                     own[i], own[i + 1], own[i + 2], own[i + 3] = p0 + b, p1 + b, p2 + b, p3 + b
-            call(losses, (scratch, p, m, totals))
+            for r in range(fours, stop):
+                for c in range(k):
+                    p0 = zero
+                    for j in range(d):
+                        p0 += seen[r, j] * coef[c, j]
+                    scratch[Z + c, r - at] = p0 + intercept[c]
+            call(losses, scratch, seen_y, at_y, p, m, totals)
             if not slopes_too:
                 continue
-            for c in range(k):
-                for i in range(m, (m + 3) // 4 * 4):
-                    scratch[z + c, i] = zero
             # Outputs outside: with rows of the gradient one after another in the loop around it, the
             # innermost loop took them for overlapping and was not vectorised.
             for c in range(0, k, outputs):
-                own, other = scratch[z + c], scratch[z + min(c + 1, k - 1)]
-                for i in range(0, m, 4):
-                    if c == 0:
+                own, other = scratch[Z + c], scratch[Z + min(c + 1, k - 1)]
+                for r in range(at, fours, 4):
+                    i = r - at
+                    if not copied and c == 0:
                         for j in range(0, ahead, line):
-                            prefetch(x, index[1, i + 2], j)
-                            prefetch(x, index[1, i + 3], j)
-                    r0, r1, r2, r3 = index[0, i], index[0, i + 1], index[0, i + 2], index[0, i + 3]
+                            prefetch(x, r + rows + 2, j)
                     s0, s1, s2, s3 = own[i], own[i + 1], own[i + 2], own[i + 3]
                     if paired and c + 1 < k:
                         t0, t1, t2, t3 = other[i], other[i + 1], other[i + 2], other[i + 3]
                         for j in range(d):
-                            x0, x1, x2, x3 = seen[r0, j], seen[r1, j], seen[r2, j], seen[r3, j]
+                            x0, x1, x2, x3 = (
+                                seen[r, j],
+                                seen[r + 1, j],
+                                seen[r + 2, j],
+                                seen[r + 3, j],
+                            )
                             gradient[c, j] += (s0 * x0 + s1 * x1) + (s2 * x2 + s3 * x3)
                             gradient[c + 1, j] += (t0 * x0 + t1 * x1) + (t2 * x2 + t3 * x3)
                     else:
                         for j in range(d):
-                            gradient[c, j] += (s0 * seen[r0, j] + s1 * seen[r1, j]) + (
-                                s2 * seen[r2, j] + s3 * seen[r3, j]
+                            gradient[c, j] += (s0 * seen[r, j] + s1 * seen[r + 1, j]) + (
+                                s2 * seen[r + 2, j] + s3 * seen[r + 3, j]
                             )
+            for r in range(fours, stop):
+                for c in range(k):
+                    s0 = scratch[Z + c, r - at]
+                    for j in range(d):
+                        gradient[c, j] += s0 * seen[r, j]
             summed += m
             if summed >= _ROWS or start + m == last:
                 for c in range(k):
@@ -226,67 +252,69 @@ def rows_pass(copied: bool, paired: bool):
 
 
 @functools.cache
-def columns_pass(copied: bool):
+def columns_pass(centred: bool):
     """The pass of `rows_pass` over columns: x is its transpose (d, n) in C order, the order is given."""
 
     @kernel
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-        index, block, scratch, gradient, totals,
+        block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
-        targets, rows, zero = y.shape[0], scratch.shape[1], coef.dtype.type(0)
-        z, fours = TARGETS + targets, d // 4 * 4
+        rows, zero, fours = scratch.shape[1], coef.dtype.type(0), d // 4 * 4
+        c0, c1, c2, c3 = zero, zero, zero, zero  # compiled code drops a difference to zero
         for start in range(first, last, rows):
             m = min(rows, last - start)
-            for c in range(targets):
-                for i in range(m):
-                    scratch[TARGETS + c, i] = y[c, start + offset + i]
             if weight.shape[0] > 0:
                 for i in range(m):
                     scratch[WEIGHT, i] = weight[start + offset + i]
-            if copied:
-                for j in range(d):
-                    for i in range(m):
-                        block[j, i] = x[j, start + i] - center[j]
-            seen, at = (block, 0) if copied else (x, start)
             for c in range(k):
                 for i in range(m):
-                    scratch[z + c, i] = intercept[c]
+                    scratch[Z + c, i] = intercept[c]
             # Four columns at a time: one load of z for four products, and the columns stay in the cache
             # for all outputs.
             for j in range(0, fours, 4):
+                if centred:
+                    c0, c1, c2, c3 = center[j], center[j + 1], center[j + 2], center[j + 3]
                 for c in range(k):
                     w0, w1, w2, w3 = coef[c, j], coef[c, j + 1], coef[c, j + 2], coef[c, j + 3]
                     for i in range(m):
-                        scratch[z + c, i] += (seen[j, at + i] * w0 + seen[j + 1, at + i] * w1) + (
-                            seen[j + 2, at + i] * w2 + seen[j + 3, at + i] * w3
+                        at = start + i
+                        scratch[Z + c, i] += ((x[j, at] - c0) * w0 + (x[j + 1, at] - c1) * w1) + (
+                            (x[j + 2, at] - c2) * w2 + (x[j + 3, at] - c3) * w3
                         )
             for j in range(fours, d):
+                if centred:
+                    c0 = center[j]
                 for c in range(k):
+                    w = coef[c, j]
                     for i in range(m):
-                        scratch[z + c, i] += seen[j, at + i] * coef[c, j]
-            call(losses, (scratch, p, m, totals))
+                        scratch[Z + c, i] += (x[j, start + i] - c0) * w
+            call(losses, scratch, y, start + offset, p, m, totals)
             if not slopes_too:
                 continue
             for j in range(0, fours, 4):
+                if centred:
+                    c0, c1, c2, c3 = center[j], center[j + 1], center[j + 2], center[j + 3]
                 for c in range(k):
                     g0, g1, g2, g3 = zero, zero, zero, zero
                     for i in range(m):
-                        s = scratch[z + c, i]
-                        g0 += seen[j, at + i] * s
-                        g1 += seen[j + 1, at + i] * s
-                        g2 += seen[j + 2, at + i] * s
-                        g3 += seen[j + 3, at + i] * s
+                        at, s = start + i, scratch[Z + c, i]
+                        g0 += (x[j, at] - c0) * s
+                        g1 += (x[j + 1, at] - c1) * s
+                        g2 += (x[j + 2, at] - c2) * s
+                        g3 += (x[j + 3, at] - c3) * s
                     totals[c, j] += g0
                     totals[c, j + 1] += g1
                     totals[c, j + 2] += g2
                     totals[c, j + 3] += g3
             for j in range(fours, d):
+                if centred:
+                    c0 = center[j]
                 for c in range(k):
                     g = zero
                     for i in range(m):
-                        g += seen[j, at + i] * scratch[z + c, i]
+                        g += (x[j, start + i] - c0) * scratch[Z + c, i]
                     totals[c, j] += g
         return 0.0
 
@@ -298,13 +326,22 @@ def address_of_gather(
     order_dtype: np.dtype, x_dtype: np.dtype, y_dtype: np.dtype, dtype: np.dtype
 ) -> int:
     """The address of `gather`, for an order, x, y with weights, and scratch of these dtypes."""
-    x, y, weight = _read_only((1, 1), x_dtype), _read_only((1, 1), y_dtype), _read_only(1, y_dtype)
-    order, scratch, center = np.empty(0, order_dtype), np.empty((1, 1), dtype), _read_only(1, dtype)
-    index = np.empty((1, 1), np.int64)
-    return pointer(gather, x, order, y, weight, center, 0, 0, 0, 0, scratch, index, scratch)
+    x, y, weight = (
+        read_only_array((1, 1), x_dtype),
+        read_only_array((1, 1), y_dtype),
+        read_only_array(1, y_dtype),
+    )
+    order, scratch, center = (
+        np.empty(0, order_dtype),
+        np.empty((1, 1), dtype),
+        read_only_array(1, dtype),
+    )
+    own_y = np.empty((1, 1), y_dtype)
+    return pointer(gather, x, order, y, weight, center, 0, 0, 0, 0, scratch, own_y, scratch)
 
 
-def _read_only(shape, dtype: np.dtype) -> np.ndarray:
+def read_only_array(shape, dtype: np.dtype) -> np.ndarray:
+    """An array of unknown contents, for the type that it has."""
     array = np.empty(shape, dtype)
     array.flags.writeable = False
     return array
@@ -317,8 +354,10 @@ def _compiled_pass(
 ):  # fmt: skip
     """A pass, and the addresses of its losses and of `gather`."""
     made = columns_pass(copied) if by_columns else rows_pass(copied, paired)
-    gathered = 0 if by_columns else address_of_gather(GIVEN_ORDER.dtype, x_dtype, y_dtype, dtype)
-    return made, block_losses(loss, slopes_too, dtype), gathered
+    gathered = 0
+    if copied and not by_columns:
+        gathered = address_of_gather(GIVEN_ORDER.dtype, x_dtype, y_dtype, dtype)
+    return made, block_losses(loss, slopes_too, y_dtype, dtype), gathered
 
 
 def accumulate(
@@ -334,25 +373,34 @@ def accumulate(
     made, losses, gathered = _compiled_pass(
         loss.formula, by_columns, copied, len(coef) > 1, slopes_too, x.dtype, y.dtype, coef.dtype
     )
-    index, block, own, gradient = scratch(loss, x, y, coef, by_columns, copied)
+    block, own_y, own, gradient = scratch(loss, x, y, coef, by_columns, copied)
     made(
         x, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), center if copied else weight, coef, intercept,
-        first, last, offset, losses, slopes_too, gathered, index[0], block[0], own[0], gradient[0],
+        first, last, offset, losses, slopes_too, gathered, block[0], own_y[0], own[0], gradient[0],
         totals,
     )  # fmt: skip
 
 
 @functools.cache
 def address_of_pass(
-    by_columns: bool, paired: bool, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
+    by_columns: bool,
+    copied: bool,
+    paired: bool,
+    order_dtype: np.dtype,
+    x_dtype: np.dtype,
+    dtype: np.dtype,
 ) -> int:
-    """The address of a pass without a copy, for x of one dtype and parameters of another."""
+    """The address of a pass for an order, x, and y with parameters of these dtypes."""
     one, two = np.empty(1, dtype), np.empty((1, 1), dtype)
-    x, y, vector = _read_only((1, 1), x_dtype), _read_only((1, 1), dtype), _read_only(1, dtype)
+    x, y, vector = (
+        read_only_array((1, 1), x_dtype),
+        read_only_array((1, 1), dtype),
+        read_only_array(1, dtype),
+    )
     return pointer(
-        columns_pass(False) if by_columns else rows_pass(False, paired), x, np.empty(0, order_dtype), y,
-        vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, np.empty((1, 1), np.int64), two,
-        two, two, np.empty((1, 1)),
+        columns_pass(copied) if by_columns else rows_pass(copied, paired), x, np.empty(0, order_dtype), y,
+        vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
+        np.empty((1, 1)),
     )  # fmt: skip
 
 
@@ -392,8 +440,8 @@ def predictions(by_columns: bool):
 
 @kernel
 def batch_epochs(
-    one_pass, losses, end_of_epoch, step, x, order, y, weight, low, low_intercept, gather, index, block,
-    scratch, gradient, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
+    one_pass, losses, end_of_epoch, step, x, order, y, weight, low, low_intercept, block, own_y, scratch,
+    gradient, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
     norms, path, last_epoch, with_cost,
 ):  # fmt: skip
     """Epochs of batch descent in one call, for data small enough that one thread does a pass.
@@ -407,8 +455,7 @@ def batch_epochs(
         step           IN      int               address of `advance.step`
         low            OUT     (k, d)            the coefficients in the dtype of the pass
         low_intercept  OUT     (k,)              the intercepts in the dtype of the pass
-        gather         IN      int               address of `gather`
-        index, block, scratch, gradient          of `Scratch`
+        block, own_y, scratch, gradient          of `Scratch`
         totals         OUT     (1, k, d+2)       sums of a pass
         coef           IN OUT  (k, d) float64    coefficients
         intercept      IN OUT  (k,) float64      intercepts
@@ -427,11 +474,8 @@ def batch_epochs(
             for j in range(d + 2):
                 sums[c, j] = 0.0
         call(
-            one_pass,
-            (
-                x, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses, True, gather, index,
-                block, scratch, gradient, sums,
-            ),
+            one_pass, x, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses, True, 0,
+            block, own_y, scratch, gradient, sums,
         )  # fmt: skip
         if epoch == last_epoch:
             state[COST] = 0.0
@@ -439,11 +483,8 @@ def batch_epochs(
                 state[COST] += settings[SCALE] * sums[c, d + 1]
             break
         status = call(
-            end_of_epoch,
-            (
-                step, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
-                norms, path,
-            ),
+            end_of_epoch, step, totals, coef, intercept, previous, settings, rates, hyper, memory,
+            state, costs, norms, path,
         )  # fmt: skip
         if status != RUNNING:
             return int(status)

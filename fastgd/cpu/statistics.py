@@ -205,8 +205,9 @@ def statistics_epochs(
     for c in range(k):
         stale += STALE_SHARE * anchor[c, d + 1]
     for epoch in range(int(state[EPOCHS]), last_epoch + 1):
-        given = anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, sums
-        cost = call(totals_at, given)
+        cost = call(
+            totals_at, anchor, anchor_coef, anchor_intercept, second, center, coef, intercept, sums
+        )
         if cost < stale:
             state[COST] = math.nan
             return STALE
@@ -214,11 +215,8 @@ def statistics_epochs(
         if epoch == last_epoch:
             break
         status = call(
-            end_of_epoch,
-            (
-                step, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
-                norms, path,
-            ),
+            end_of_epoch, step, totals, coef, intercept, previous, settings, rates, hyper, memory,
+            state, costs, norms, path,
         )  # fmt: skip
         if status != RUNNING:
             return int(status)

@@ -17,7 +17,7 @@ from ..compile.functions import call, kernel, leaf, piece, pointer, with_paramet
 from ..losses import Loss
 from ..settings import COST, EPOCHS, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from . import dense
-from .block_losses import TARGETS, WEIGHT, block_scratch
+from .block_losses import WEIGHT, Z, block_scratch
 from .machine import team
 from .machine.prefetch import LINE, prefetch
 
@@ -52,13 +52,12 @@ def per_sample(loss: Loss):
     @piece
     def updates(
         one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-        hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block, scratch, gradient,
-        batch_size, at, t, first, last,
+        hyper, low_hyper, memory, mean, totals, loss_sums, gather, center, block, own_y, scratch,
+        gradient, batch_size, at, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
-        z = TARGETS + k  # row of the first predictions in scratch
         # An array of the kernel is aligned to a vector; NumPy's is not, and a vector of coefficients
         # that is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
         w = np.empty(d, coef.dtype)
@@ -70,7 +69,7 @@ def per_sample(loss: Loss):
             for c in range(k):  # outputs are independent
                 for i in range(m):
                     row = order[block_start + i] if ordered else block_start + i
-                    scratch[0, TARGETS + c, i] = y[c, row]
+                    own_y[0, c, i] = y[c, row]
                     if weight.shape[0] > 0:
                         scratch[0, WEIGHT, i] = weight[row]
                 lr, b = rates[at, c], intercept[c]
@@ -96,11 +95,11 @@ def per_sample(loss: Loss):
                             product += x1 * x2
                         z1 = p1 + b
                         step1 = lr * scale * scratch[0, WEIGHT, i]
-                        u1 = step1 * slope(z1, scratch[0, TARGETS + c, i], p)
+                        u1 = step1 * slope(z1, own_y[0, c, i], p)
                         z2 = (shrink * p2 + b) - u1 * product
                         step2 = lr * scale * scratch[0, WEIGHT, i + 1]
-                        u2 = step2 * slope(z2, scratch[0, TARGETS + c, i + 1], p)
-                        scratch[0, z + c, i], scratch[0, z + c, i + 1] = z1, z2
+                        u2 = step2 * slope(z2, own_y[0, c, i + 1], p)
+                        scratch[0, Z + c, i], scratch[0, Z + c, i + 1] = z1, z2
                         if l2 == zero:
                             for j in range(d):
                                 w[j] -= u1 * x[row1, j] + u2 * x[row2, j]
@@ -113,20 +112,15 @@ def per_sample(loss: Loss):
                         product = b
                         for j in range(d):
                             product += x[row, j] * w[j]
-                        scratch[0, z + c, i] = product
-                        u = (
-                            lr
-                            * scale
-                            * scratch[0, WEIGHT, i]
-                            * slope(product, scratch[0, TARGETS + c, i], p)
-                        )
+                        scratch[0, Z + c, i] = product
+                        u = lr * scale * scratch[0, WEIGHT, i] * slope(product, own_y[0, c, i], p)
                         for j in range(d):
                             w[j] = shrink * w[j] - u * x[row, j]
                         b -= learn * u
                 intercept[c] = b
                 for j in range(d):
                     coef[c, j] = w[j]
-            call(losses, (scratch[0], p, m, loss_sums))
+            call(losses, scratch[0], own_y[0], 0, p, m, loss_sums)
         return 0.0
 
     return updates
@@ -141,7 +135,7 @@ def parts_of(m, d, k):
 @piece
 def minibatch(
     one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-    hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block, scratch, gradient,
+    hyper, low_hyper, memory, mean, totals, loss_sums, gather, center, block, own_y, scratch, gradient,
     batch_size, at, t, first, last,
 ):  # fmt: skip
     """One update a batch: what one member of a team of threads does of them.
@@ -150,7 +144,7 @@ def minibatch(
     The parts depend on shapes alone.
 
         name        dir     shape                    meaning
-        one_pass    IN      int                      address of `dense.rows_pass`, without a copy
+        one_pass    IN      int                      address of `dense.rows_pass`, of copied rows
         losses      IN      int                      address of `block_losses`
         step        IN      int                      address of `advance.step`
         members     IN OUT  (SIZE,) int64            `team.counters()`
@@ -163,7 +157,8 @@ def minibatch(
         loss_sums   IN OUT  (k, 2) float64           in its last column the sum of the losses, each before
                                                      the update of its row
         gather      IN      int                      address of `dense.gather`
-        index, block, scratch, gradient              of `dense.Scratch`, one of each for every part
+        center      IN      (d,)                     zeros
+        block, own_y, scratch, gradient              of `dense.Scratch`, one of each for every part
         batch_size  IN      int                      rows in a batch
         at          IN      int                      row of `rates` for this epoch
         t           IN      float                    number of updates before
@@ -173,7 +168,7 @@ def minibatch(
     needs.
     """
     k, d = coef.shape
-    T, none = coef.dtype.type, coef[0]
+    T = coef.dtype.type
     alone = parts_of(batch_size, d, k) == 1
     begun = 0  # parts of the phases before
     mine = 0
@@ -196,12 +191,9 @@ def minibatch(
                 for j in range(d + 2):
                     totals[part, c, j] = 0.0
             call(
-                one_pass,
-                (
-                    x, order, y, weight, settings[P], none, coef, intercept, start + m * part // parts,
-                    start + m * (part + 1) // parts, 0, losses, True, gather, index[part], block[part],
-                    scratch[part], gradient[part], totals[part],
-                ),
+                one_pass, x, order, y, weight, settings[P], center, coef, intercept,
+                start + m * part // parts, start + m * (part + 1) // parts, 0, losses, True, gather,
+                block[part], own_y[part], scratch[part], gradient[part], totals[part],
             )  # fmt: skip
             part += 1
             if not alone:
@@ -221,11 +213,8 @@ def minibatch(
                     for other in range(parts):
                         loss_sums[c, 1] += totals[other, c, d + 1]
             call(
-                step,
-                (
-                    coef, intercept, totals, parts, factor, settings, rates, at, t, hyper, low_hyper,
-                    memory, low, high,
-                ),
+                step, coef, intercept, totals, parts, factor, settings, rates, at, t, hyper, low_hyper,
+                memory, low, high,
             )  # fmt: skip
             for c in range(mean.shape[0]):
                 for j in range(low, high):
@@ -296,15 +285,15 @@ def end_of_epoch(
 @kernel
 def called(function, arguments):
     """The result of the piece at an address, for Python."""
-    return call(function, arguments)
+    return call(function, *arguments)
 
 
 @kernel
 def stochastic_epochs(
     updates, fill_order, end_of_epoch, kind, seed, one_pass, losses, step, members, backoff, x, y, weight,
     order, moving, moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
-    gather, index, block, scratch, gradient, batch_size, t, scale, coef, intercept, past, state, costs,
-    path, last_epoch,
+    gather, center, block, own_y, scratch, gradient, batch_size, t, scale, coef, intercept, past, state,
+    costs, path, last_epoch,
 ):  # fmt: skip
     """Epochs up to `last_epoch` in one call, by one thread; returns the status.
 
@@ -323,27 +312,21 @@ def stochastic_epochs(
     first_epoch, n = int(state[EPOCHS]), y.shape[1]
     for epoch in range(first_epoch, last_epoch):
         if kind != 0:
-            call(fill_order, (order, kind, seed, epoch))
+            call(fill_order, order, kind, seed, epoch)
         for i in range(members.shape[0]):
             members[i] = 0
         for c in range(loss_sums.shape[0]):
             loss_sums[c, 1] = 0.0
         at = epoch - first_epoch if rates.shape[0] > 1 else 0
         call(
-            updates,
-            (
-                one_pass, losses, step, members, backoff, x, y, weight, order, moving, moving_intercept,
-                settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, index, block,
-                scratch, gradient, batch_size, at, t, 0, n,
-            ),
+            updates, one_pass, losses, step, members, backoff, x, y, weight, order, moving,
+            moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
+            gather, center, block, own_y, scratch, gradient, batch_size, at, t, 0, n,
         )  # fmt: skip
         t += float((n + batch_size - 1) // batch_size)
         status = call(
-            end_of_epoch,
-            (
-                moving, moving_intercept, mean, loss_sums, scale, coef, intercept, past, state, costs,
-                path,
-            ),
+            end_of_epoch, moving, moving_intercept, mean, loss_sums, scale, coef, intercept, past,
+            state, costs, path,
         )  # fmt: skip
         if status != RUNNING:
             return int(status)
@@ -356,10 +339,9 @@ def address_of_updates(
 ) -> int:
     """The address of `per_sample` of a loss, or of `minibatch`, for these dtypes."""
     one, two, three = (np.empty((1,) * rank, dtype) for rank in (1, 2, 3))
-    x, y, weight = np.empty((1, 1), x_dtype), two.view(), one.view()
-    for array in (x, y, weight):
-        array.flags.writeable = False
-    index = np.empty((1, 1, 1), np.int64)
+    x, y, vector = (
+        dense.read_only_array(*given) for given in (((1, 1), x_dtype), ((1, 1), dtype), (1, dtype))
+    )
     hyper, mean, totals, order = (
         np.empty(1),
         np.empty((1, 1)),
@@ -367,9 +349,9 @@ def address_of_updates(
         np.empty(0, order_dtype),
     )
     return pointer(
-        minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, weight, order,
-        two, one, one, two, hyper, one, three, mean, totals, mean, 0, index, three, three, three, 1, 0,
-        0.0, 0, 0,
+        minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, vector, order,
+        two, one, one, two, hyper, one, three, mean, totals, mean, 0, vector, three, three, three, three,
+        1, 0, 0.0, 0, 0,
     )  # fmt: skip
 
 
@@ -384,5 +366,5 @@ def address_of_end(dtype: np.dtype) -> int:
 def scratch(k: int, dtype: np.dtype) -> dense.Scratch:
     """The scratch of `per_sample`."""
     empty = np.empty((0, 0, 0), dtype)
-    index = np.empty((0, 0, 0), np.int64)
-    return dense.Scratch(index, empty, block_scratch(1, k, k, BLOCK, dtype), empty)
+    own_y = np.empty((1, k, BLOCK), dtype)
+    return dense.Scratch(empty, own_y, block_scratch(1, k, BLOCK, dtype), empty)

@@ -229,16 +229,15 @@ class DenseRows:
             return None
         dtype, k = self.dtype, len(coef)
         given = dense.GIVEN_ORDER.dtype, self.seen.dtype, dtype
-        gather = 0 if self.by_columns else dense.address_of_gather(*given, dtype)
         scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, False)
-        one_pass = dense.address_of_pass(self.by_columns, k > 1, *given)
+        one_pass = dense.address_of_pass(self.by_columns, False, k > 1, *given)
         losses, step = (
-            block_losses(loss.formula, True, dtype),
+            block_losses(loss.formula, True, dtype, dtype),
             advance.address_of_step(rule, _FLOAT64),
         )
         return dense.batch_epochs(
             one_pass, losses, advance.address_of_end(), step, self.seen, dense.GIVEN_ORDER, self.y,
-            self.weight, coef, intercept, gather, *(one[0] for one in scratch),
+            self.weight, coef, intercept, *(one[0] for one in scratch),
             np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
