@@ -23,12 +23,6 @@ _MIX2 = np.uint64(0x94D049BB133111EB)
 
 
 @piece
-def row_at(order, at):
-    """The row visited at place `at`; (0,) is the given order."""
-    return order[at] if order.shape[0] > 0 else at
-
-
-@piece
 def _mixed(counter):
     z = counter
     z = (z ^ (z >> np.uint64(30))) * _MIX1
