@@ -102,8 +102,11 @@ class Problem:
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
             )  # fmt: skip
-        self.weight, unit = inputs.in_units(weight)
-        self.weight_unit = self.unit * unit
+        # What is in units already, all of it, is so.
+        unit = 1.0
+        if options.class_weight is not None or trained is not None:
+            weight, unit = inputs.in_units(weight)
+        self.weight, self.weight_unit = weight, self.unit * unit
         if isinstance(options.lr, np.ndarray) and options.lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(options.lr)} values and y has {self.k} column(s); pass one number, or one "
@@ -255,17 +258,20 @@ class Problem:
     ) -> Fit:
         """The fit at the solver's parameters; without a cost that of its last epoch."""
         epoch, unit = solver.epoch, self.y_unit
-        costs = solver.costs[:epoch] * unit * unit
+        costs = solver.costs[:epoch]
         if cost is None:
-            cost = float(solver.costs[epoch - 1]) if epoch else math.nan
-        cost = cost * unit * unit
-        coef = (solver.coef * unit).astype(self.dtype)
-        intercept = solver.intercept * unit + self.y_center
+            cost = float(costs[-1]) if epoch else math.nan
+        costs, cost = _times(costs, unit, unit), cost * unit * unit
+        coef = _times(solver.coef, unit).astype(self.dtype, copy=False)
+        intercept = _times(solver.intercept, unit)
+        if self.automatic:
+            intercept += self.y_center
         path = start = None
         if self.start is not None:
-            path = (solver.path[:epoch] * unit).astype(self.dtype)
+            path = _times(solver.path[:epoch], unit).astype(self.dtype, copy=False)
             start = self.start.astype(self.dtype)
-        finite = np.isfinite(coef).all() and np.isfinite(intercept.astype(self.dtype)).all()
+        low = intercept.astype(self.dtype, copy=False)
+        finite = inputs.is_finite(coef) and inputs.is_finite(low)
         # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
         if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
             raise DivergenceError(
@@ -277,7 +283,7 @@ class Problem:
             start = start[0] if start is not None else None
         return Fit(
             coef=coef,
-            intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
+            intercept=float(intercept[0]) if self.flat else low,
             costs=costs,
             cost=float(cost),
             n_epochs=epoch,
@@ -302,12 +308,14 @@ class Problem:
             costs = np.array(validation.costs[:epoch])
             best = int(np.argmin(costs)) + 1 if len(costs) else 0
             validated = {"validation_costs": costs, "best_epoch": best}
+        several = isinstance(solver.settings.lr, np.ndarray)
         rates = solver.settings.rates(self.k, 0, epoch)
-        if len(rates) != epoch:
-            rates = rates.repeat(epoch, axis=0)
-        norms = solver.norms[:epoch] * self.y_unit**2 if self.batch is None else None
-        return {
-            "lrs": rates[:, 0] if np.ndim(solver.settings.lr) == 0 else rates,
-            "gradient_norms": norms,
-            **validated,
-        }
+        lrs = np.empty((epoch, self.k) if several else epoch)
+        lrs[...] = rates if several else rates[:, 0]  # a constant one is one row
+        norms = solver.norms[:epoch].copy() if self.batch is None else None
+        return {"lrs": lrs, "gradient_norms": norms, **validated}
+
+
+def _times(array: np.ndarray, unit: float, again: float = 1.0) -> np.ndarray:
+    """A copy of an array of the solver in the units of the caller."""
+    return array.copy() if unit == 1 else array * unit * again

@@ -25,13 +25,16 @@ _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
 _MOMENT_ENTRIES = 1 << 21
 
-_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+_NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
+#: No weights, in each dtype.
+_NO_WEIGHT = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
 
 
 def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
     """Whether the kernels can read x as it lies."""
-    contiguous = x.flags.c_contiguous or x.flags.f_contiguous
-    return x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and x.flags.aligned and contiguous
+    flags = x.flags
+    contiguous = flags.c_contiguous or flags.f_contiguous
+    return contiguous and x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and flags.aligned
 
 
 def _groups(n_parts: int, n_groups: int) -> list[range]:
@@ -66,13 +69,15 @@ class DenseRows:
             x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
         # A single column is a row of numbers: by columns its loop runs over them.
         self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
-        self.x = x
-        self.seen = read_only(x.T if self.by_columns else x)
+        self.x, seen = x, read_only(x)
+        self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = read_only(x) if not self.converts and x.flags.c_contiguous else None
+        self.by_rows = seen if not self.converts and x.flags.c_contiguous else None
         self.y = read_only(np.ascontiguousarray(y, dtype=self.dtype))
-        weight = np.empty(0) if weight is None else weight
-        self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+        if weight is None:
+            self.weight = _NO_WEIGHT[self.dtype]
+        else:
+            self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
         self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
