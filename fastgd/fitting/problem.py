@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from .. import inputs
-from ..compile.functions import default_threads
 from ..errors import DivergenceError, InputError
 from ..formulas.updates import GD
 from ..losses import CLASSES, LABELS, named_link
@@ -54,7 +53,8 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
+        self.names = inputs.column_names(x)
+        self.feature_names = None if self.names is None else inputs.feature_names(x)
         self.x, self.place = place.features(x, options.device)
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
         rows = len(self.x)
@@ -117,7 +117,6 @@ class Problem:
         if not options.fit_intercept and self.intercept.any():
             raise InputError("intercept_init needs fit_intercept=True.")
         self.start = self.coef.copy() if options.keep_path else None
-        self.n_threads = options.n_threads or default_threads()
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
 
     def _read_targets(self, rows: int) -> None:
@@ -183,7 +182,7 @@ class Problem:
         return self._source_of(self.x, self.y, self.weight)
 
     def _source_of(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> Source:
-        return self.place.rows(x, y, weight, self.inner, self.n_threads, self.k)
+        return self.place.rows(x, y, weight, self.inner, self.options.n_threads, self.k)
 
     def validation(self) -> Validation | None:
         """The cost of the rows held out."""
@@ -271,7 +270,7 @@ class Problem:
             path = _times(solver.path[:epoch], unit).astype(self.dtype, copy=False)
             start = self.start.astype(self.dtype)
         low = intercept.astype(self.dtype, copy=False)
-        finite = inputs.is_finite(coef) and inputs.is_finite(low)
+        finite = inputs.is_finite(coef) and inputs.is_finite(low.item() if self.flat else low)
         # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
         if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
             raise DivergenceError(
@@ -308,10 +307,14 @@ class Problem:
             costs = np.array(validation.costs[:epoch])
             best = int(np.argmin(costs)) + 1 if len(costs) else 0
             validated = {"validation_costs": costs, "best_epoch": best}
-        several = isinstance(solver.settings.lr, np.ndarray)
-        rates = solver.settings.rates(self.k, 0, epoch)
+        settings = solver.settings
+        several = isinstance(settings.lr, np.ndarray)
         lrs = np.empty((epoch, self.k) if several else epoch)
-        lrs[...] = rates if several else rates[:, 0]  # a constant one is one row
+        if settings.schedule is None:
+            lrs[...] = settings.lr
+        else:
+            rates = settings.rates(self.k, 0, epoch)
+            lrs[...] = rates if several else rates[:, 0]
         norms = solver.norms[:epoch].copy() if self.batch is None else None
         return {"lrs": lrs, "gradient_norms": norms, **validated}
 

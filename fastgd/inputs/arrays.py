@@ -18,8 +18,11 @@ from ..arguments import plain, real, shown
 from ..errors import InputError
 from .frames import OWN, column_names, columns_of_mixed_frame, require_names, why_without_rows
 
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 #: Rows of a block, where an entry is searched for.
 _SEARCH_BYTES = 8 << 20
+#: Types of what lies on the host without another look.
+_ON_HOST = (np.ndarray, *OWN, type(None))
 #: Classes of real numbers among objects.
 _REAL: Any = (numbers.Real, np.bool_)
 
@@ -34,10 +37,10 @@ def as_array(value: Any, name: str) -> np.ndarray:
         the first offending element is named.
     """
     kind = type(value)
-    if kind is np.ndarray:
-        return _numbers(value, name, None)
-    if kind in OWN:
-        return _numbers(from_other_library(value, name), name, None)
+    if kind is np.ndarray or kind in OWN:
+        array = value if kind is np.ndarray else _converted(value, name)
+        plain = array.dtype.kind in "fiub" and array.itemsize <= 8
+        return array if plain else _numbers(array, name, None)
     names = column_names(value)
     columns = columns_of_mixed_frame(value)
     if columns is None:
@@ -214,7 +217,7 @@ def _where(flat_index: int, array: np.ndarray, names: Any = None, column: int | 
 
 def on_gpu(value: Any) -> bool:
     """Whether `value` is on a GPU; nothing is imported."""
-    if type(value) is np.ndarray or type(value) in OWN:
+    if type(value) in _ON_HOST:
         return False
     if _is_tensor(value):
         return value.is_cuda
@@ -226,7 +229,10 @@ def on_gpu(value: Any) -> bool:
 
 def features(x: Any, name: str = "x") -> np.ndarray:
     """x as (n, d); a one-dimensional x is one column."""
-    x = as_array(x, name)
+    return _rows(as_array(x, name), name)
+
+
+def _rows(x: np.ndarray, name: str) -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
     check_shape(x.shape, name)
@@ -249,7 +255,7 @@ def rows_to_predict(
             f"x has shape ({d},), which is {d} rows of one column; this fit has {d} columns. For one "
             f"row pass {one_row}."
         )
-    array = features(array)
+    array = _rows(array, "x")
     if array.shape[1] != d:
         raise InputError(f"x has {array.shape[1]} columns; this fit has {d}.")
     return array, names
@@ -364,8 +370,10 @@ def extremes(array: np.ndarray) -> tuple[float, float]:
     return array.item(array.argmin()), array.item(array.argmax())
 
 
-def is_finite(array: np.ndarray) -> bool:
+def is_finite(array: np.ndarray | float) -> bool:
     """Whether no entry is NaN or infinite."""
+    if isinstance(array, float):
+        return math.isfinite(array)
     low, high = extremes(array)
     return -math.inf < low and high < math.inf
 
@@ -392,8 +400,7 @@ def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
 def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
     """The dtype of the computation: `dtype`, or float32 for float32 and float16 data, else float64."""
     if dtype is None:
-        small = x.dtype.kind == "f" and x.dtype.itemsize <= 4
-        return np.dtype(np.float32 if small else np.float64)
+        return _FLOAT32 if x.dtype.kind == "f" and x.dtype.itemsize <= 4 else _FLOAT64
     dtype = plain(dtype)
     name = dtype.__name__ if isinstance(dtype, type) else shown(dtype).strip("'")
     if isinstance(dtype, np.dtype):
@@ -403,19 +410,24 @@ def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
     return np.dtype(name.removeprefix("torch."))
 
 
-def parameters(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """A starting value broadcast to `shape`, float64, finite, and a copy."""
+def parameters(
+    value: Any, shape: tuple[int, ...], name: str, *, for_all: bool = False, finite: bool = True
+) -> np.ndarray:
+    """A value broadcast to `shape`, float64, finite, and a copy; a number may stand `for_all`.
+
+    Without `finite` it is not searched for NaN: the caller finds that in the cost.
+    """
     if value is None:
         return np.zeros(shape)
-    array = as_array(value, name)
-    short = shape[1:] if shape[0] == 1 else shape
-    if array.ndim == 0 and math.prod(shape) == 1:
-        array = array.reshape(shape)
-    if array.shape not in (shape, short):
-        expected = short if short else "a number"
-        raise InputError(f"{name} has shape {array.shape}; expected {expected}.")
-    if not is_finite(array):
+    array = np.float64(value) if type(value) is float else as_array(value, name)
+    found = array.shape
+    if found != shape and not (found == () and (for_all or shape in ((1,), (1, 1)))):
+        short = shape[1:] if shape[0] == 1 else shape
+        if found != short:
+            expected = short if short else "a number"
+            raise InputError(f"{name} has shape {found}; expected {expected}.")
+    if finite and not is_finite(array):
         raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
-    start = np.empty(shape)
-    start[...] = array
-    return start
+    if for_all and found == ():
+        array = np.full(shape, array)
+    return np.array(array, np.float64).reshape(shape)

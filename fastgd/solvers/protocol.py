@@ -161,8 +161,8 @@ class Descent:
         """Go on to epoch number `until` at most; returns the status."""
         if after_step is None:
             return self._run(until) if self.epoch < until else RUNNING
-        while self.epoch < until:
-            status = self._run(min(until, self.epoch + self.chunk))
+        while (epoch := self.epoch) < until:
+            status = self._run(min(until, epoch + self.chunk))
             if status != RUNNING:
                 return status
             if after_step():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compile.functions import default_threads
 from ..cuda import dense, rows, statistics
 from ..cuda.driver import (
     SIMULATED,
@@ -109,7 +110,7 @@ class DeviceRows:
     weight : ndarray or array on a GPU (n,), or None
     dtype : numpy dtype
         float32 or float64: what sums inside a part are computed in.
-    n_threads : int
+    n_threads : int or None
         Not used; sources are made alike.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
@@ -118,8 +119,8 @@ class DeviceRows:
     #: Threads in a block of the pass.
     threads = THREADS
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
-        self.dtype, self.n_threads = np.dtype(dtype), n_threads
+    def __init__(self, x, y, weight, dtype, n_threads: int | None = 1, k: int | None = None):
+        self.dtype, self.n_threads = np.dtype(dtype), n_threads or default_threads()
         if not isinstance(x, DeviceMatrix):
             x = DeviceMatrix(x if is_device_array(x) else self._moved(x))
         self.x: DeviceMatrix = x

@@ -21,7 +21,7 @@ from .device import DeviceMatrix, DeviceRows
 _CHUNK_BYTES = 64 << 20
 
 
-def device_rows(x, y, weight, dtype, n_threads: int = 1, k: int | None = None) -> Any:
+def device_rows(x, y, weight, dtype, n_threads: int | None = 1, k: int | None = None) -> Any:
     """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
 
     Which one depends on the memory that the GPU has, and not on how much of it is free: sums in another
@@ -38,7 +38,7 @@ class StreamedRows(DenseRows):
     What looks at few rows, or only once at each column, is done on the host, where the rows are.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int = 1, k: int | None = None):
+    def __init__(self, x, y, weight, dtype, n_threads: int | None = 1, k: int | None = None):
         super().__init__(x, y, weight, dtype, n_threads, k)
         self.converts, self.by_rows = True, None  # nothing is for the kernels of the CPU
         rows = min(self.n, max(1, _CHUNK_BYTES // (self.d * self.dtype.itemsize)))
