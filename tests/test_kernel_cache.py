@@ -58,7 +58,7 @@ def test_loading_prepares_no_compilation(tmp_path):
         import sys
         import fastgd, kernels
         fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=9)
-        print(fit.coef[0].hex(), "numba.np.arraymath" in sys.modules, "scipy" in sys.modules)
+        print(fit.coef[0].hex(), "numba.np.arraymath" in sys.modules, "scipy.linalg" in sys.modules)
         print(kernels.twice(5.0), "numba.np.arraymath" in sys.modules)
     """
     cold, compiled = printed(code, tmp_path)
