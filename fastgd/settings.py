@@ -1,14 +1,18 @@
 """The settings of an epoch, and their places in the array that kernels read."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .arguments import real, shown
 from .errors import InputError
 from .formulas.updates import GD, HYPER, SLOTS, Optimizer
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 #: Places in the array of `Settings.array`, in the order in which it lists them; LAST is the tolerance of
 #: a batch loop, and in minibatch loops 1 if a batch divides by its rows; P is the parameter of the loss.

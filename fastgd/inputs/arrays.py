@@ -4,19 +4,23 @@ Data is not searched for NaN first: that would be a second pass. If a cost is no
 `require_finite`, which names the entry; clean data costs nothing.
 """
 
+from __future__ import annotations
+
 import contextlib
 import math
 import numbers
 import operator
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
 from .frames import OWN, column_names, columns_of_mixed_frame, require_names, why_without_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 #: Rows of a block, where an entry is searched for.

@@ -1,13 +1,17 @@
 """Conversion of labels of any kind to class indices, and of class weights to weights of rows."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..arguments import number, plain, shown
 from ..errors import InputError
 from .arrays import extremes, from_other_library, is_finite, is_missing, require_finite, targets
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 def one_label_a_row(y: Any) -> np.ndarray:
