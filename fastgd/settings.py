@@ -29,9 +29,12 @@ STOPPED, ENDED = 3, 4
 FIRST_NORM, COST, EPOCHS = range(3)
 
 
+_BEGIN = np.array([-1.0, math.nan, 0.0])
+
+
 def new_state() -> np.ndarray:
     """The state before the first epoch."""
-    return np.array([-1.0, math.nan, 0.0])
+    return _BEGIN.copy()
 
 
 class Settings:

@@ -219,7 +219,9 @@ class Problem:
                 if self.weight is None
                 else np.einsum("kn,n->k", y, self.weight) / self.weight.sum()
             )
-            self.y_center = np.where(np.isfinite(mean), mean, 0.0)
+            self.y_center = (
+                mean if inputs.is_finite(mean) else np.where(np.isfinite(mean), mean, 0.0)
+            )
             y = y - self.y_center[:, None]
         self.y, self.y_unit = inputs.in_units(y, leave=1e10)
 
@@ -237,9 +239,9 @@ class Problem:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
         if self.dtype == np.float64 or self.automatic:
             return True  # else the cost, or the result of lr="auto", says so
-        largest = np.finfo(self.dtype).max
-        moved = solver.coef * self.y_unit, solver.intercept
-        return all((np.abs(values) <= largest).all() for values in moved)
+        largest = float(np.finfo(self.dtype).max)
+        ends = (*inputs.extremes(solver.coef), *inputs.extremes(solver.intercept))
+        return all(-largest <= end <= largest for end in ends)
 
     def penalty(self, coef: np.ndarray) -> float:
         """l1·‖coef‖₁ + l2/2·‖coef‖²."""
@@ -272,7 +274,11 @@ class Problem:
         low = intercept.astype(self.dtype, copy=False)
         finite = inputs.is_finite(coef) and inputs.is_finite(low.item() if self.flat else low)
         # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
-        if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
+        if (
+            not finite
+            or not cost < math.inf
+            or (self.automatic and len(costs) and not inputs.is_finite(costs))
+        ):
             raise DivergenceError(
                 f"the result overflows {self.dtype}; scale x and y"
                 + (", or use dtype='float64'." if self.dtype == np.float32 else ".")
