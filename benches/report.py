@@ -130,6 +130,7 @@ TABLES = {
     "networks": ("Back-propagation:", comparison),
     "optimizers": ("Optimizers, in batches of 256 (L-BFGS on all rows):", comparison),
     "softmax": ("More than two labels:", comparison),
+    "small": ("Calls on a few numbers:", comparison),
     "memory": ("Peak of memory above the inputs:", memory),
 }
 

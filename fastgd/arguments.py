@@ -48,7 +48,7 @@ def real(value: Any) -> float | None:
 
 def number(value: Any, name: str, *, low: float = 0.0, strict: bool = False) -> float:
     """A finite real number, at least (or, when `strict`, above) `low`."""
-    if type(value) is float and low < value < math.inf:
+    if type(value) is float and (low < value if strict else low <= value) and value < math.inf:
         return value
     value = plain(value)
     converted = None if isinstance(value, bool) else real(value)
@@ -77,8 +77,9 @@ def integer(value: Any, name: str, *, low: int, high: float = _MOST) -> int:
 def choice(value: Any, name: str, allowed: tuple[Any, ...]) -> Any:
     """One of `allowed`; for another value the message suggests the nearest name."""
     value = plain(value)
-    if any(type(value) is type(option) and value == option for option in allowed):
-        return value
+    for option in allowed:
+        if type(value) is type(option) and value == option:
+            return value
     options = ", ".join(repr(option) for option in allowed)
     raise InputError(f"{name} is {shown(value)}; {nearest(value, allowed)}choose from {options}.")
 
@@ -94,6 +95,8 @@ def nearest(value: Any, allowed: tuple[Any, ...]) -> str:
 
 def flag(value: Any, name: str) -> bool:
     """True or False."""
+    if value is True or value is False:
+        return value
     value = plain(value)
     if isinstance(value, bool):
         return value

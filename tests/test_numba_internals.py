@@ -86,6 +86,21 @@ def compiled_code_goes_to_bytes_and_back(patch):
     assert callable(again.entry_point)
 
 
+def machine_code_needs_an_allocator(patch):
+    from numba.core import entrypoints
+    from numba.core.runtime.nrt import rtsys
+
+    context = compiled()[1]
+    patch.setattr(rtsys, "_init", False)
+    rtsys.initialize(context)
+    assert rtsys._init
+    called = []
+    patch.setattr(entrypoints, "_already_initialized", False)
+    patch.setattr(entrypoints.importlib_metadata, "entry_points", lambda: called.append(1) or {})
+    entrypoints.init_all()
+    assert called
+
+
 def a_cache_has_a_folder(patch):
     from numba.core.caching import CompileResultCacheImpl
 
@@ -302,6 +317,8 @@ PARTS = [
         "from numba.core.serialize import dumps",
         compiled_code_goes_to_bytes_and_back,
     ),
+    ("compile/cache.py", "rtsys.initialize", machine_code_needs_an_allocator),
+    ("compile/cache.py", "entrypoints.init_all", machine_code_needs_an_allocator),
     ("compile/cache.py", "locator.get_cache_path", a_cache_has_a_folder),
     ("compile/functions.py", "fndesc.llvm_func_name", a_compiled_function_has_an_address),
     ("compile/functions.py", "cgutils.unpack_tuple", a_function_is_called_by_its_address),

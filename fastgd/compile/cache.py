@@ -18,8 +18,10 @@ import time
 import uuid
 from typing import Any
 
+from numba.core import entrypoints
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import CompileResultCacheImpl, NullCache
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
@@ -67,7 +69,7 @@ class KernelCache(NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The cached function of a signature, or None: then it is compiled."""
-        target_context.refresh()
+        _prepare(target_context)
         key = self._keys[sig] = self._key(sig, target_context.codegen())
         if key is None:
             return None
@@ -107,6 +109,16 @@ class KernelCache(NullCache):
     def _path(self, key: str) -> pathlib.Path:
         name = f"{self._function.__name__}-{_digest(key)}.nbc"
         return pathlib.Path(self._numba.locator.get_cache_path(), name)
+
+
+def _prepare(target_context: Any) -> None:
+    """Make ready to load machine code: Numba's allocator, and its extensions, which keys depend on.
+
+    Numba's own cache calls `refresh`, which makes ready to compile: 0.3 s for thousands of
+    implementations and SciPy's import. A compilation calls it itself.
+    """
+    rtsys.initialize(target_context)
+    entrypoints.init_all()
 
 
 def _digest(key: str) -> str:

@@ -1,5 +1,6 @@
 """The keyword arguments of the fits, checked; every `InputError` about an option is worded here."""
 
+import functools
 import math
 import numbers
 import re
@@ -91,6 +92,8 @@ class Options:
 def _learning_rate(lr: Any) -> Any:
     """The value "auto", one number, or an array with one for each output."""
     lr = plain(lr)
+    if type(lr) is float:
+        return inputs.number(lr, "lr", strict=True)
     if isinstance(lr, str):
         if lr != "auto":
             raise InputError(f"lr is {shown(lr)}; pass a number or 'auto'.")
@@ -107,7 +110,9 @@ def _learning_rate(lr: Any) -> Any:
 
 def _validation(given: Any) -> Any:
     """A fraction of the rows, or a tuple of rows."""
-    if given is None or (isinstance(given, tuple) and len(given) in (2, 3)):
+    if given is None:
+        return None
+    if isinstance(given, tuple) and len(given) in (2, 3):
         return given
     wanted = (
         "a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)"
@@ -123,24 +128,31 @@ def _validation(given: Any) -> Any:
     return fraction
 
 
+@functools.cache
+def _known_optimizers() -> dict[str, Optimizer]:
+    """Those that have a name; 7 ms to import, and most fits need none."""
+    from ..optimizers import OPTIMIZERS
+
+    return OPTIMIZERS
+
+
 def _optimizer(given: Any) -> Optimizer | None:
     """The optimizer that a name stands for; None is left to the fit."""
     given = plain(given)
     if given is None or isinstance(given, Optimizer):
         return given
-    from ..optimizers import OPTIMIZERS
-
-    if isinstance(given, str) and given in OPTIMIZERS:
-        return OPTIMIZERS[given]
+    known = _known_optimizers()
+    if isinstance(given, str) and given in known:
+        return known[given]
     if isinstance(given, type) and issubclass(given, Optimizer):
         raise InputError(f"optimizer is the class {given.__name__}; pass {given.__name__}().")
     if isinstance(given, str) and given.lower() == "sgd":
         raise InputError(
             f"optimizer is {shown(given)}; choose 'gd', with batch_size for stochastic steps."
         )
-    near = inputs.nearest(given, tuple(OPTIMIZERS))
+    near = inputs.nearest(given, tuple(known))
     raise InputError(
-        f"optimizer is {shown(given)}; {near}choose from {', '.join(map(repr, OPTIMIZERS))}, or pass an "
+        f"optimizer is {shown(given)}; {near}choose from {', '.join(map(repr, known))}, or pass an "
         "object such as fastgd.Adam()."
     )
 

@@ -1,13 +1,12 @@
 """Which solver fits a problem, over which source; decided from shapes and options, never by a clock."""
 
+import functools
 import math
 from typing import Any
 
 from ..errors import InputError
 from ..settings import Settings
-from ..solvers.batch import BatchDescent
 from ..solvers.step_size import largest_stable_lr
-from ..solvers.stochastic import StochasticDescent
 from ..sources.protocol import Source
 from .diagnosis import overflow
 from .problem import Problem
@@ -29,23 +28,30 @@ def plan(problem: Problem) -> Any:
         from ..solvers.lbfgs import LBFGSDescent
 
         return LBFGSDescent(*start, o.keep_path)
-    batch, stochastic = _numeric(problem)
+    descent = _numeric(problem.place.on_gpu, problem.batch is None)
     if problem.batch is None:
         may_stop = not (o.tol is None and o.callback is None and o.validation is None)
-        return batch(*start, problem.epochs, o.keep_path, may_stop)
-    return stochastic(
+        return descent(*start, problem.epochs, o.keep_path, may_stop)
+    return descent(
         *start, o.keep_path, batch_size=problem.batch, shuffle=o.shuffle, seed=o.seed,
         mean=o.reduction == "mean", average=o.average,
     )  # fmt: skip
 
 
-def _numeric(problem: Problem) -> tuple[Any, Any]:
-    """The batch and the stochastic solver where the rows are read."""
-    if problem.place.on_gpu:
+@functools.cache
+def _numeric(on_gpu: bool, all_rows: bool) -> Any:
+    """The solver of a given learning rate where the rows are read; it is imported for its first fit."""
+    if on_gpu:
         from ..solvers.on_device import DeviceDescent, DeviceStochasticDescent
 
-        return DeviceDescent, DeviceStochasticDescent
-    return BatchDescent, StochasticDescent
+        return DeviceDescent if all_rows else DeviceStochasticDescent
+    if all_rows:
+        from ..solvers.batch import BatchDescent
+
+        return BatchDescent
+    from ..solvers.stochastic import StochasticDescent
+
+    return StochasticDescent
 
 
 def _automatic(problem: Problem, settings: Settings) -> Any:

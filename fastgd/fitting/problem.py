@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from .. import inputs
-from ..compile.functions import default_threads
 from ..errors import DivergenceError, InputError
 from ..formulas.updates import GD
 from ..losses import CLASSES, LABELS, named_link
@@ -54,7 +53,8 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
+        self.names = inputs.column_names(x)
+        self.feature_names = None if self.names is None else inputs.feature_names(x)
         self.x, self.place = place.features(x, options.device)
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
         rows = len(self.x)
@@ -102,8 +102,11 @@ class Problem:
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
             )  # fmt: skip
-        self.weight, unit = inputs.in_units(weight)
-        self.weight_unit = self.unit * unit
+        # What is in units already, all of it, is so.
+        unit = 1.0
+        if options.class_weight is not None or trained is not None:
+            weight, unit = inputs.in_units(weight)
+        self.weight, self.weight_unit = weight, self.unit * unit
         if isinstance(options.lr, np.ndarray) and options.lr.shape != (self.k,):
             raise InputError(
                 f"lr has {len(options.lr)} values and y has {self.k} column(s); pass one number, or one "
@@ -114,7 +117,6 @@ class Problem:
         if not options.fit_intercept and self.intercept.any():
             raise InputError("intercept_init needs fit_intercept=True.")
         self.start = self.coef.copy() if options.keep_path else None
-        self.n_threads = options.n_threads or default_threads()
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
 
     def _read_targets(self, rows: int) -> None:
@@ -180,7 +182,7 @@ class Problem:
         return self._source_of(self.x, self.y, self.weight)
 
     def _source_of(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> Source:
-        return self.place.rows(x, y, weight, self.inner, self.n_threads, self.k)
+        return self.place.rows(x, y, weight, self.inner, self.options.n_threads, self.k)
 
     def validation(self) -> Validation | None:
         """The cost of the rows held out."""
@@ -217,7 +219,9 @@ class Problem:
                 if self.weight is None
                 else np.einsum("kn,n->k", y, self.weight) / self.weight.sum()
             )
-            self.y_center = np.where(np.isfinite(mean), mean, 0.0)
+            self.y_center = (
+                mean if inputs.is_finite(mean) else np.where(np.isfinite(mean), mean, 0.0)
+            )
             y = y - self.y_center[:, None]
         self.y, self.y_unit = inputs.in_units(y, leave=1e10)
 
@@ -235,9 +239,9 @@ class Problem:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
         if self.dtype == np.float64 or self.automatic:
             return True  # else the cost, or the result of lr="auto", says so
-        largest = np.finfo(self.dtype).max
-        moved = solver.coef * self.y_unit, solver.intercept
-        return all((np.abs(values) <= largest).all() for values in moved)
+        largest = float(np.finfo(self.dtype).max)
+        ends = (*inputs.extremes(solver.coef), *inputs.extremes(solver.intercept))
+        return all(-largest <= end <= largest for end in ends)
 
     def penalty(self, coef: np.ndarray) -> float:
         """l1·‖coef‖₁ + l2/2·‖coef‖²."""
@@ -255,19 +259,26 @@ class Problem:
     ) -> Fit:
         """The fit at the solver's parameters; without a cost that of its last epoch."""
         epoch, unit = solver.epoch, self.y_unit
-        costs = solver.costs[:epoch] * unit * unit
+        costs = solver.costs[:epoch]
         if cost is None:
-            cost = float(solver.costs[epoch - 1]) if epoch else math.nan
-        cost = cost * unit * unit
-        coef = (solver.coef * unit).astype(self.dtype)
-        intercept = solver.intercept * unit + self.y_center
+            cost = float(costs[-1]) if epoch else math.nan
+        costs, cost = _times(costs, unit, unit), cost * unit * unit
+        coef = _times(solver.coef, unit).astype(self.dtype, copy=False)
+        intercept = _times(solver.intercept, unit)
+        if self.automatic:
+            intercept += self.y_center
         path = start = None
         if self.start is not None:
-            path = (solver.path[:epoch] * unit).astype(self.dtype)
+            path = _times(solver.path[:epoch], unit).astype(self.dtype, copy=False)
             start = self.start.astype(self.dtype)
-        finite = np.isfinite(coef).all() and np.isfinite(intercept.astype(self.dtype)).all()
+        low = intercept.astype(self.dtype, copy=False)
+        finite = inputs.is_finite(coef) and inputs.is_finite(low.item() if self.flat else low)
         # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.
-        if not finite or not cost < math.inf or (self.automatic and not np.isfinite(costs).all()):
+        if (
+            not finite
+            or not cost < math.inf
+            or (self.automatic and len(costs) and not inputs.is_finite(costs))
+        ):
             raise DivergenceError(
                 f"the result overflows {self.dtype}; scale x and y"
                 + (", or use dtype='float64'." if self.dtype == np.float32 else ".")
@@ -277,7 +288,7 @@ class Problem:
             start = start[0] if start is not None else None
         return Fit(
             coef=coef,
-            intercept=float(intercept[0]) if self.flat else intercept.astype(self.dtype),
+            intercept=float(intercept[0]) if self.flat else low,
             costs=costs,
             cost=float(cost),
             n_epochs=epoch,
@@ -302,12 +313,18 @@ class Problem:
             costs = np.array(validation.costs[:epoch])
             best = int(np.argmin(costs)) + 1 if len(costs) else 0
             validated = {"validation_costs": costs, "best_epoch": best}
-        rates = solver.settings.rates(self.k, 0, epoch)
-        if len(rates) != epoch:
-            rates = rates.repeat(epoch, axis=0)
-        norms = solver.norms[:epoch] * self.y_unit**2 if self.batch is None else None
-        return {
-            "lrs": rates[:, 0] if np.ndim(solver.settings.lr) == 0 else rates,
-            "gradient_norms": norms,
-            **validated,
-        }
+        settings = solver.settings
+        several = isinstance(settings.lr, np.ndarray)
+        lrs = np.empty((epoch, self.k) if several else epoch)
+        if settings.schedule is None:
+            lrs[...] = settings.lr
+        else:
+            rates = settings.rates(self.k, 0, epoch)
+            lrs[...] = rates if several else rates[:, 0]
+        norms = solver.norms[:epoch].copy() if self.batch is None else None
+        return {"lrs": lrs, "gradient_norms": norms, **validated}
+
+
+def _times(array: np.ndarray, unit: float, again: float = 1.0) -> np.ndarray:
+    """A copy of an array of the solver in the units of the caller."""
+    return array.copy() if unit == 1 else array * unit * again

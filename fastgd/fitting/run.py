@@ -162,15 +162,18 @@ class Run:
             ) from error
         return tqdm(total=None if self.problem.automatic else self.problem.epochs, unit="epoch")
 
+    def _slack(self, before: float) -> float:
+        """What rounding may add to an objective."""
+        return 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
+
     def _judge(self, status: int, before: float, after: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""
         solver, held, tol = self.solver, self.validation, self.options.tol
-        slack = 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
         over = held is not None and held.over
         if tol is not None and status != CONVERGED and not over:
             if not self.stopped:
                 self.warning = diagnosis.short(solver.epoch, tol)
-        elif not after <= before + slack:
+        elif not (after <= before or after <= before + self._slack(before)):
             epochs = held.best_epoch if held else solver.epoch
             self.warning = diagnosis.risen(self.problem, solver, before, after, epochs)
         elif held and not (over or status == CONVERGED or self.stopped):

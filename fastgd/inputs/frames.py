@@ -25,6 +25,10 @@ _WITHOUT_ROWS = {
     "pandas.BaseWindow": "windows of rows; aggregate them first, as {}.mean() does",
     "pandas.TextFileReader": "not in memory; pass pandas.concat({})",
 }
+#: Python's own types of data.
+OWN = (list, tuple, float, int)
+#: Types of data without names of columns.
+_WITHOUT_NAMES = (np.ndarray, *OWN)
 
 
 @functools.lru_cache(maxsize=256)
@@ -51,7 +55,7 @@ def column_names(x: Any) -> list[str] | None:
 
 def _columns(x: Any) -> list[Any] | None:
     """The names of the columns, of whatever type, or None."""
-    if type(x) is np.ndarray or why_without_rows(x, "x"):  # reading a query's columns may run it
+    if type(x) in _WITHOUT_NAMES or why_without_rows(x, "x"):  # a query's columns may run it
         return None
     columns = getattr(x, "column_names", None)  # of pyarrow, whose `columns` are the data
     if columns is None:
@@ -67,10 +71,12 @@ def feature_names(x: Any) -> tuple[str, ...] | None:
     InputError
         If some names are text and others are not: scikit-learn refuses them too.
     """
-    columns = _columns(x) or []
+    columns = _columns(x)
+    if not columns:
+        return None
     others = {type(name).__name__ for name in columns if not isinstance(name, str)}
     if not others:
-        return tuple(map(str, columns)) or None
+        return tuple(map(str, columns))
     if any(isinstance(name, str) for name in columns):
         raise InputError(
             f"x has column names of text and of other types ({', '.join(sorted(others))}); make all of "

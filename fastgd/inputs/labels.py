@@ -1,13 +1,17 @@
 """Conversion of labels of any kind to class indices, and of class weights to weights of rows."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from ..arguments import number, plain, shown
 from ..errors import InputError
-from .arrays import from_other_library, is_missing, require_finite, sum_is_finite, targets
+from .arrays import extremes, from_other_library, is_finite, is_missing, require_finite, targets
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 def one_label_a_row(y: Any) -> np.ndarray:
@@ -38,7 +42,7 @@ def _labels_of_rows(y: Any, n: int) -> np.ndarray:
     if kind == "c":
         raise InputError("y is complex; labels are numbers, text or booleans.")
     if kind == "f":
-        if not sum_is_finite(y):
+        if not is_finite(y):
             require_finite(y, "y")
     elif kind in "OMm":
         for row, label in enumerate(y):
@@ -57,11 +61,13 @@ def labels(y: Any, n: int, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
     Labels of one kind that has no order, such as members of an enum, are as they appear.
     """
     y = _labels_of_rows(y, n)
-    classes = _two_numbers(y) if y.dtype.kind in "fiub" and len(y) else None
-    if classes is not None:
-        if y.dtype == dtype and y.flags.c_contiguous and classes[0] == 0 and classes[1] == 1:
-            return y[None, :], classes
-        return np.ascontiguousarray((y == classes[1])[None, :], dtype=dtype), classes
+    if y.dtype.kind in "fiub" and len(y):
+        low, high = extremes(y)
+        second = y == high
+        if low != high and np.count_nonzero(second) + np.count_nonzero(y == low) == len(y):
+            same = y.dtype == dtype and y.flags.c_contiguous and low == 0 and high == 1
+            codes = (y if same else second.astype(dtype))[None, :]
+            return codes, np.array([low, high], y.dtype)
     classes, codes = _codes_of_objects(y) if y.dtype.kind == "O" else _codes(y)
     if len(classes) < 2:
         raise InputError(f"y has {len(classes)} label value(s), {listed(classes)}; two are needed.")
@@ -98,13 +104,6 @@ def listed(classes: np.ndarray) -> str:
     """Labels as text for a message; the first ones of many."""
     listed = ", ".join(map(shown, classes[:20].tolist()))
     return listed + (", …" if len(classes) > 20 else "")
-
-
-def _two_numbers(y: np.ndarray) -> np.ndarray | None:
-    """The two values of y without sorting it, or None if there are not two."""
-    low, high = y.min(), y.max()
-    two = low != high and bool(((y == low) | (y == high)).all())
-    return np.array([low, high]) if two else None
 
 
 def _codes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

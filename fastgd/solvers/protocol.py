@@ -111,6 +111,10 @@ class Solver(Protocol):
         ...
 
 
+#: The costs before the first epoch.
+_NONE = np.empty(0)
+
+
 class Descent:
     """What the loops with a given learning rate share.
 
@@ -128,9 +132,10 @@ class Descent:
         k, d = coef.shape
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept
-        self._start = self.parameters()
-        self.past = np.array([self._start] * self._KEPT)
-        self.costs, self.norms = np.empty(0), np.empty(0)
+        known = np.empty((1 + self._KEPT, k, d + 1))
+        known[..., :d], known[..., d] = coef, intercept
+        self._start, self.past = known[0], known[1:]
+        self.costs = self.norms = _NONE
         self.path = np.empty((0, k, d))
         self.keep_path = keep_path
         self._state = new_state()
@@ -156,8 +161,8 @@ class Descent:
         """Go on to epoch number `until` at most; returns the status."""
         if after_step is None:
             return self._run(until) if self.epoch < until else RUNNING
-        while self.epoch < until:
-            status = self._run(min(until, self.epoch + self.chunk))
+        while (epoch := self.epoch) < until:
+            status = self._run(min(until, epoch + self.chunk))
             if status != RUNNING:
                 return status
             if after_step():
@@ -194,16 +199,10 @@ class Descent:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
         if stop <= len(self.costs):
             return
-        rows = max(stop, 2 * len(self.costs))
-        for name, shape in (
-            ("costs", (rows,)),
-            ("norms", (rows,)),
-            ("path", (rows if self.keep_path else 0, *self.coef.shape)),
-        ):
-            # Zeros, as stochastic loops leave the norms out, and a state keeps them.
-            longer, done = np.zeros(shape), getattr(self, name)[: self.epoch]
-            longer[: len(done)] = done
-            setattr(self, name, longer)
+        rows, done = max(stop, 2 * len(self.costs)), self.epoch
+        self.costs, self.norms = _longer(self.costs, rows, done), _longer(self.norms, rows, done)
+        if self.keep_path:
+            self.path = _longer(self.path, rows, done)
 
     def _low(self, array):
         return array.astype(self.source.dtype)
@@ -226,7 +225,7 @@ class Descent:
 
     def parameters(self) -> np.ndarray:
         """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
-        return np.column_stack([self.coef, self.intercept])
+        return np.concatenate([self.coef, self.intercept[:, None]], axis=1)
 
     def put(self, parameters: np.ndarray, epoch: int) -> None:
         """Go to parameters from `parameters()`, those of an epoch."""
@@ -252,3 +251,11 @@ class Descent:
         if not self.settings.fit_intercept:
             gradient = gradient[:, :-1]
         return float(np.linalg.norm(gradient))
+
+
+def _longer(array: np.ndarray, rows: int, done: int) -> np.ndarray:
+    """The first rows of an array, and zeros: stochastic loops leave the norms out, a state keeps them."""
+    longer = np.zeros((rows, *array.shape[1:]))
+    if done:
+        longer[:done] = array[:done]
+    return longer

@@ -5,11 +5,13 @@ foreign byte order) is converted: at once where it is small, else a part at a ti
 is never copied whole.
 """
 
+import functools
 import itertools
 from typing import Any
 
 import numpy as np
 
+from ..compile.functions import default_threads
 from ..cpu import advance, dense, statistics
 from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
@@ -27,13 +29,16 @@ _GROUPS = 32
 _MOMENT_ENTRIES = 1 << 21
 
 _FLOAT64 = np.dtype(np.float64)
-_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+_NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
+#: No weights, in each dtype.
+_NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
 
 
 def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
     """Whether the kernels can read x as it lies."""
-    contiguous = x.flags.c_contiguous or x.flags.f_contiguous
-    return x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and x.flags.aligned and contiguous
+    flags = x.flags
+    contiguous = flags.c_contiguous or flags.f_contiguous
+    return contiguous and x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and flags.aligned
 
 
 def _groups(n_parts: int, n_groups: int) -> list[range]:
@@ -54,32 +59,41 @@ class DenseRows:
     weight : ndarray (n,) or (0,), or None
     dtype : numpy dtype
         float32 or float64: what sums inside a block are computed in.
-    n_threads : int
+    n_threads : int or None
+        None: the processors that this process may use.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int, k: int | None = None):
+    def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
         n, d = x.shape
         self.dtype = np.dtype(dtype)
-        self.n_threads = n_threads
+        self._n_threads = n_threads
         self.converts = not _readable(x, self.dtype)
         if self.converts and x.size * self.dtype.itemsize <= PART_BYTES:
             x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
         # A single column is a row of numbers: by columns its loop runs over them.
         self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
-        self.x = x
-        self.seen = read_only(x.T if self.by_columns else x)
+        self.x, seen = x, read_only(x)
+        self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = read_only(x) if not self.converts and x.flags.c_contiguous else None
+        self.by_rows = seen if not self.converts and x.flags.c_contiguous else None
         self.y = read_only(np.ascontiguousarray(y, dtype=self.dtype))
-        weight = np.empty(0) if weight is None else weight
-        self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+        if weight is None:
+            self.weight = _NOTHING[self.dtype]
+        else:
+            self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
-        self.part_rows = min(_PART_ROWS, max(1, PART_BYTES // row_bytes))
-        self.n_parts = max(1, -(-n // self.part_rows))
+        rows = PART_BYTES // row_bytes or 1
+        self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
+        self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads share the parts."""
+        return self._n_threads or default_threads()
 
     def _bounds(self, part: int) -> tuple[int, int]:
         return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
@@ -95,7 +109,14 @@ class DenseRows:
             else:
                 work(self.seen, first, last, 0, into[group])
 
-        for_each_part(on_part, _groups(self.n_parts, len(into)), self.n_threads)
+        self._for_each_part(on_part, len(into))
+
+    def _for_each_part(self, work, n_groups: int = _GROUPS) -> None:
+        """Call ``work(group, part)`` for all parts, in so many groups; a single one needs no thread."""
+        if self.n_parts == 1:
+            work(0, 0)
+        else:
+            for_each_part(work, _groups(self.n_parts, n_groups), self.n_threads)
 
     def totals(self, loss: Any, coef, intercept, center=None, slopes_too=True) -> np.ndarray:
         """Summed gradient, intercept gradient and cost, (k, d+2) float64, at the given parameters.
@@ -136,8 +157,9 @@ class DenseRows:
             kernel(x, self.y, weight, center, scale, y_center, first, last, offset, moments)
 
         self._over_parts(work, into)
-        upper = np.triu(_ordered_sum(into)[:wide, :wide])
-        return upper + np.triu(upper, 1).T
+        moments = _ordered_sum(into)[:wide, :wide].copy()
+        np.copyto(moments, moments.T, where=_below_diagonal(wide))
+        return moments
 
     def predictions(self, coef, intercept) -> np.ndarray:
         """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
@@ -158,7 +180,7 @@ class DenseRows:
             part = first // self.part_rows
             low[part], high[part] = block.min(axis=0), block.max(axis=0)
 
-        for_each_part(self._blocks(find), _groups(self.n_parts, _GROUPS), self.n_threads)
+        self._for_each_part(self._blocks(find))
         return low.min(axis=0), high.max(axis=0)
 
     def column_moments(self, centred: bool, center=None):
@@ -170,7 +192,6 @@ class DenseRows:
         if center is None:
             center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
         sums = np.zeros((min(_GROUPS, self.n_parts), 2, self.d))
-        groups = _groups(self.n_parts, _GROUPS)
         weight = self.weight.astype(np.float64) if len(self.weight) else np.ones(self.n)
 
         def work(group: int, part: int) -> None:
@@ -180,7 +201,7 @@ class DenseRows:
             np.square(block, out=block)
             sums[group, 1] += weight[first:last] @ block
 
-        for_each_part(work, groups, self.n_threads)
+        self._for_each_part(work)
         mass = float(weight.sum())
         mean, second = _ordered_sum(sums) / mass
         if centred:
@@ -207,11 +228,11 @@ class DenseRows:
             weight = self.weight[rows]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
         y = self.y[:, rows]
-        return DenseRows(x, y, weight, self.dtype, self.n_threads, self.k), share
+        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k), share
 
     def with_targets(self, y, dtype) -> "DenseRows":
         """The same rows and weights with targets y (k, n), computed in `dtype`."""
-        return type(self)(self.x, y, self.weight, dtype, self.n_threads)
+        return type(self)(self.x, y, self.weight, dtype, self._n_threads)
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
@@ -259,8 +280,15 @@ class DenseRows:
         return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
 
 
+@functools.lru_cache(maxsize=4)
+def _below_diagonal(wide: int) -> np.ndarray:
+    """Where a square matrix is below its diagonal; it takes ten times as long as a use of it."""
+    return np.tri(wide, k=-1, dtype=bool)
+
+
 def _ordered_sum(parts: np.ndarray) -> np.ndarray:
-    total = parts[0].copy()
+    """Their sum, which takes the place of the first one."""
+    total = parts[0]
     for part in parts[1:]:
         total += part
     return total

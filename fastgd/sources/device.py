@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..compile.functions import default_threads
 from ..cuda import dense, rows, statistics
 from ..cuda.driver import (
     SIMULATED,
@@ -111,7 +112,7 @@ class DeviceRows:
     weight : ndarray or array on a GPU (n,), or None
     dtype : numpy dtype
         float32 or float64: what sums inside a part are computed in.
-    n_threads : int
+    n_threads : int or None
         Unused; all sources take the same arguments.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
@@ -128,11 +129,11 @@ class DeviceRows:
         y: Any,
         weight: Any,
         dtype: DTypeLike,
-        n_threads: int = 1,
+        n_threads: int | None = 1,
         k: int | None = None,
     ):
         self.dtype: np.dtype = np.dtype(dtype)
-        self.n_threads = n_threads
+        self.n_threads = n_threads or default_threads()
         if not isinstance(x, DeviceMatrix):
             x = DeviceMatrix(x if is_device_array(x) else self._moved(x))
         self.x: DeviceMatrix = x

@@ -11,7 +11,7 @@ from .work import Kind
 def read_only(array: np.ndarray) -> np.ndarray:
     """A view that kernels see as read-only, so that one compilation serves both kinds."""
     view = array.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 
@@ -102,7 +102,9 @@ class Source(Protocol):
     d: int
     k: int
     dtype: np.dtype
-    n_threads: int
+
+    @property
+    def n_threads(self) -> int: ...
 
     @property
     def y(self) -> np.ndarray: ...

@@ -23,7 +23,7 @@ _CHUNK_BYTES = 64 << 20
 
 
 def device_rows(
-    x: Any, y: Any, weight: Any, dtype: DTypeLike, n_threads: int = 1, k: int | None = None
+    x: Any, y: Any, weight: Any, dtype: DTypeLike, n_threads: int | None = 1, k: int | None = None
 ) -> "DeviceRows | StreamedRows":
     """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
 
@@ -50,7 +50,7 @@ class StreamedRows(DenseRows):
         y: np.ndarray,
         weight: np.ndarray | None,
         dtype: DTypeLike,
-        n_threads: int = 1,
+        n_threads: int | None = 1,
         k: int | None = None,
     ):
         super().__init__(x, y, weight, dtype, n_threads, k)
