@@ -141,8 +141,7 @@ def test_where_arrays_lie_does_not_change_a_bit(loss_name, weighted, first):
     The scratch of a block is where the allocator puts it.
     """
     _, y, weight, *_ = oracles.problem(900, 1, loss_name)
-    float64 = np.dtype(np.float64)
-    address = block_losses.block_losses(LOSSES[loss_name], True, float64, float64)
+    address = block_losses.block_losses(LOSSES[loss_name], True, np.dtype(np.float64))
     results = set()
     for gap, rows, at in itertools.product((0, 1, 3, 500), (170, 256), (0, 7)):
         memory = np.zeros(20_000)

@@ -312,9 +312,9 @@ def test_every_kernel_is_cached():
         for rule in RULES.values():
             kernels += [advance.step(rule), layers.update(rule)]
         kernels += [dense.batch_epochs, stochastic.minibatch, statistics.statistics_epochs]
-        kernels += [dense.rows_pass(a, b) for a in (False, True) for b in (False, True)]
-        kernels += [dense.columns_pass(copied) for copied in (False, True)]
-        kernels += [stochastic.stochastic_epochs, dense.gather]
+        kernels += [dense.rows_pass(paired) for paired in (False, True)]
+        kernels += [dense.columns_pass(centred) for centred in (False, True)]
+        kernels += [stochastic.stochastic_epochs, dense.gather(np.dtype("float32"))]
         for loss in (loss for loss in LOSSES.values() if not loss.coupled):
             kernels += [dense.cost_and_gradient(loss), block_losses.losses_of_outputs(loss, True)]
             kernels += [stochastic.per_sample(loss)]

@@ -53,19 +53,20 @@ class Loop:
         else:
             types = order.dtype, dtype, dtype
             pieces = (
-                dense.address_of_pass(False, True, k > 1, *types),
+                dense.address_of_pass(False, k > 1, *types),
                 advance.address_of_step(GD.rule, dtype),
             )
-            gather = dense.address_of_gather(*types, dtype)
+            gather = dense.address_of_gather(*types)
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
         one_pass, step = pieces
         given = (
-            one_pass, block_losses(self.loss, not by_row, dtype, dtype), step, team.counters(),
+            one_pass, block_losses(self.loss, not by_row, dtype), step, team.counters(),
             backoff_address(), x, y, weight, order, self.coef, self.intercept,
             settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
             settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), losses,
-            gather, read_only(np.zeros(d, dtype)), *scratch, self.batch_size, 0, 0.0, first, last,
+            gather, x.ctypes.data, read_only(np.zeros(d, dtype)), *scratch, self.batch_size, 0, 0.0,
+            first, last,
         )  # fmt: skip
         loss = self.loss if by_row else None
         stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)

@@ -33,9 +33,7 @@ def block_scratch(parts: int, k: int, rows: int, dtype) -> np.ndarray:
     return scratch
 
 
-def block_losses(
-    loss: Loss | CoupledLoss, slopes_too: bool, y_dtype: np.dtype, dtype: np.dtype
-) -> int:
+def block_losses(loss: Loss | CoupledLoss, slopes_too: bool, dtype: np.dtype) -> int:
     """The address of the compiled ``(scratch, y, at, p, m, totals)``, an argument of a pass.
 
     It adds the losses of m rows, and with `slopes_too` their slopes, to the last two columns of `totals`,
@@ -48,10 +46,10 @@ def block_losses(
         at          IN      int              place of the first row in y
         m           IN      int              number of rows
     """
-    key = loss, slopes_too, y_dtype, dtype
+    key = loss, slopes_too, dtype
     if key not in _addresses:
         make = _losses_of_rows if loss.coupled else losses_of_outputs
-        scratch, y = np.empty((5, 1), dtype), np.empty((1, 1), y_dtype)
+        scratch, y = np.empty((5, 1), dtype), np.empty((1, 1), dtype)
         _addresses[key] = pointer(
             make(loss, slopes_too), scratch, y, 0, dtype.type(0), 0, np.empty((1, 2))
         )

@@ -17,6 +17,7 @@ from ..settings import COST, EPOCHS, RUNNING, SCALE, P
 from .block_losses import WEIGHT, Z, block_losses, block_scratch
 from .machine.prefetch import LINE, LONGEST_ROW, prefetch
 from .machine.vector_math import vectorised
+from .machine.views import array_at
 
 #: Bytes of X in a block of rows: with the next block prefetched, a third of the first-level cache; with
 #: coupled outputs, whose exponentials are loops over rows, an eighth of a second-level cache.
@@ -67,16 +68,19 @@ def scratch(
         rows = block_rows(d * x.itemsize, loss.coupled)
     copies = copied and not by_columns
     block = np.empty((parts, rows if copies else 0, d), coef.dtype)
-    own_y = np.empty((parts, len(y), rows if copies else 0), y.dtype)
+    own_y = np.empty((parts, len(y), rows if copies else 0), coef.dtype)
     losses = block_scratch(parts, k, rows, coef.dtype)
     return Scratch(block, own_y, losses, np.zeros((parts, k, d), coef.dtype))
 
 
-@piece
-def gather(x, order, y, weight, center, start, m, last, offset, block, own_y, scratch):
-    """Copy the m rows from place `start` on, with their targets and weights.
+@functools.cache
+def gather(x_dtype: np.dtype):
+    """The compiled copy of m rows from place `start` on, with their targets and weights.
+
+    ``(rows_at, order, y, weight, center, start, m, last, offset, block, own_y, scratch)``
 
         name        dir     shape          meaning
+        rows_at     IN      int            address of x (n, d) in C order, of this dtype
         last        IN      int            end of the places of the pass
         block       OUT     (rows, d)      x − center
         own_y       OUT     (k, rows)      targets
@@ -84,40 +88,49 @@ def gather(x, order, y, weight, center, start, m, last, offset, block, own_y, sc
 
     The other arguments are described in `fastgd.cpu`. The result is a meaningless float.
     """
-    ordered, d = order.shape[0] > 0, x.shape[1]
-    for i in range(m):
-        row, ahead = start + i, min(start + i + _AHEAD, last - 1)
-        if ordered:
-            row, ahead = order[row], order[ahead]
-            for j in range(0, d, LINE // x.itemsize):
-                prefetch(x, ahead, j)
-        for j in range(d):
-            block[i, j] = x[row, j] - center[j]
-        for c in range(y.shape[0]):
-            own_y[c, i] = y[c, row + offset]
-        if weight.shape[0] > 0:
-            scratch[WEIGHT, i] = weight[row + offset]
-    return 0.0
+    scalar, line = x_dtype.type, LINE // x_dtype.itemsize
+
+    @piece
+    def gathered(rows_at, order, y, weight, center, start, m, last, offset, block, own_y, scratch):
+        ordered, d = order.shape[0] > 0, block.shape[1]
+        x = array_at(rows_at, (y.shape[1], d), None, scalar)
+        for i in range(m):
+            row, ahead = start + i, min(start + i + _AHEAD, last - 1)
+            if ordered:
+                row, ahead = order[row], order[ahead]
+                for j in range(0, d, line):
+                    prefetch(x, ahead, j)
+            for j in range(d):
+                block[i, j] = x[row, j] - center[j]
+            for c in range(y.shape[0]):
+                own_y[c, i] = y[c, row + offset]
+            if weight.shape[0] > 0:
+                scratch[WEIGHT, i] = weight[row + offset]
+        return 0.0
+
+    return gathered
 
 
 @functools.cache
-def rows_pass(copied: bool, paired: bool):
+def rows_pass(paired: bool):
     """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
-    ``(x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-    block, own_y, scratch, gradient, totals)``. It returns a meaningless float, which `call` needs.
+    ``(x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
+    gather, block, own_y, scratch, gradient, totals)``. It returns a meaningless float, which `call`
+    needs.
 
         name        dir     shape          meaning
-        order       IN      (n,), (0,)     the rows are order[first:last], if `copied` and not empty
-        center      IN      (d,)           subtracted from the rows, if `copied`
+        rows_at     IN      int            address of x, for `gather`
+        order       IN      (n,), (0,)     the rows are order[first:last], if `gather` and not empty
+        center      IN      (d,)           subtracted from the rows, if `gather`
         losses      IN      int            address of `block_losses`
         slopes_too  IN      bool           whether the gradient is wanted, and `losses` has slopes
-        gather      IN      int            address of `gather`, if `copied`
+        gather      IN      int            address of `gather`; 0: x is read in place
         block, own_y, scratch, gradient    of `Scratch`
 
-    The other arguments are described in `fastgd.cpu`. With `copied` the rows of a block are copied to
-    scratch: those of an order, or centred ones. `paired` is for two outputs and more: it computes two at
-    a time.
+    The other arguments are described in `fastgd.cpu`. With `gather` the rows of a block are copied to
+    scratch: those of an order, centred ones, and those of another dtype, where x is not read. `paired` is
+    for two outputs and more: it computes two at a time.
 
     A pass reads a block of rows from memory once and from the first-level cache the second time, while
     the memory is idle. Prefetching the next block during both took a pass over 1e6×32 by two threads from
@@ -126,48 +139,36 @@ def rows_pass(copied: bool, paired: bool):
 
     @kernel
     def one_pass(
-        x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-        block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
+        gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero = scratch.shape[1], coef.dtype.type(0)
         outputs = 2 if paired else 1  # at a time
         line = LINE // x.itemsize
         # The hardware's own prefetcher follows longer rows; ours only costs there.
-        ahead = 2 * d if d * x.itemsize <= LONGEST_ROW else 0
+        ahead = 2 * d if gather == 0 and d * x.itemsize <= LONGEST_ROW else 0
         summed = 0
         for start in range(first, last, rows):
             m = min(rows, last - start)
-            if copied:
+            if gather == 0:
+                seen, at, seen_y, at_y = x, start, y, start + offset
+                if weight.shape[0] > 0:
+                    for i in range(m):
+                        scratch[WEIGHT, i] = weight[start + offset + i]
+            else:
+                seen, at, seen_y, at_y = block, 0, own_y, 0
                 call(
-                    gather,
-                    x,
-                    order,
-                    y,
-                    weight,
-                    center,
-                    start,
-                    m,
-                    last,
-                    offset,
-                    block,
-                    own_y,
+                    gather, rows_at, order, y, weight, center, start, m, last, offset, block, own_y,
                     scratch,
-                )
-            elif weight.shape[0] > 0:
-                for i in range(m):
-                    scratch[WEIGHT, i] = weight[start + offset + i]
-            seen, at, seen_y, at_y = (
-                (block, 0, own_y, 0) if copied else (x, start, y, start + offset)
-            )
+                )  # fmt: skip
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
             # four products; for two outputs six loads serve eight.
             fours, stop = at + m // 4 * 4, at + m
             for r in range(at, fours, 4):
                 i = r - at
-                if not copied:
-                    for j in range(0, ahead, line):
-                        prefetch(x, r + rows, j)
+                for j in range(0, ahead, line):
+                    prefetch(x, r + rows, j)
                 for c in range(0, k, outputs):
                     p0, p1, p2, p3 = zero, zero, zero, zero
                     if paired and c + 1 < k:
@@ -214,7 +215,7 @@ def rows_pass(copied: bool, paired: bool):
                 own, other = scratch[Z + c], scratch[Z + min(c + 1, k - 1)]
                 for r in range(at, fours, 4):
                     i = r - at
-                    if not copied and c == 0:
+                    if c == 0:
                         for j in range(0, ahead, line):
                             prefetch(x, r + rows + 2, j)
                     s0, s1, s2, s3 = own[i], own[i + 1], own[i + 2], own[i + 3]
@@ -257,8 +258,8 @@ def columns_pass(centred: bool):
 
     @kernel
     def one_pass(
-        x, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too, gather,
-        block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
+        gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero, fours = scratch.shape[1], coef.dtype.type(0), d // 4 * 4
@@ -322,26 +323,15 @@ def columns_pass(centred: bool):
 
 
 @functools.cache
-def address_of_gather(
-    order_dtype: np.dtype, x_dtype: np.dtype, y_dtype: np.dtype, dtype: np.dtype
-) -> int:
-    """The address of `gather`, for an order, x, y with weights, and scratch of these dtypes."""
-    x, y, weight = (
-        read_only_array((1, 1), x_dtype),
-        read_only_array((1, 1), y_dtype),
-        read_only_array(1, y_dtype),
-    )
-    order, scratch, center = (
-        np.empty(0, order_dtype),
-        np.empty((1, 1), dtype),
-        read_only_array(1, dtype),
-    )
-    own_y = np.empty((1, 1), y_dtype)
-    return pointer(gather, x, order, y, weight, center, 0, 0, 0, 0, scratch, own_y, scratch)
+def address_of_gather(order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype) -> int:
+    """The address of `gather`, for an order, x, and all others of these dtypes."""
+    one, two, order = unknown(1, dtype), unknown((1, 1), dtype), np.empty(0, order_dtype)
+    scratch = np.empty((1, 1), dtype)
+    return pointer(gather(x_dtype), 0, order, two, one, one, 0, 0, 0, 0, scratch, scratch, scratch)
 
 
-def read_only_array(shape, dtype: np.dtype) -> np.ndarray:
-    """An array of unknown contents, for the type that it has."""
+def unknown(shape, dtype: np.dtype) -> np.ndarray:
+    """A read-only array of unknown contents, for the type that it has."""
     array = np.empty(shape, dtype)
     array.flags.writeable = False
     return array
@@ -349,15 +339,21 @@ def read_only_array(shape, dtype: np.dtype) -> np.ndarray:
 
 @functools.cache
 def _compiled_pass(
-    loss: Loss | CoupledLoss, by_columns: bool, copied: bool, paired: bool, slopes_too: bool, x_dtype,
-    y_dtype, dtype,
-):  # fmt: skip
-    """A pass, and the addresses of its losses and of `gather`."""
-    made = columns_pass(copied) if by_columns else rows_pass(copied, paired)
-    gathered = 0
-    if copied and not by_columns:
-        gathered = address_of_gather(GIVEN_ORDER.dtype, x_dtype, y_dtype, dtype)
-    return made, block_losses(loss, slopes_too, y_dtype, dtype), gathered
+    loss: Loss | CoupledLoss,
+    by_columns: bool,
+    centred: bool,
+    paired: bool,
+    slopes_too: bool,
+    x_dtype,
+    dtype,
+):
+    """A pass, the address of its losses, and that of `gather`, or 0 if rows are read in place."""
+    losses = block_losses(loss, slopes_too, dtype)
+    if by_columns:
+        return columns_pass(centred), losses, 0
+    copied = centred or x_dtype != dtype
+    gathered = address_of_gather(GIVEN_ORDER.dtype, x_dtype, dtype) if copied else 0
+    return rows_pass(paired), losses, gathered
 
 
 def accumulate(
@@ -367,38 +363,40 @@ def accumulate(
     """Add the rows `first` to `last` to `totals`, with scratch of its own.
 
     `center` (d,) is subtracted from the rows; None: nothing is. The other arguments are described in
-    `fastgd.cpu`; x, y, weight and center are read-only.
+    `fastgd.cpu`; x, y, weight and center are read-only, and all but x in the dtype of `coef`.
     """
-    copied = center is not None
+    k, d = coef.shape
     made, losses, gathered = _compiled_pass(
-        loss.formula, by_columns, copied, len(coef) > 1, slopes_too, x.dtype, y.dtype, coef.dtype
+        loss.formula, by_columns, center is not None, k > 1, slopes_too, x.dtype, coef.dtype
     )
-    block, own_y, own, gradient = scratch(loss, x, y, coef, by_columns, copied)
+    block, own_y, own, gradient = scratch(loss, x, y, coef, by_columns, gathered != 0)
+    rows_at = 0
+    if gathered != 0:
+        center = zeros(d, coef.dtype) if center is None else center
+        rows_at, x = x.ctypes.data, unknown((0, d), coef.dtype)
     made(
-        x, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), center if copied else weight, coef, intercept,
-        first, last, offset, losses, slopes_too, gathered, block[0], own_y[0], own[0], gradient[0],
-        totals,
+        x, rows_at, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), weight if center is None else center,
+        coef, intercept, first, last, offset, losses, slopes_too, gathered, block[0], own_y[0], own[0],
+        gradient[0], totals,
     )  # fmt: skip
+
+
+def zeros(d: int, dtype: np.dtype) -> np.ndarray:
+    """The center of rows that are not centred."""
+    array = np.zeros(d, dtype)
+    array.flags.writeable = False
+    return array
 
 
 @functools.cache
 def address_of_pass(
-    by_columns: bool,
-    copied: bool,
-    paired: bool,
-    order_dtype: np.dtype,
-    x_dtype: np.dtype,
-    dtype: np.dtype,
+    by_columns: bool, paired: bool, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
 ) -> int:
-    """The address of a pass for an order, x, and y with parameters of these dtypes."""
+    """The address of a pass, for an order, x read in place, and all others of these dtypes."""
     one, two = np.empty(1, dtype), np.empty((1, 1), dtype)
-    x, y, vector = (
-        read_only_array((1, 1), x_dtype),
-        read_only_array((1, 1), dtype),
-        read_only_array(1, dtype),
-    )
+    x, y, vector = unknown((1, 1), x_dtype), unknown((1, 1), dtype), unknown(1, dtype)
     return pointer(
-        columns_pass(copied) if by_columns else rows_pass(copied, paired), x, np.empty(0, order_dtype), y,
+        columns_pass(False) if by_columns else rows_pass(paired), x, 0, np.empty(0, order_dtype), y,
         vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
         np.empty((1, 1)),
     )  # fmt: skip
@@ -440,19 +438,22 @@ def predictions(by_columns: bool):
 
 @kernel
 def batch_epochs(
-    one_pass, losses, end_of_epoch, step, x, order, y, weight, low, low_intercept, block, own_y, scratch,
-    gradient, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
-    norms, path, last_epoch, with_cost,
+    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, center, low,
+    low_intercept, block, own_y, scratch, gradient, totals, coef, intercept, previous, settings, rates,
+    hyper, memory, state, costs, norms, path, last_epoch, with_cost,
 ):  # fmt: skip
     """Epochs of batch descent in one call, for data small enough that one thread does a pass.
 
     It returns the status, and goes on from the epoch in `state`.
 
         name           dir     shape             meaning
-        one_pass       IN      int               address of `rows_pass` or `columns_pass`, without a copy
+        one_pass       IN      int               address of `rows_pass` or `columns_pass`
         losses         IN      int               address of `block_losses`
         end_of_epoch   IN      int               address of `advance.end_of_epoch`
         step           IN      int               address of `advance.step`
+        gather         IN      int               address of `gather`; 0: x is read in place
+        rows_at        IN      int               address of x, for `gather`
+        center         IN      (d,)              zeros
         low            OUT     (k, d)            the coefficients in the dtype of the pass
         low_intercept  OUT     (k,)              the intercepts in the dtype of the pass
         block, own_y, scratch, gradient          of `Scratch`
@@ -465,7 +466,7 @@ def batch_epochs(
     The other arguments are described in `fastgd.cpu`.
     """
     k, d = coef.shape
-    n, p, sums, center = y.shape[1], low.dtype.type(settings[P]), totals[0], low[0]
+    n, p, sums = y.shape[1], low.dtype.type(settings[P]), totals[0]
     for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
         for c in range(k):
             low_intercept[c] = intercept[c]
@@ -474,8 +475,8 @@ def batch_epochs(
             for j in range(d + 2):
                 sums[c, j] = 0.0
         call(
-            one_pass, x, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses, True, 0,
-            block, own_y, scratch, gradient, sums,
+            one_pass, x, rows_at, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses,
+            True, gather, block, own_y, scratch, gradient, sums,
         )  # fmt: skip
         if epoch == last_epoch:
             state[COST] = 0.0

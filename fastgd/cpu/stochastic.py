@@ -52,7 +52,7 @@ def per_sample(loss: Loss):
     @piece
     def updates(
         one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-        hyper, low_hyper, memory, mean, totals, loss_sums, gather, center, block, own_y, scratch,
+        hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y, scratch,
         gradient, batch_size, at, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
@@ -135,8 +135,8 @@ def parts_of(m, d, k):
 @piece
 def minibatch(
     one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-    hyper, low_hyper, memory, mean, totals, loss_sums, gather, center, block, own_y, scratch, gradient,
-    batch_size, at, t, first, last,
+    hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y, scratch,
+    gradient, batch_size, at, t, first, last,
 ):  # fmt: skip
     """One update a batch: what one member of a team of threads does of them.
 
@@ -144,7 +144,7 @@ def minibatch(
     The parts depend on shapes alone.
 
         name        dir     shape                    meaning
-        one_pass    IN      int                      address of `dense.rows_pass`, of copied rows
+        one_pass    IN      int                      address of `dense.rows_pass`
         losses      IN      int                      address of `block_losses`
         step        IN      int                      address of `advance.step`
         members     IN OUT  (SIZE,) int64            `team.counters()`
@@ -157,6 +157,7 @@ def minibatch(
         loss_sums   IN OUT  (k, 2) float64           in its last column the sum of the losses, each before
                                                      the update of its row
         gather      IN      int                      address of `dense.gather`
+        rows_at     IN      int                      address of x
         center      IN      (d,)                     zeros
         block, own_y, scratch, gradient              of `dense.Scratch`, one of each for every part
         batch_size  IN      int                      rows in a batch
@@ -191,7 +192,7 @@ def minibatch(
                 for j in range(d + 2):
                     totals[part, c, j] = 0.0
             call(
-                one_pass, x, order, y, weight, settings[P], center, coef, intercept,
+                one_pass, block[part], rows_at, order, y, weight, settings[P], center, coef, intercept,
                 start + m * part // parts, start + m * (part + 1) // parts, 0, losses, True, gather,
                 block[part], own_y[part], scratch[part], gradient[part], totals[part],
             )  # fmt: skip
@@ -292,8 +293,8 @@ def called(function, arguments):
 def stochastic_epochs(
     updates, fill_order, end_of_epoch, kind, seed, one_pass, losses, step, members, backoff, x, y, weight,
     order, moving, moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
-    gather, center, block, own_y, scratch, gradient, batch_size, t, scale, coef, intercept, past, state,
-    costs, path, last_epoch,
+    gather, rows_at, center, block, own_y, scratch, gradient, batch_size, t, scale, coef, intercept, past,
+    state, costs, path, last_epoch,
 ):  # fmt: skip
     """Epochs up to `last_epoch` in one call, by one thread; returns the status.
 
@@ -321,7 +322,7 @@ def stochastic_epochs(
         call(
             updates, one_pass, losses, step, members, backoff, x, y, weight, order, moving,
             moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
-            gather, center, block, own_y, scratch, gradient, batch_size, at, t, 0, n,
+            gather, rows_at, center, block, own_y, scratch, gradient, batch_size, at, t, 0, n,
         )  # fmt: skip
         t += float((n + batch_size - 1) // batch_size)
         status = call(
@@ -340,7 +341,7 @@ def address_of_updates(
     """The address of `per_sample` of a loss, or of `minibatch`, for these dtypes."""
     one, two, three = (np.empty((1,) * rank, dtype) for rank in (1, 2, 3))
     x, y, vector = (
-        dense.read_only_array(*given) for given in (((1, 1), x_dtype), ((1, 1), dtype), (1, dtype))
+        dense.unknown(*given) for given in (((1, 1), x_dtype), ((1, 1), dtype), (1, dtype))
     )
     hyper, mean, totals, order = (
         np.empty(1),
@@ -350,8 +351,8 @@ def address_of_updates(
     )
     return pointer(
         minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, vector, order,
-        two, one, one, two, hyper, one, three, mean, totals, mean, 0, vector, three, three, three, three,
-        1, 0, 0.0, 0, 0,
+        two, one, one, two, hyper, one, three, mean, totals, mean, 0, 0, vector, three, three, three,
+        three, 1, 0, 0.0, 0, 0,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
-from ..sources.protocol import Visit, read_only
+from ..sources.protocol import Visit
 from .protocol import Descent
 from .work import Pace
 
@@ -62,7 +62,7 @@ class StochasticDescent(Descent):
         self._moving, self._moving_intercept = self._low(coef), self._low(intercept)
         k, d = coef.shape
         self._mean = np.zeros((k if average else 0, d + 1))
-        self._center = read_only(np.zeros(d, source.dtype))
+        self._center = dense.zeros(d, source.dtype)
         self._totals = np.empty((team.PARTS, source.k, source.d + 2))
         self.method = "per-sample" if batch_size == 1 else "minibatch"
         self._row_ns = 20 + 2.0 * source.d * source.k
@@ -93,7 +93,7 @@ class StochasticDescent(Descent):
         if self.coef.any():
             return self.cost()
         k, rows = len(self.coef), min(source.n, _ROWS_AT_START)
-        losses = block_losses(loss.formula, not self._by_row, source.dtype, source.dtype)
+        losses = block_losses(loss.formula, not self._by_row, source.dtype)
         scratch, totals = block_scratch(1, k, rows, source.dtype)[0], np.zeros((k, 2))
         for first in range(0, source.n, rows):
             m = min(rows, source.n - first)
@@ -153,20 +153,21 @@ class StochasticDescent(Descent):
         """Those of the updates by the rows of a visit, up to `batch_size`."""
         x, y, weight, order = visit[:4]
         loss, dtype = self.loss, self.source.dtype
-        losses = block_losses(loss.formula, not self._by_row, dtype, dtype)
+        losses = block_losses(loss.formula, not self._by_row, dtype)
         if self._by_row:
             scratch = stochastic.scratch(len(self.coef), dtype)
             one_pass, step, gather = 0, 0, 0
         else:
             scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)
             paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
-            one_pass = dense.address_of_pass(False, True, paired, order.dtype, x.dtype, dtype)
-            gather = dense.address_of_gather(order.dtype, x.dtype, dtype, dtype)
+            one_pass = dense.address_of_pass(False, paired, order.dtype, dtype, dtype)
+            gather = dense.address_of_gather(order.dtype, x.dtype, dtype)
             step = advance.address_of_step(rule, dtype)
         return (
             one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self._moving,
             self._moving_intercept, self._array, rates, self._hyper, self._low_hyper, self._memory,
-            self._mean, self._totals, loss_sums, gather, self._center, *scratch, self.batch_size,
+            self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center, *scratch,
+            self.batch_size,
         )  # fmt: skip
 
     def _address(self, visit: Visit) -> int:

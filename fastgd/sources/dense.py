@@ -83,6 +83,7 @@ class DenseRows:
             self.weight = _NOTHING[self.dtype]
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+        self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
         rows = PART_BYTES // row_bytes or 1
@@ -130,15 +131,27 @@ class DenseRows:
         """The totals of each group of parts, (groups, outputs, d+2)."""
         into = np.zeros((min(_GROUPS, self.n_parts), len(coef), self.d + 2))
         center = None if center is None else read_only(center)
+        y, weight = self._samples(coef.dtype)
 
         def work(x, first: int, last: int, offset: int, totals) -> None:
             dense.accumulate(
-                loss, self.by_columns, slopes_too, x, self.y, self.weight, center, coef, intercept, first,
-                last, offset, totals,
+                loss, self.by_columns, slopes_too, x, y, weight, center, coef, intercept, first, last,
+                offset, totals,
             )  # fmt: skip
 
         self._over_parts(work, into)
         return into
+
+    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and weights in a dtype."""
+        if dtype == self.dtype:
+            return self.y, self.weight
+        if self._in_other_dtype is None:
+            self._in_other_dtype = (
+                read_only(self.y.astype(dtype)),
+                read_only(self.weight.astype(dtype)),
+            )
+        return self._in_other_dtype
 
     def costs(self, loss: Loss, coefs, intercepts) -> np.ndarray:
         """The summed cost at each of the parameters coefs (m, d), intercepts (m,); y is (1, n)."""
@@ -248,17 +261,20 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        dtype, k = self.dtype, len(coef)
-        given = dense.GIVEN_ORDER.dtype, self.seen.dtype, dtype
-        scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, False)
-        one_pass = dense.address_of_pass(self.by_columns, False, k > 1, *given)
+        x, dtype, k, order = self.seen, self.dtype, len(coef), dense.GIVEN_ORDER
+        gather, rows_at = 0, 0
+        if not self.by_columns and x.dtype != dtype:
+            gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
+            x = dense.unknown((0, self.d), dtype)
+        one_pass = dense.address_of_pass(self.by_columns, k > 1, order.dtype, x.dtype, dtype)
         losses, step = (
-            block_losses(loss.formula, True, dtype, dtype),
+            block_losses(loss.formula, True, dtype),
             advance.address_of_step(rule, _FLOAT64),
         )
+        scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, gather != 0)
         return dense.batch_epochs(
-            one_pass, losses, advance.address_of_end(), step, self.seen, dense.GIVEN_ORDER, self.y,
-            self.weight, coef, intercept, *(one[0] for one in scratch),
+            one_pass, losses, advance.address_of_end(), step, gather, x, rows_at, order, self.y,
+            self.weight, dense.zeros(self.d, dtype), coef, intercept, *(one[0] for one in scratch),
             np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
