@@ -40,9 +40,10 @@ def test_moments_are_those_of_numpy(shape, dtype, weighted, by_columns, k):
         read_only(y),
         read_only(weight if weighted else weight[:0]),
     ]
-    kernel = statistics.moments_kernel(by_columns)
     for first, last in ((0, n // 3), (n // 3, n)):  # parts add up
-        kernel(*arrays, center, scale, y_center, first, last, 0, moments)
+        statistics.add_moments(
+            by_columns, *arrays, center, scale, y_center, first, last, 0, moments
+        )
     wanted = numpy_moments(x, y, weight if weighted else None, center, scale, y_center)
     upper = np.triu(moments)
     np.testing.assert_allclose(upper[:wide, :wide], np.triu(wanted), rtol=1e-12, atol=1e-11)
@@ -53,8 +54,8 @@ def test_moments_are_those_of_numpy(shape, dtype, weighted, by_columns, k):
 def test_offset_says_which_samples_the_rows_are():
     x, y, weight, *_ = oracles.problem(30, 2)
     rows, moments = slice(12, 25), np.zeros((4, 4))
-    statistics.moments_kernel(False)(
-        read_only(x[10:25]), read_only(y[None]), read_only(weight),
+    statistics.add_moments(
+        False, read_only(x[10:25]), read_only(y[None]), read_only(weight),
         np.zeros(2), np.ones(2), np.zeros(1), 2, 15, 10, moments,
     )  # fmt: skip
     wanted = numpy_moments(x[rows], y[None, rows], weight[rows], 0, 1, 0)

@@ -25,5 +25,9 @@ kernel lists the others. Arrays are in the dtype of the computation where no dty
     path         OUT     (epochs, k, d)         coefficients after each epoch; (0, k, d): not kept
     previous     OUT     (k, d+1)               parameters before the last epoch
 
+A kernel calls what it needs once a block, a batch or an epoch by address (`one_pass`, `losses`, `step`):
+each piece is compiled once, and not for every combination with others. Such a piece returns a float, as
+`fastgd.compile.functions.call` needs; 0.0 where there is nothing to tell.
+
 A loss is *coupled* if the loss of a row depends on all its k raw predictions, as softmax does.
 """

@@ -41,7 +41,7 @@ def step(rule: Rule):
         low_hyper   IN      (HYPER,)               `hyper` in the dtype of `coef`
         low, high   IN      int                    range of coefficients
 
-    The other arguments are described in `fastgd.cpu`. The result is a meaningless float.
+    The other arguments are described in `fastgd.cpu`.
     """
     scales, move, slots = leaf(rule.scales), leaf(rule.step), rule.slots
     shrink = leaf(soft)

@@ -22,9 +22,6 @@ from .machine.vector_width import use_widest_vectors
 #: Rows of the scratch, and how many there are beside predictions.
 WEIGHT, Z, _OTHERS = 0, 1, 4
 
-#: Addresses by loss, kind and dtype: naming the types of arguments takes 0.2 ms.
-_addresses: dict[tuple, int] = {}
-
 
 def block_scratch(parts: int, k: int, rows: int, dtype) -> np.ndarray:
     """The scratch of a block of so many rows for each part, with weights of one."""
@@ -33,12 +30,12 @@ def block_scratch(parts: int, k: int, rows: int, dtype) -> np.ndarray:
     return scratch
 
 
+@functools.cache
 def block_losses(loss: Loss | CoupledLoss, slopes_too: bool, dtype: np.dtype) -> int:
     """The address of the compiled ``(scratch, y, at, p, m, totals)``, an argument of a pass.
 
     It adds the losses of m rows, and with `slopes_too` their slopes, to the last two columns of `totals`,
-    and turns the predictions in `scratch` into weighted slopes. The result is a meaningless float, which
-    `call` needs.
+    and turns the predictions in `scratch` into weighted slopes.
 
         name        dir     shape            meaning
         scratch     IN OUT  (k + 4, rows)    see above
@@ -46,14 +43,9 @@ def block_losses(loss: Loss | CoupledLoss, slopes_too: bool, dtype: np.dtype) ->
         at          IN      int              place of the first row in y
         m           IN      int              number of rows
     """
-    key = loss, slopes_too, dtype
-    if key not in _addresses:
-        make = _losses_of_rows if loss.coupled else losses_of_outputs
-        scratch, y = np.empty((5, 1), dtype), np.empty((1, 1), dtype)
-        _addresses[key] = pointer(
-            make(loss, slopes_too), scratch, y, 0, dtype.type(0), 0, np.empty((1, 2))
-        )
-    return _addresses[key]
+    make = _losses_of_rows if loss.coupled else losses_of_outputs
+    scratch, y, totals = np.empty((5, 1), dtype), np.empty((1, 1), dtype), np.empty((1, 2))
+    return pointer(make(loss, slopes_too), scratch, y, 0, dtype.type(0), 0, totals)
 
 
 @functools.cache

@@ -86,7 +86,7 @@ def gather(x_dtype: np.dtype):
         own_y       OUT     (k, rows)      targets
         scratch     OUT     (…, rows)      of `Scratch`: the weights, if there are any
 
-    The other arguments are described in `fastgd.cpu`. The result is a meaningless float.
+    The other arguments are described in `fastgd.cpu`.
     """
     scalar, line = x_dtype.type, LINE // x_dtype.itemsize
 
@@ -116,8 +116,7 @@ def rows_pass(paired: bool):
     """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
     ``(x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-    gather, block, own_y, scratch, gradient, totals)``. It returns a meaningless float, which `call`
-    needs.
+    gather, block, own_y, scratch, gradient, totals)``.
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x, for `gather`

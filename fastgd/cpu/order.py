@@ -55,8 +55,6 @@ def fill_order(order, kind, seed, epoch):
     kind    IN    int          index into KINDS, above 0
     seed    IN    uint64       `seed_number` of the order's seed
     epoch   IN    int          number of the epoch, from 0
-
-    The result is a meaningless float, which `call` needs.
     """
     n, rows = order.shape[0], order.shape[0] if kind == 1 else _WINDOW
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))

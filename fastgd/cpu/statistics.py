@@ -76,15 +76,16 @@ def _add_products(z, m, moments):
             moments[i + 3, j + 1] += s31
             moments[i + 3, j + 2] += s32
             moments[i + 3, j + 3] += s33
+    return 0.0
 
 
-@piece
-def _add_five_sums(x, y, center, scale, y_center, first, last, offset, moments):
-    """The same for one column and one target: 0.4 ns a row where the tiles take 1.5."""
+@kernel
+def _moments_of_two(xt, y, center, scale, y_center, first, last, offset, moments):
+    """The pass for one column, xt (1, n), and one target: 0.4 ns a row where the tiles take 1.5."""
     use_widest_vectors()
     by_x = by_y = squares_x = products = squares_y = 0.0
     for i in range(first, last):
-        a, b = (x[i, 0] - center) * scale, y[0, i + offset] - y_center
+        a, b = (xt[0, i] - center[0]) * scale[0], y[0, i + offset] - y_center[0]
         by_x += a
         by_y += b
         squares_x += a * a
@@ -99,28 +100,23 @@ def _add_five_sums(x, y, center, scale, y_center, first, last, offset, moments):
 
 
 @functools.cache
-def moments_kernel(by_columns: bool):
-    """The compiled pass that adds the rows `first` to `last` to the upper triangle of the moment matrix.
+def _moments_pass(by_columns: bool):
+    """The compiled pass of `add_moments`.
 
-    ``(x, y, weight, center, scale, y_center, first, last, offset, moments)``
+    ``(add_products, z, x, y, weight, center, scale, y_center, first, last, offset, moments)``
 
-        name        dir     shape            meaning
-        center      IN      (d,) float64     subtracted from the columns of x
-        scale       IN      (d,) float64     multiplies the centred columns
-        y_center    IN      (k,) float64     subtracted from the targets
-        moments     IN OUT  (w, w) float64   w ≥ 1+d+k is a multiple of 4; what is beyond 1+d+k stays zero
+        name          dir   shape            meaning
+        add_products  IN    int              address of `_add_products`
+        z             OUT   (w, …) float64   a block of rows of Z; zeros at first
 
-    The other arguments are described in `fastgd.cpu`; x is (d, n) if `by_columns`.
+    The other arguments are those of `add_moments`.
     """
 
     @kernel
-    def moments_pass(x, y, weight, center, scale, y_center, first, last, offset, moments):
-        x = x.T if by_columns else x
+    def one_pass(
+        add_products, z, x, y, weight, center, scale, y_center, first, last, offset, moments
+    ):
         d, k = center.shape[0], y_center.shape[0]
-        if d == 1 and k == 1 and weight.shape[0] == 0:
-            _add_five_sums(x, y, center[0], scale[0], y_center[0], first, last, offset, moments)
-            return
-        z = np.zeros((moments.shape[0], _BLOCK + _PAD))
         for start in range(first, last, _BLOCK):
             m = min(_BLOCK, last - start)
             for i in range(m):
@@ -131,7 +127,7 @@ def moments_kernel(by_columns: bool):
             if by_columns:
                 for j in range(d):
                     for i in range(m):
-                        z[1 + j, i] = (x[start + i, j] - center[j]) * scale[j] * z[0, i]
+                        z[1 + j, i] = (x[j, start + i] - center[j]) * scale[j] * z[0, i]
             else:
                 for i in range(m):
                     for j in range(d):
@@ -139,9 +135,57 @@ def moments_kernel(by_columns: bool):
             for c in range(k):
                 for i in range(m):
                     z[1 + d + c, i] = (y[c, start + offset + i] - y_center[c]) * z[0, i]
-            _add_products(z, m, moments)
+            call(add_products, z, m, moments)
 
-    return moments_pass
+    return one_pass
+
+
+@functools.cache
+def _address_of_products() -> int:
+    return pointer(_add_products, np.empty((1, 1)), 0, np.empty((1, 1)))
+
+
+def add_moments(
+    by_columns: bool,
+    x,
+    y,
+    weight,
+    center,
+    scale,
+    y_center,
+    first: int,
+    last: int,
+    offset: int,
+    moments,
+) -> None:
+    """Add the rows `first` to `last` to the upper triangle of the moment matrix.
+
+        name        dir     shape            meaning
+        center      IN      (d,) float64     subtracted from the columns of x
+        scale       IN      (d,) float64     multiplies the centred columns
+        y_center    IN      (k,) float64     subtracted from the targets
+        moments     IN OUT  (w, w) float64   w ≥ 1+d+k is a multiple of 4; what is beyond 1+d+k stays zero
+
+    The other arguments are described in `fastgd.cpu`; x is (d, n) if `by_columns`.
+    """
+    if by_columns and len(center) == len(y_center) == 1 and not len(weight):
+        _moments_of_two(x, y, center, scale, y_center, first, last, offset, moments)
+        return
+    z = np.zeros((len(moments), _BLOCK + _PAD))
+    _moments_pass(by_columns)(
+        _address_of_products(),
+        z,
+        x,
+        y,
+        weight,
+        center,
+        scale,
+        y_center,
+        first,
+        last,
+        offset,
+        moments,
+    )
 
 
 @kernel

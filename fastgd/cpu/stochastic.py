@@ -165,8 +165,7 @@ def minibatch(
         t           IN      float                    number of updates before
         first       IN      int                      the start of a batch
 
-    The other arguments are described in `fastgd.cpu`. The result is a meaningless float, which `call`
-    needs.
+    The other arguments are described in `fastgd.cpu`.
     """
     k, d = coef.shape
     T = coef.dtype.type

@@ -28,7 +28,7 @@ class StochasticDescent(Descent):
     these, or the mean of all so far, become those of the fit.
     """
 
-    # Losses met are finite where the parameters after them may be too large already.
+    # The losses before an update are finite where the parameters after it may be too large already.
     _KEPT = 2
     _SAVED = (
         *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm", "_first_cost",
@@ -84,7 +84,7 @@ class StochasticDescent(Descent):
         return min(stochastic.parts_of(self.batch_size, source.d, source.k), source.n_threads)
 
     def first_cost(self) -> float:
-        """The cost at the start; the losses met in the first epoch would be too late a measure."""
+        """The cost at the start; the losses of the first epoch's updates would be too late a measure."""
         return self._first_cost
 
     def _cost_at_start(self) -> float:

@@ -164,10 +164,21 @@ class DenseRows:
         n_groups = max(1, min(8, self.n_parts, _MOMENT_ENTRIES // padded**2))
         into = np.zeros((n_groups, padded, padded))
         weight = self.weight if weight is None else read_only(weight)
-        kernel = statistics.moments_kernel(self.by_columns)
 
         def work(x, first: int, last: int, offset: int, moments) -> None:
-            kernel(x, self.y, weight, center, scale, y_center, first, last, offset, moments)
+            statistics.add_moments(
+                self.by_columns,
+                x,
+                self.y,
+                weight,
+                center,
+                scale,
+                y_center,
+                first,
+                last,
+                offset,
+                moments,
+            )
 
         self._over_parts(work, into)
         moments = _ordered_sum(into)[:wide, :wide].copy()
