@@ -680,18 +680,18 @@ def test_ctrl_c_between_updates(monkeypatch, update, when):
     """In the first epoch every finished update counts, and later every finished epoch."""
     x, y, *_ = problem(n=40)
     options = {"hidden": 6, "lr": 0.01, "batch_size": 8}
-    met, original = [], network.Network.train
+    met, original = [], network.Passes.train
 
     def interrupted(self, *arguments):
         met.append(1)
-        if len(met) < update or when == "after":
-            original(self, *arguments)
+        losses = original(self, *arguments) if len(met) < update or when == "after" else 0.0
         if len(met) == update:
             raise KeyboardInterrupt
+        return losses
 
     with monkeypatch.context() as patch:
         in_spans_of(8, patch)
-        patch.setattr(network.Network, "train", interrupted)
+        patch.setattr(network.Passes, "train", interrupted)
         with pytest.raises(KeyboardInterrupt) as e:
             fastgd.fit_mlp(x, y, **options, epochs=9)
     if update == 1:
@@ -794,13 +794,14 @@ def test_spans_take_less_than_a_tenth_of_a_second(monkeypatch, batch_size, row):
     x, y, *_ = problem(n=200_000)
     clock, spans = Clock(), []
 
-    def train(self, x, y, weight, order, first, stop, *more):
+    def train(self, order, first, stop, *more):
         spans.append(stop - first)
         clock.now += row * (stop - first)
+        return 0.0
 
     monkeypatch.setattr(mlp_run, "time", clock)
-    monkeypatch.setattr(network.Network, "train", train)
-    monkeypatch.setattr(network.Network, "cost", lambda *_: 0.0)
+    monkeypatch.setattr(network.Passes, "train", train)
+    monkeypatch.setattr(network.Passes, "cost", lambda *_: 0.0)
     fastgd.fit_mlp(x, y, hidden=6, lr=0.01, epochs=2, batch_size=batch_size, shuffle=False)
     assert sum(spans) == 400_000
     assert max(spans) * row < 0.1
@@ -824,14 +825,14 @@ def test_spans_change_no_bit(monkeypatch, batch_size, optimizer):
 @pytest.mark.parametrize("seconds", [0.001, 0.03, 0.2])
 def test_callbacks_come_about_every_tenth_of_a_second(monkeypatch, seconds):
     x, y, *_ = problem()
-    clock, seen, original = Clock(), [], network.Network.train
+    clock, seen, original = Clock(), [], network.Passes.train
 
     def train(self, *arguments):
         clock.now += seconds
-        original(self, *arguments)
+        return original(self, *arguments)
 
     monkeypatch.setattr(mlp_run, "time", clock)
-    monkeypatch.setattr(network.Network, "train", train)
+    monkeypatch.setattr(network.Passes, "train", train)
     with oracles.quiet():
         fastgd.fit_mlp(
             x, y, hidden=6, lr=1e-3, epochs=500, batch_size=None,

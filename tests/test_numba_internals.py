@@ -115,6 +115,19 @@ def a_function_is_called_by_its_address(patch):
     assert outer(pointer(inner, 3.0), 3.0) == 6.0
 
 
+def a_plain_function_has_instructions(patch):
+    from fastgd.compile.functions import instructions
+
+    def twice(x):
+        return 2 * x
+
+    @instructions(twice)
+    def define(typingctx, x):
+        return x(x), lambda context, builder, signature, arguments: builder.fadd(*2 * arguments)
+
+    assert numba.njit(lambda x: twice(x))(3.0) == twice(3.0) == 6.0
+
+
 def a_compilation_holds_a_lock(patch):
     from numba.core.compiler_lock import global_compiler_lock
 
@@ -176,6 +189,26 @@ def implementations_are_registered(patch):
     assert isinstance(getattr(template, "_jit_options", {}), dict)
 
 
+def instructions_are_registered(patch):
+    from numba.core.typing.templates import builtin_registry
+
+    from fastgd.compile.functions import instructions
+
+    def same(x):
+        return x
+
+    def define(typingctx, x):
+        return x(x), lambda context, builder, signature, arguments: arguments[0]
+
+    known = len(builtin_registry.globals)
+    instructions(same)(define)
+    ((value, kind),) = builtin_registry.globals[known:]
+    (template,) = kind.templates
+    assert value is same
+    assert vars(template)["_definition_func"].__func__ is define
+    assert template.prefer_literal is False
+
+
 def attributes_are_registered(patch):
     from numba.core.typing.templates import builtin_registry
 
@@ -198,6 +231,10 @@ def a_type_has_a_key(patch):
 
     assert types.Array(numba.float64, 2, "C").key == types.Array(numba.float64, 2, "C").key
     assert types.Omitted(3).value == 3
+    one, same, other = (
+        numba.typeof(np.zeros(1, [("a", kind)])[0]).key for kind in ("f8", "f8", "f4")
+    )
+    assert one == same != other
 
 
 # --- what the processor needs ---------------------------------------------------------------------
@@ -213,6 +250,32 @@ def a_prefetch_is_compiled(patch):
 
     assert kernel(np.eye(2)) == 1.0
     assert "llvm.prefetch" in "".join(kernel.inspect_llvm().values())
+
+
+def views_are_compiled(patch):
+    from fastgd.cpu.machine.views import array_at, view
+
+    @numba.njit
+    def kernel(x, address):
+        part, whole = view(x, 1, (2, 2)), array_at(address, (3, 2), None, np.float64)
+        turned = array_at(address, (2, 3), (8, 16), np.float64)
+        return part[1, 0], whole[1, 1], turned[1, 2]
+
+    x = np.arange(6.0)
+    assert kernel(x, x.ctypes.data) == kernel.py_func(x, x.ctypes.data) == (3.0, 3.0, 5.0)
+
+
+def a_product_is_compiled(patch):
+    from fastgd.cpu.machine.blas import multiply, product
+
+    @numba.njit
+    def kernel(blas, x):
+        multiply(blas, x, 2, 2, 3, (0, 3, False), (6, 3, True), (12, 2), 2.0, 1.0)
+
+    x, expected = np.arange(16.0), np.arange(16.0)
+    kernel(product(x.dtype), x)
+    kernel.py_func(0, expected)
+    assert x[12:].tolist() == expected[12:].tolist() == [58.0, 77.0, 186.0, 259.0]
 
 
 def attributes_of_a_function_are_a_set(patch):
@@ -242,6 +305,9 @@ PARTS = [
     ("compile/cache.py", "locator.get_cache_path", a_cache_has_a_folder),
     ("compile/functions.py", "fndesc.llvm_func_name", a_compiled_function_has_an_address),
     ("compile/functions.py", "cgutils.unpack_tuple", a_function_is_called_by_its_address),
+    ("compile/functions.py", "infer", a_plain_function_has_instructions),
+    ("compile/functions.py", "infer_global", a_plain_function_has_instructions),
+    ("compile/functions.py", "make_intrinsic_template", a_plain_function_has_instructions),
     ("compile/functions.py", "context.call_conv", a_function_is_called_by_its_address),
     ("compile/functions.py", "global_compiler_lock", a_compilation_holds_a_lock),
     ("compile/fingerprint.py", "CPUDispatcher", a_dispatcher_says_what_it_compiles),
@@ -252,8 +318,12 @@ PARTS = [
     ("compile/fingerprint.py", "builtin_registry", implementations_are_registered),
     ("compile/fingerprint.py", "template._inline._inline", implementations_are_registered),
     ("compile/fingerprint.py", "builtin_registry.attributes", attributes_are_registered),
+    ("compile/fingerprint.py", "_definition_func", instructions_are_registered),
     ("compile/fingerprint.py", "from numba.core import types", a_type_has_a_key),
+    ("cpu/machine/blas.py", "cgutils.unpack_tuple", a_product_is_compiled),
     ("cpu/machine/prefetch.py", "cgutils.get_item_pointer2", a_prefetch_is_compiled),
+    ("cpu/machine/views.py", "cgutils.unpack_tuple", views_are_compiled),
+    ("cpu/machine/views.py", "populate_array", views_are_compiled),
     (
         "cpu/machine/vector_width.py",
         "builder.function.attributes",

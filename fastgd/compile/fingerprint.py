@@ -38,7 +38,7 @@ _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
 _TYPES = (
     numba_types.Number, numba_types.Boolean, numba_types.NoneType, numba_types.UnicodeType,
     numba_types.Array, numba_types.BaseTuple, numba_types.Literal, numba_types.DType,
-    numba_types.NumberClass, numba_types.CPointer,
+    numba_types.NumberClass, numba_types.CPointer, numba_types.Record,
 )  # fmt: skip
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _CELLS = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
@@ -196,6 +196,9 @@ class _Visit:
         return _hash("registered", *map(self._template, found))
 
     def _template(self, template: Any) -> bytes:
+        definition = vars(template).get("_definition_func")
+        if definition is not None:
+            return self._values("definition", (template.prefer_literal, definition.__func__))
         implementation = vars(template).get("_overload_func")
         if implementation is None:
             raise UntraceableError(f"the typing template {template}")

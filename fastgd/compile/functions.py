@@ -11,9 +11,11 @@ import types
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import intrinsic, overload, register_jitable
+from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
+from numba.extending import register_jitable
 
 from ..losses import takes_parameter
 from .cache import KernelCache
@@ -69,6 +71,22 @@ def _address(dispatcher, types: tuple) -> int:
     return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
 
 
+def instructions(function):
+    """A decorator: compiled code has these instructions in place of the calls of a plain function.
+
+    It takes a definition as `numba.extending.intrinsic` does. An `overload` that calls an intrinsic is
+    compiled for itself, which takes 40 ms for each combination of types.
+    """
+
+    def register(definition):
+        template = make_intrinsic_template(function, definition, function.__name__)
+        infer(template)
+        infer_global(function, numba.types.Function(template))
+        return definition
+
+    return register
+
+
 def call(function, arguments):
     """The float that a function given by `pointer` returns.
 
@@ -77,7 +95,7 @@ def call(function, arguments):
     return function(*arguments)
 
 
-@intrinsic
+@instructions(call)
 def _call(typingctx, address, arguments):
     def codegen(context, builder, signature, given):
         kinds, result = signature.args[1].types, signature.return_type
@@ -91,9 +109,23 @@ def _call(typingctx, address, arguments):
     return numba.types.float64(address, arguments), codegen
 
 
-@overload(call, inline="always")
-def _compiled_call(function, arguments):
-    return lambda function, arguments: _call(function, arguments)
+def record(**values):
+    """Numbers, addresses and short arrays as one argument of kernels, which read them as attributes."""
+    return records([values])[0]
+
+
+def records(rows):
+    """An array of a `record` for each of some dictionaries with the same names."""
+    if numba.config.DISABLE_JIT:
+        return np.array([types.SimpleNamespace(**values) for values in rows], object)
+    kinds = ((name, np.result_type(v).str, np.shape(v)) for name, v in rows[0].items())
+    return np.array([tuple(values.values()) for values in rows], _record_type(*kinds))
+
+
+@functools.cache
+def _record_type(*fields):
+    """The same object for the same fields, because Numba looks its types up by that."""
+    return np.dtype((np.record, np.dtype(list(fields), align=True)))
 
 
 def global_names(function) -> set[str]:
@@ -111,7 +143,7 @@ def leaf(function):
         called = function.__globals__.get(name)
         if isinstance(called, types.FunctionType):
             leaf(called)
-    return register_jitable(forceinline=True)(function)
+    return register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)
 
 
 @functools.cache

@@ -198,7 +198,7 @@ def mlp_cost_and_gradient(
     chosen = loss_of(loss)
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
     from . import run as mlp_run
-    from .network import no_losses
+    from .network import Passes
 
     names = inputs.column_names(x)
     x, dtype = mlp_run.rows_of(x, None)
@@ -222,9 +222,8 @@ def mlp_cost_and_gradient(
             raise InputError(f"y has {targets.shape[1]} column(s), the last layer {sizes[-1]}.")
     scale = 1 / targets.size if reduction == "mean" else 1.0
     with np.errstate(all="ignore"):
-        given_order, no_weight, losses = np.empty(0, np.int32), np.empty(0, dtype), no_losses()
-        network.train(x, targets, no_weight, given_order, 0, n, n, scale, False, losses)
-        cost = scale * float(losses.sum())
+        passes = Passes(network, x, targets, np.ones(n, dtype))
+        cost = scale * passes.train(passes.given_order, 0, n, n, scale, False)
     if not (np.isfinite(cost) and np.isfinite(network.gradient).all()):
         inputs.require_finite(x, "x", names)
         what = "gradient" if np.isfinite(cost) else "cost"

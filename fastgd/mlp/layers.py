@@ -1,54 +1,86 @@
-"""The kernels between the products of a network.
+"""The operations that an update of a network is made of, on a part of a block of rows.
 
-Rows of a batch; bias, activation and its slope from one exponential; loss and its slope; the backward
-step through an activation; the step of an optimizer. `fastgd.mlp.network` calls them by address, so that
-its own loops are compiled once for all of them; those that it calls so return a float. Matrices are (m,
-k): m rows of the batch, k units of the layer.
+Gathering rows, products, bias and activation and its slope from one exponential, loss and its slope, the
+backward step through an activation, the step of an optimizer. `network.updates` calls them by address,
+so that it is compiled once for all of them. Each takes the same arguments and returns a float, the sum
+of losses of the part or 0:
+
+    name           dir     shape   meaning
+    plan           IN      record  of `network.Passes`: addresses of the data, places, learning rate
+    numbers        IN OUT  (…,)    parameters, gradient, optimizer state, and scratch for a block
+    operation      IN      record  of `network.OPERATION`: the places of its matrices
+    block          IN      record  of `network.BLOCK_TYPE`: which rows of which batch
+    first, stop    IN      int     the part: rows of the block, or of the result
 """
 
 import functools
 
-from ..compile.functions import inlined, kernel, leaf
-from ..cpu.machine.prefetch import LINE, prefetch
+import numpy as np
+
+from ..compile.functions import kernel, leaf
+from ..cpu.machine.blas import multiply
 from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
-from ..cpu.order import row_at
+from ..cpu.machine.views import array_at, view
 from ..formulas.activations import ACTIVATIONS
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
 
 
-@inlined
-def gather(x, order, first, out):
-    """Copy the rows order[first : first + m] of x to out (m, d), prefetching one row ahead."""
-    m, d = out.shape
-    for i in range(m):
-        row, ahead = row_at(order, first + i), row_at(order, first + min(i + 1, m - 1))
-        step = LINE // x.itemsize
-        for j in range(0, d, step):
-            prefetch(x, ahead, j)
-        for j in range(d):
-            out[i, j] = x[row, j]
+@functools.cache
+def gather(dtype: np.dtype, by_rows: bool):
+    """The compiled copy of rows of x to `out`.
+
+    x has this dtype, and with `by_rows` the numbers of a row are adjacent in memory.
+    """
+    scalar = dtype.type
+
+    @kernel
+    def apply(plan, numbers, operation, block, first, stop):
+        m, d = stop - first, operation.columns
+        order = array_at(plan.order, (plan.n,), None, np.int64)
+        out = view(numbers, operation.out + first * d, (m, d))
+        for i in range(m):
+            address = plan.x + order[block.at + first + i] * plan.x_row
+            if by_rows:
+                row = array_at(address, (d,), None, scalar)
+            else:
+                row = array_at(address, (d,), (plan.x_column,), scalar)
+            for j in range(d):
+                out[i, j] = row[j]
+        return 0.0
+
+    return apply
+
+
+@kernel
+def products(plan, numbers, operation, block, first, stop):
+    """out[first:stop] = alpha·a[first:stop]·b + beta·out[first:stop]."""
+    n, inner = operation.columns, operation.inner if operation.inner > 0 else block.rows
+    multiply(
+        plan.product, numbers, stop - first, n, inner,
+        (operation.a + first * operation.a_step, operation.a_row, operation.a_turned),
+        (operation.b, operation.b_row, operation.b_turned), (operation.out + first * n, n),
+        operation.alpha, operation.beta + operation.adds * block.adds,
+    )  # fmt: skip
+    return 0.0
 
 
 @functools.cache
 def activate(name: str):
-    """The compiled ``(z, b, slope)``: z ← σ(z + b), and slope ← σ′(z + b).
-
-    name    dir     shape     meaning
-    z       IN OUT  (m, k)    products, then activations
-    b       IN      (k,)      biases
-    slope   OUT     (m, k)    slopes of the activations
-    """
+    """The compiled activation: out ← σ(out + a), and b ← σ′(out + a), with biases a."""
     value = vectorised(ACTIVATIONS[name].value)
     slope_of = vectorised(ACTIVATIONS[name].slope)
 
     @kernel
-    def apply(z, b, slope):
+    def apply(plan, numbers, operation, block, first, stop):
         use_widest_vectors()
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
-                raw = z[i, j] + b[j]
+        m, k = stop - first, operation.columns
+        bias, z = view(numbers, operation.a, (k,)), view(numbers, operation.out + first * k, (m, k))
+        slope = view(numbers, operation.b + first * k, (m, k))
+        for i in range(m):
+            for j in range(k):
+                raw = z[i, j] + bias[j]
                 slope[i, j] = slope_of(raw)
                 z[i, j] = value(raw)
         return 0.0
@@ -56,39 +88,28 @@ def activate(name: str):
     return apply
 
 
-@inlined
-def _weight_at(weight, row):
-    """1 without weights."""
-    return weight[row] if weight.shape[0] > 0 else weight.dtype.type(1)
-
-
 @functools.cache
 def head(loss: Loss):
-    """The compiled ``(z, b, y, weight, order, first, factor, by_b)``: the sum of the losses at z + b.
-
-    name    dir     shape         meaning
-    z       IN OUT  (m, k)        products of the last layer, then factor·weight·slope of the loss
-    b       IN      (k,)          biases
-    y       IN      (n, k)        targets of all rows
-    weight  IN      (n,) or (0,)  sample weights; (0,): none
-    order   IN      (n,) or (0,)  row i of z is the row order[first + i]
-    factor  IN      scalar        turns a sum of losses into the cost
-    by_b    OUT     (k,)          column sums of z: the gradient of the biases
-    """
+    """The compiled losses at out + a, with biases a: their sum, and out ← factor·weight·slope."""
     value, slope_of = vectorised(loss.value), vectorised(loss.slope)
 
     @kernel
-    def apply(z, b, y, weight, order, first, factor, by_b):
+    def apply(plan, numbers, operation, block, first, stop):
+        T, m, k = numbers.dtype.type, stop - first, operation.columns
+        bias, z = view(numbers, operation.a, (k,)), view(numbers, operation.out + first * k, (m, k))
+        y, weight = (
+            array_at(plan.y, (plan.n, k), None, T),
+            array_at(plan.weight, (plan.n,), None, T),
+        )
+        order, factor = array_at(plan.order, (plan.n,), None, np.int64), T(block.factor)
         total = 0.0
-        by_b[:] = z.dtype.type(0)
-        for i in range(z.shape[0]):
-            row = row_at(order, first + i)
-            counts = _weight_at(weight, row)
-            for j in range(z.shape[1]):
-                raw = z[i, j] + b[j]
-                total += counts * value(raw, y[row, j])
-                z[i, j] = factor * counts * slope_of(raw, y[row, j])
-                by_b[j] += z[i, j]
+        for i in range(m):
+            row = order[block.at + first + i]
+            counts = weight[row]
+            for j in range(k):
+                raw, target = z[i, j] + bias[j], y[row, j]
+                total += counts * value(raw, target)
+                z[i, j] = factor * counts * slope_of(raw, target)
         return total
 
     return apply
@@ -100,78 +121,69 @@ def softmax_head(loss: CoupledLoss):
     add, value, slope_of = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
     @kernel
-    def apply(z, b, y, weight, order, first, factor, by_b):
-        T, (m, k) = z.dtype.type, z.shape
+    def apply(plan, numbers, operation, block, first, stop):
+        T, m, k = numbers.dtype.type, stop - first, operation.columns
+        bias, z = view(numbers, operation.a, (k,)), view(numbers, operation.out + first * k, (m, k))
+        y, weight = (
+            array_at(plan.y, (plan.n,), None, np.int64),
+            array_at(plan.weight, (plan.n,), None, T),
+        )
+        order, factor = array_at(plan.order, (plan.n,), None, np.int64), T(block.factor)
         total = 0.0
-        by_b[:] = T(0)
         for i in range(m):
-            row = row_at(order, first + i)
-            label, counts = y[row, 0], _weight_at(weight, row)
-            top, rest = z[i, 0] + b[0], T(0)
+            row = order[block.at + first + i]
+            label, counts = y[row], weight[row]
+            top, rest = z[i, 0] + bias[0], T(0)
             for j in range(k):
-                z[i, j] += b[j]
+                z[i, j] += bias[j]
                 if j > 0:
                     top, rest = add(top, rest, z[i, j])
             total += counts * value(z[i, label], top, rest)
             for j in range(k):
                 hit = T(1) if j == label else T(0)
                 z[i, j] = factor * counts * slope_of(z[i, j], hit, top, rest)
-                by_b[j] += z[i, j]
         return total
 
     return apply
 
 
-@inlined
-def through(delta, slope, by_b):
-    """delta ← delta·slope (m, k) in place, and by_b (k,) ← the column sums of delta."""
-    by_b[:] = delta.dtype.type(0)
-    for i in range(delta.shape[0]):
-        for j in range(delta.shape[1]):
-            delta[i, j] *= slope[i, j]
-            by_b[j] += delta[i, j]
+@kernel
+def through(plan, numbers, operation, block, first, stop):
+    """out ← out·a, elementwise: deltas times the slopes of the activation."""
+    k, n = operation.columns, (stop - first) * operation.columns
+    delta = view(numbers, operation.out + first * k, (n,))
+    slope = view(numbers, operation.a + first * k, (n,))
+    for j in range(n):
+        delta[j] *= slope[j]
+    return 0.0
 
 
 @functools.cache
 def update(rule: Rule):
-    """The compiled step of the parameters θ[first:stop].
-
-    ``(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper)``
-
-        name       dir     shape           meaning
-        theta      IN OUT  (all,)          parameters
-        gradient   IN      (all,)          gradient of the cost
-        memory     IN OUT  (SLOTS, all)    optimizer state
-        penalty    IN      scalar          penalty·θ is added to the gradient
-        lr, t      IN      scalar          learning rate, and number of the update
-        hyper      IN      (HYPER,)        parameters of the optimizer in float64
-        low_hyper  IN      (HYPER,)        the same in the dtype of θ
-    """
+    """The compiled step of the parameters `out`, at the end of a batch."""
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
 
     @kernel
-    def apply(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
-        T = theta.dtype.type
-        zero, l2 = T(0), T(penalty)
-        u64, v64, w64 = scales(lr, t, hyper)
+    def apply(plan, numbers, operation, block, first, stop):
+        if not block.ends:
+            return 0.0
+        T, n, p = numbers.dtype.type, (stop - first) * operation.columns, plan.low_hyper
+        zero, l2 = T(0), T(operation.penalty)
+        u64, v64, w64 = scales(plan.lr, plan.t + block.t, plan.hyper)
         u, v, w = T(u64), T(v64), T(w64)
-        # Slices, because an index from `first` on might be negative: 7 times slower.
-        own, by_own = theta[first:stop], gradient[first:stop]
+        # Views, because an index from a place on might be negative: 7 times slower.
+        at = operation.out + first * operation.columns
+        theta, gradient = view(numbers, at, (n,)), view(numbers, at + plan.size, (n,))
         if slots > 0:
-            a, b, c = memory[0][first:stop], memory[1][first:stop], memory[2][first:stop]
-            for j in range(own.shape[0]):
-                g = by_own[j] + l2 * own[j]
-                own[j], a[j], b[j], c[j] = step(own[j], g, u, v, w, low_hyper, a[j], b[j], c[j])
+            a, b = view(numbers, at + 2 * plan.size, (n,)), view(numbers, at + 3 * plan.size, (n,))
+            c = view(numbers, at + 4 * plan.size, (n,))
+            for j in range(n):
+                g = gradient[j] + l2 * theta[j]
+                theta[j], a[j], b[j], c[j] = step(theta[j], g, u, v, w, p, a[j], b[j], c[j])
         else:
-            for j in range(own.shape[0]):
-                g = by_own[j] + l2 * own[j]
-                own[j] = step(own[j], g, u, v, w, low_hyper, zero, zero, zero)[0]
+            for j in range(n):
+                g = gradient[j] + l2 * theta[j]
+                theta[j] = step(theta[j], g, u, v, w, p, zero, zero, zero)[0]
         return 0.0
 
     return apply
-
-
-@kernel
-def stay(theta, gradient, memory, first, stop, penalty, lr, t, hyper, low_hyper):
-    """The arguments of `update`, without a step."""
-    return 0.0

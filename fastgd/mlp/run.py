@@ -17,12 +17,11 @@ from ..losses import CLASSES, LABELS
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources.place import HOST
-from .network import Network, end_of_block, no_losses
+from .network import Network, Passes, end_of_block
 from .options import MlpOptions
 from .result import MlpFit
 
 EPOCHS = 100
-_GIVEN_ORDER = np.empty(0, np.int32)
 #: Seconds between two calls of the callback.
 _CALLBACK = 0.1
 #: Seconds of one compiled call, after which Ctrl-C takes effect.
@@ -112,14 +111,15 @@ class MlpRun:
         #: The factor of a row's loss in the cost.
         self.factor = 1.0 if o.loss.coupled else 1 / outputs
         self.held: Validation | None = None
-        if o.validation is not None:
-            weight = self._hold_out(weight)
-        n = len(self.x)
-        self.weight, self.scale = self._weight_and_scale(weight, n)
-        self.batch = min(n, o.batch_size or n)
         self.network = network_for(
             [d, *o.hidden, outputs], o.activation, o.loss, self.dtype, o.n_threads
         )
+        if o.validation is not None:
+            weight = self._hold_out(weight)
+        n = len(self.x)
+        weight, self.scale = self._weight_and_scale(weight, n)
+        self.passes = Passes(self.network, self.x, self.y, weight)
+        self.batch = min(n, o.batch_size or n)
         self._initialise()
         self.settings = Settings(
             lr=o.lr, l2=o.l2, scale=1.0, row_scale=1.0, fit_intercept=True, tol=0.0,
@@ -138,11 +138,11 @@ class MlpRun:
         self.span = self.batch * _SPAN / (_SLOW_UPDATE + _SLOW_OPERATION * operations)
 
     def _weight_and_scale(self, weight: np.ndarray | None, n: int) -> tuple[np.ndarray, float]:
-        """The weights for kernels, (0,) for none, and the factor from summed losses to the cost."""
+        """The weights for kernels, and the factor from summed losses to the cost."""
         mean = self.options.reduction == "mean"
         weight, unit = inputs.in_units(weight)
         if weight is None:
-            weight = np.empty(0)
+            weight = np.ones(n)
         elif mean:
             weight = weight * (n / weight.sum())
         return weight.astype(self.dtype), self.factor / n if mean else unit
@@ -180,10 +180,11 @@ class MlpRun:
         if not np.isfinite(self.held_x).all():  # an infinity may give a finite activation
             self._require_finite()
         held, scale = self._weight_and_scale(held, len(x))
+        passes = Passes(self.network, self.held_x, y, held)
 
         def cost_of(theta: np.ndarray) -> float:
             self.network.theta[:] = theta
-            return scale * self.network.cost(self.held_x, y, held)
+            return scale * passes.cost()
 
         self.held = Validation(cost_of, o.patience)
         return weight
@@ -218,7 +219,8 @@ class MlpRun:
     def _run(self, bar: Any) -> MlpFit:
         o, held = self.options, self.held
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
-        self.memory = self.settings.memory(1, self.network.theta.size - 1, self.dtype)[:, 0]
+        memory = self.settings.memory(1, self.network.size - 1, self.dtype)
+        self.network.memory[: memory.size] = memory.ravel()
         before, asked = self._penalty(), time.perf_counter()
         for epoch in range(o.epochs):
             self.costs.append(self._one_epoch(epoch))
@@ -261,25 +263,24 @@ class MlpRun:
         o, network, n, batch = self.options, self.network, len(self.x), self.batch
         lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
         self.lrs.append(lr)
-        order = _GIVEN_ORDER
+        order = self.passes.given_order
         if o.shuffle and batch < n:
-            order = visiting_order(n, o.shuffle, o.seed, epoch)
+            order = visiting_order(n, o.shuffle, o.seed, epoch).astype(np.int64)
         # Under "mean" a batch divides by its own rows.
         mean = o.reduction == "mean"
         unit = self.scale * n if mean else self.scale
-        losses, first, batches = no_losses(), 0, -(-n // batch)
+        first, batches = 0, -(-n // batch)
         while first < n:
             stop, begun = (
                 end_of_block(first + max(1, int(self.span)), batch, n),
                 time.perf_counter(),
             )
-            network.train(
-                self.x, self.y, self.weight, order, first, stop, batch, unit, mean, losses,
-                o.optimizer.rule, self.memory, o.l2, lr, epoch * batches - (-first // batch),
-                self.hyper, self.low_hyper,
+            losses = self.passes.train(
+                order, first, stop, batch, unit, mean, o.optimizer.rule, o.l2, lr,
+                epoch * batches, self.hyper, self.low_hyper,
             )  # fmt: skip
             self._measured(stop - first, stop < n, time.perf_counter() - begun)
-            cost = float(losses.sum()) * self.scale
+            cost = losses * self.scale
             if not (math.isfinite(cost) and np.isfinite(network.theta).all()):
                 self._diverged()
             if epoch == 0 and min(batch, n) <= stop:
@@ -323,9 +324,8 @@ class MlpRun:
         """The cost at these parameters, from every `step`-th row; infinite if the penalty is."""
         self.network.theta[:] = theta
         n = len(self.x)
-        order = visiting_order(n, False, 0, 0)[::step].copy() if step > 1 else _GIVEN_ORDER
-        losses = self.network.cost(self.x, self.y, self.weight, order)
-        cost = losses * self.scale * (n / len(order) if step > 1 else 1)
+        order = self.passes.given_order[::step].copy() if step > 1 else None
+        cost = self.passes.cost(order) * self.scale * (1 if order is None else n / len(order))
         return cost if math.isfinite(self._penalty()) else math.inf
 
     def _penalty(self) -> float:

@@ -9,7 +9,8 @@ import time
 import numba
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+
+from ...compile.functions import instructions
 
 #: For the functions in plain Python; reentrant, as a signal handler may fit.
 _lock = threading.RLock()
@@ -69,8 +70,8 @@ def _pointer_to(context, builder, array_type, array, i):
     return builder.gep(data, [i])
 
 
-@intrinsic
-def _atomic_add(typingctx, array, i, n):
+@instructions(add)
+def _add(typingctx, array, i, n):
     def codegen(context, builder, signature, arguments):
         pointer = _pointer_to(context, builder, signature.args[0], *arguments[:2])
         return builder.atomic_rmw("add", pointer, arguments[2], "seq_cst")
@@ -78,8 +79,8 @@ def _atomic_add(typingctx, array, i, n):
     return types.int64(array, types.int64, types.int64), codegen
 
 
-@intrinsic
-def _atomic_load(typingctx, array, i):
+@instructions(load)
+def _load(typingctx, array, i):
     def codegen(context, builder, signature, arguments):
         pointer = _pointer_to(context, builder, signature.args[0], *arguments)
         return builder.load_atomic(pointer, "seq_cst", 8)
@@ -87,8 +88,8 @@ def _atomic_load(typingctx, array, i):
     return types.int64(array, types.int64), codegen
 
 
-@intrinsic
-def _call(typingctx, address):
+@instructions(back_off)
+def _back_off(typingctx, address):
     def codegen(context, builder, signature, arguments):
         number = ir.IntType(32)
         kind = ir.FunctionType(number, [number])
@@ -97,18 +98,3 @@ def _call(typingctx, address):
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
-
-
-@overload(add, inline="always")
-def _compiled_add(array, i, n):
-    return lambda array, i, n: _atomic_add(array, i, n)
-
-
-@overload(load, inline="always")
-def _compiled_look(array, i):
-    return lambda array, i: _atomic_load(array, i)
-
-
-@overload(back_off, inline="always")
-def _compiled_rest(address):
-    return lambda address: _call(address)

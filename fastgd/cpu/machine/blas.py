@@ -17,7 +17,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.core import cgutils
+
+from ...compile.functions import instructions
 
 # The symbols of NumPy's BLAS, and not the documented `get_cython_function_address` on
 # scipy.linalg.cython_blas: fastgd does not depend on SciPy, that import takes 270 ms, and SciPy's wheels
@@ -104,71 +106,62 @@ def _loops(dtype: np.dtype):
     return gemm
 
 
-def multiply(blas, a, turned, b, turned_too, out, alpha, beta):
-    """out = alpha·a·b + beta·out by BLAS, with aᵀ if `turned` and bᵀ if `turned_too`.
+def multiply(blas, numbers, m, n, k, a, b, out, alpha, beta):
+    """out = alpha·a·b + beta·out by BLAS, of matrices (m, k), (k, n) and (m, n) in one flat array.
 
-    name         dir     shape    meaning
-    blas         IN      int      address of the product, from `product`
-    a            IN      (m, p)   contiguous rows, maybe some columns of a wider matrix, as b and out
-    b            IN      (p, q)
-    out          IN OUT  (m, q)
-    turned       IN      bool     a is given as (p, m)
-    turned_too   IN      bool     b is given as (q, p)
+    name         dir     shape     meaning
+    blas         IN      int       address of the product, from `product`
+    numbers      IN OUT  (…,)      the flat array
+    a, b         IN      3 values  the matrix: its first place, the places from row to row, and whether
+                                   it is turned: stored as (k, m), or b as (n, k)
+    out          IN      2 values  the same of the result, which is not turned
     alpha, beta  IN      float
     """
-    result = alpha * np.dot(a.T if turned else a, b.T if turned_too else b)
-    out[...] = result if beta == 0 else result + beta * out
+    place, row = out
+    result = alpha * np.dot(_matrix(numbers, m, k, *a), _matrix(numbers, k, n, *b))
+    into = _matrix(numbers, m, n, place, row, False)
+    into[...] = result if beta == 0 else result + beta * into
 
 
-@intrinsic
-def _gemm(typingctx, blas, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    def codegen(context, builder, signature, arguments):
-        enum, integer, pointer = ir.IntType(32), ir.IntType(64), ir.PointerType()
-        number = context.get_value_type(signature.args[6])
-        kinds = [enum] * 3 + [integer] * 3 + [number, pointer, integer, pointer, integer]
-        kind = ir.FunctionType(ir.VoidType(), [*kinds, number, pointer, integer])
-        address, ta, tb, *rest = arguments
-        given = [ir.Constant(enum, _ROWS), builder.trunc(ta, enum), builder.trunc(tb, enum)]
-        for value, wanted in zip(rest, kind.args[3:], strict=True):
-            given.append(builder.inttoptr(value, wanted) if wanted == pointer else value)
-        builder.call(builder.inttoptr(address, kind.as_pointer()), given)
-        return context.get_dummy_value()
-
-    whole = types.int64
-    return types.void(
-        whole,
-        whole,
-        whole,
-        whole,
-        whole,
-        whole,
-        alpha,
-        whole,
-        whole,
-        whole,
-        whole,
-        alpha,
-        whole,
-        whole,
-    ), codegen
+def _matrix(numbers, m, n, place, row, turned):
+    """The matrix (m, n) at a place; its rows, or columns if it is turned, are `row` places apart."""
+    size = numbers.itemsize
+    strides = (size, row * size) if turned else (row * size, size)
+    return np.lib.stride_tricks.as_strided(numbers[place:], (m, n), strides)
 
 
 #: CBLAS's names for matrices by rows, as they are and turned.
 _ROWS, _PLAIN, _TURNED = 101, 111, 112
 
 
-@overload(multiply)
-def _compiled_multiply(blas, a, turned, b, turned_too, out, alpha, beta):
-    def by_blas(blas, a, turned, b, turned_too, out, alpha, beta):
-        T, size = out.dtype.type, out.itemsize
-        _gemm(
-            blas, _TURNED if turned else _PLAIN, _TURNED if turned_too else _PLAIN, out.shape[0],
-            out.shape[1], a.shape[0] if turned else a.shape[1], T(alpha), a.ctypes.data,
-            a.strides[0] // size, b.ctypes.data, b.strides[0] // size, T(beta), out.ctypes.data,
-            out.strides[0] // size,
-        )  # fmt: skip
+@instructions(multiply)
+def _multiply(typingctx, blas, numbers, m, n, k, a, b, out, alpha, beta):
+    whole, number = types.int64, numbers.dtype
+    given = types.Tuple((whole, whole, types.boolean))
+    result = types.UniTuple(whole, 2)
 
-    return by_blas
+    def codegen(context, builder, signature, arguments):
+        enum, integer, pointer = ir.IntType(32), ir.IntType(64), ir.PointerType()
+        scalar = context.get_value_type(number)
+        matrix = [pointer, integer]
+        kinds = [enum] * 3 + [integer] * 3 + [scalar, *matrix, *matrix, scalar, *matrix]
+        kind = ir.FunctionType(ir.VoidType(), kinds)
+        address, array, m, n, k, a, b, out, alpha, beta = arguments
+        data = context.make_array(numbers)(context, builder, array).data
+        (a, a_row, a_turned), (b, b_row, b_turned), (out, out_row) = (
+            cgutils.unpack_tuple(builder, value) for value in (a, b, out)
+        )
+        a, b, out = (builder.gep(data, [place]) for place in (a, b, out))
+        turned, plain = enum(_TURNED), enum(_PLAIN)
+        orders = [builder.select(flag, turned, plain) for flag in (a_turned, b_turned)]
+        builder.call(
+            builder.inttoptr(address, kind.as_pointer()),
+            [enum(_ROWS), *orders, m, n, k, alpha, a, a_row, b, b_row, beta, out, out_row],
+        )
+        return context.get_dummy_value()
+
+    arguments = whole, numbers, whole, whole, whole, given, given, result, number, number
+    return types.void(*arguments), codegen
 
 
 @functools.cache

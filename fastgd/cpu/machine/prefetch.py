@@ -6,13 +6,11 @@ memory is idle. Prefetching the next block during both took a pass over 1e6×32 
 harmless: a prefetch never faults.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
-from ...compile.functions import leaf
+from ...compile.functions import instructions, leaf
 
 #: Bytes that one prefetch brings.
 LINE = 64
@@ -24,7 +22,7 @@ def prefetch(x, i, j):
     """Ask for the cache line of x[i, j]; in plain Python nothing."""
 
 
-@intrinsic
+@instructions(prefetch)
 def _prefetch(typingctx, x, i, j):
     def codegen(context, builder, signature, arguments):
         array_type = signature.args[0]
@@ -49,15 +47,7 @@ def _prefetch(typingctx, x, i, j):
         builder.call(function, [builder.bitcast(pointer, byte), *settings])
         return context.get_dummy_value()
 
-    return types.void(x, i, j), codegen
-
-
-@overload(prefetch, inline="always")
-def _compiled_prefetch(x, i, j):
-    def ask(x, i, j):
-        _prefetch(x, np.int64(i), np.int64(j))
-
-    return ask
+    return types.void(x, types.int64, types.int64), codegen
 
 
 @leaf

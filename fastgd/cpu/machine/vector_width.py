@@ -7,14 +7,15 @@ vectors leave a longer scalar remainder.
 """
 
 from numba import types
-from numba.extending import intrinsic, overload
+
+from ...compile.functions import instructions
 
 
 def use_widest_vectors():
     """Nothing, in plain Python."""
 
 
-@intrinsic
+@instructions(use_widest_vectors)
 def _set_attributes(typingctx):
     def codegen(context, builder, signature, arguments):
         attributes = builder.function.attributes
@@ -26,11 +27,3 @@ def _set_attributes(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
-
-
-@overload(use_widest_vectors, inline="always")
-def _compiled_use():
-    def use():
-        _set_attributes()
-
-    return use
