@@ -300,7 +300,7 @@ def test_every_kernel_is_cached():
             kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             leaf = getattr(ACTIVATIONS[name], which)
-            kernels += [elementwise._kernel(leaf, np.dtype("float32")), layers.activate(name)]
+            kernels += [elementwise._kernel(leaf), layers.activate(name)]
         found = {k for k in gc.get_objects() if type(k) is CPUDispatcher}
         print(found.issuperset(kernels), all(map(fingerprint, found)))
     """

@@ -1,14 +1,10 @@
 """Compiled loops that apply a leaf to every number of an array, or to every row."""
 
-import ctypes
 import functools
 
-import numba
 import numpy as np
-from numba import types
-from numba.extending import intrinsic, overload
 
-from ..compile.functions import default_threads, inlined, kernel, with_parameter
+from ..compile.functions import default_threads, kernel, with_parameter
 from ..losses import CoupledLoss, Loss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
@@ -21,44 +17,19 @@ _THREADED = 1 << 21
 _PART = 1 << 17
 
 
-def _array(address, n, scalar):
-    """The n numbers at an address."""
-    buffer = (ctypes.c_char * (n * scalar(0).itemsize)).from_address(address)
-    return np.frombuffer(buffer, scalar)
-
-
-@intrinsic
-def _as_pointer(typingctx, address, scalar):
-    def codegen(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(scalar.dtype)(address, scalar), codegen
-
-
-@overload(_array, inline="always")
-def _compiled_array(address, n, scalar):
-    return lambda address, n, scalar: numba.carray(_as_pointer(address, scalar), n)
-
-
 @functools.cache
-def _kernel(leaf, dtype: np.dtype):
-    """Compiled: out = a leaf at x, n numbers at addresses."""
-    function, scalar = vectorised(leaf), dtype.type
+def _kernel(leaf):
+    """The compiled ``(x, out)``: out (n,) = a leaf at x (n,)."""
+    function = vectorised(leaf)
 
     # Only "contract": no sum is to be reordered here, and signed zeros are to stay.
-    @functools.partial(inlined, flags=frozenset({"contract"}))
+    @functools.partial(kernel, flags=frozenset({"contract"}))
     def apply(x, out):
         use_widest_vectors()
         for i in range(x.shape[0]):
             out[i] = function(x[i])
 
-    # A call, because pointers made of numbers in the loop itself could point to the tables of erf: the
-    # loop then was not vectorised, 4 times slower.
-    @kernel
-    def at(x_at, out_at, n):
-        apply(_array(x_at, n, scalar), _array(out_at, n, scalar))
-
-    return at
+    return apply
 
 
 def evaluated(leaf, x: np.ndarray, n_threads: int | None) -> np.ndarray:
@@ -67,13 +38,13 @@ def evaluated(leaf, x: np.ndarray, n_threads: int | None) -> np.ndarray:
     x is contiguous, in C or F order, and float32 or float64.
     """
     out = np.empty_like(x)
-    n, kernel = x.size, _kernel(leaf, x.dtype)
-    x_at, out_at = x.ctypes.data, out.ctypes.data
+    n, kernel = x.size, _kernel(leaf)
+    given, result = x.ravel("K"), out.ravel("K")  # in the order of the memory
+    given.flags.writeable = False  # the same compiled code for read-only arrays
 
     def apply(group: int, part: int) -> None:
         first, stop = part * _PART, min(n, (part + 1) * _PART)
-        at = first * x.itemsize
-        kernel(x_at + at, out_at + at, stop - first)
+        kernel(given[first:stop], result[first:stop])
 
     parts = -(-n // _PART)
     n_threads = (n_threads or default_threads()) if n >= _THREADED else 1
@@ -88,7 +59,7 @@ def probabilities(loss: CoupledLoss):
 
     @kernel
     def apply(raw):
-        n, k = raw.shape
+        n, k = raw.shape[0], raw.shape[1]
         for i in range(n):
             top, rest = raw[i, 0], raw.dtype.type(0)
             for c in range(1, k):

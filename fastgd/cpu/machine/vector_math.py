@@ -30,7 +30,12 @@ from numba.extending import intrinsic, overload, register_jitable
 from ...compile.functions import global_names, leaf
 
 #: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p need.
-_EXACT: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+_EXACT: Any = {
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+    "forceinline": True,
+    "no_cfunc_wrapper": True,
+}
 
 
 def __getattr__(name: str):
@@ -105,7 +110,7 @@ _F2, _F3, _F4, _F5, _F6, _F7 = (np.float32(1 / math.factorial(k)) for k in range
 
 
 def _exp_double(x):
-    clamped = min(max(x, -746.0), 710.0)
+    clamped = 710.0 if x > 710.0 else (-746.0 if x < -746.0 else x)
     shifted = clamped * 1.4426950408889634 + _ROUND
     k = shifted - _ROUND
     r = (clamped - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10
@@ -123,7 +128,8 @@ def _exp_double(x):
 
 
 def _exp_single(x):
-    clamped = min(max(x, np.float32(-105.0)), np.float32(89.0))
+    low, high = np.float32(-105.0), np.float32(89.0)
+    clamped = high if x > high else (low if x < low else x)
     shifted = clamped * np.float32(1.44269504) + _ROUND_SINGLE
     k = shifted - _ROUND_SINGLE
     r = (clamped - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
