@@ -26,6 +26,9 @@ from .layers import activate, gather, head, products, softmax_head, through, upd
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
 BLOCK = 512
+#: Rows of a part of a cost, which goes forward alone, and of its blocks.
+_COST_ROWS = 256
+_COST_BLOCK = team.PARTS * _COST_ROWS
 #: A part is not worth a thread below so many operations, about 4 µs.
 _LEAST = 400_000
 #: A second thread, which takes 70 µs to wake up, is not worth it below so many.
@@ -114,8 +117,8 @@ def end_of_block(at: int, batch: int, n: int) -> int:
 @functools.lru_cache(4)
 def _blocks(
     first: int, stop: int, batch: int, n: int, block: int, unit: float, mean: bool, size: int
-) -> np.ndarray:
-    """The blocks of the rows from one end of a block to another, of n rows in batches.
+) -> tuple[np.ndarray, int]:
+    """The blocks of the rows from one end of a block to another, of n rows in batches; their most parts.
 
     They are kept, because the spans of an epoch are those of the next.
     """
@@ -133,6 +136,15 @@ def _blocks(
     blocks["parts"] = parts_of(rows, 2 * rows * size)
     blocks["factor"] = unit / (end - start) if mean else unit
     blocks["adds"], blocks["ends"] = at > start, at + rows == end
+    return blocks, int(blocks["parts"].max())
+
+
+def _cost_blocks(first: int, stop: int) -> np.ndarray:
+    """The blocks of a forward pass over these rows."""
+    at = np.arange(first, stop, _COST_BLOCK)
+    blocks = np.zeros(len(at), _BLOCK_TYPE)
+    rows = np.minimum(_COST_BLOCK, stop - at)
+    blocks["at"], blocks["rows"], blocks["parts"] = at, rows, -(-rows // _COST_ROWS)
     return blocks
 
 
@@ -169,11 +181,11 @@ class Network:
         self.size = self.penalised + sum(sizes[1:])
         # Parameters, gradient and optimizer state; ones, and the rows of a block, and its layers.
         self.ones = -(-(2 + SLOTS) * self.size // _ALIGNED) * _ALIGNED
-        self.rows = self.ones + max(BLOCK, _ALIGNED)
-        self.layers, weights, biases, at = [], 0, self.penalised, self.rows
-        at += -(-BLOCK * sizes[0] // _ALIGNED) * _ALIGNED
+        most = max(BLOCK, _COST_BLOCK)
+        self.rows = self.ones + most
+        self.layers, weights, biases, at = [], 0, self.penalised, self.rows + most * sizes[0]
         for n, k in pairs:
-            units = -(-BLOCK * k // _ALIGNED) * _ALIGNED
+            units = most * k
             self.layers.append(
                 _Layer(n, k, weights, biases, z=at, slope=at + units, delta=at + 2 * units)
             )
@@ -193,6 +205,22 @@ class Network:
         """Weights (in, out) and biases (out,) in a flat array of all parameters: all weights first."""
         weights = [flat[a.weights : a.weights + a.n * a.k].reshape(a.n, a.k) for a in self.layers]
         return weights, [flat[a.biases : a.biases + a.k] for a in self.layers]
+
+
+def _new_plan(dtype: np.dtype) -> Any:
+    """What the operations and their loop are told, and the counters and sums of a team."""
+    return record(
+        members=team.counters(), losses=np.zeros(team.PARTS * _APART), ends=np.zeros(2, np.int64),
+        hyper=np.zeros(HYPER), low_hyper=np.zeros(HYPER, dtype), n=0, x=0, x_row=0, x_column=0, y=0,
+        weight=0, order=0, product=0, backoff=0, size=0, phases=0, lr=0.0, t=0.0,
+    )  # fmt: skip
+
+
+@functools.cache
+def _address(kernel, dtype: np.dtype) -> int:
+    """The address of an operation; kept, because Numba takes 0.1 ms to find the type of a record."""
+    example = _new_plan(dtype), np.empty(0, dtype), records([_OPERATION])[0]
+    return pointer(kernel, *example, np.zeros(1, _BLOCK_TYPE)[0], 0, 0)
 
 
 class Passes:
@@ -216,16 +244,13 @@ class Passes:
         weight = np.ascontiguousarray(weight, network.dtype)
         self._data = x, y, weight  # the kernels have their addresses
         rows, columns = x.strides
-        #: What the operations and their loop are told, and the counters and sums of a team.
-        self.plan = record(
-            members=team.counters(), losses=np.zeros(team.PARTS * _APART), ends=np.zeros(2, np.int64),
-            hyper=np.zeros(HYPER), low_hyper=np.zeros(HYPER, network.dtype), n=self.n, x=x.ctypes.data,
-            x_row=rows, x_column=columns, y=y.ctypes.data, weight=weight.ctypes.data, order=0,
-            product=product(network.dtype), backoff=backoff_address(), size=network.size, phases=1,
-            lr=0.0, t=0.0,
-        )  # fmt: skip
-        example = self.plan, network.numbers, records([_OPERATION])[0], _EXAMPLE, 0, 0
-        self._address: Any = functools.cache(lambda kernel: pointer(kernel, *example))
+        self.plan = plan = _new_plan(network.dtype)
+        plan.n, plan.x, plan.x_row, plan.x_column = self.n, x.ctypes.data, rows, columns
+        plan.y, plan.weight, plan.size = y.ctypes.data, weight.ctypes.data, network.size
+        plan.product, plan.backoff = product(network.dtype), backoff_address()
+        # Attributes of a record that are arrays take long to find.
+        self._members, self._sums, self._ends = plan.members, plan.losses, plan.ends
+        self._hyper, self._low_hyper = plan.hyper, plan.low_hyper
         self._forward, self._back = self._of_rows(gather(x.dtype, columns == x.itemsize))
         self._only_forward = records(self._forward)
         #: The operations of the last update and what they were made for.
@@ -233,8 +258,8 @@ class Passes:
 
     def _operation(self, kernel, columns: int, out: int, a: int, b: int = 0, **more: Any) -> Any:
         """One operation; the other fields are those of `_OPERATION`."""
-        given = {"columns": columns, "out": out, "a": a, "b": b, "function": self._address(kernel)}
-        return _OPERATION | given | more
+        given = {"columns": columns, "out": out, "a": a, "b": b}
+        return _OPERATION | given | more | {"function": _address(kernel, self.network.dtype)}
 
     def _of_rows(self, gather) -> tuple[Any, Any]:
         """The operations on the rows of a block: forward, and back."""
@@ -298,43 +323,41 @@ class Passes:
         """
         plan, step, plain = self.plan, None, None
         if rule is not None:
-            plan.hyper, plan.low_hyper, plan.lr, plan.t = hyper, low_hyper, lr, t
             if rule is RULES["gd"] and batch <= BLOCK:
                 plain = lr, float(hyper[0])
             else:
                 step = update(rule)
+                plan.lr, plan.t, self._hyper[:], self._low_hyper[:] = lr, t, hyper, low_hyper
         made_for = step, l2, plain
         if self._update[0] != made_for:
             self._update = made_for, self._of_update(*made_for)
-        operations = self._update[1]
-        plan.phases, plan.ends[:] = 2, (len(self._forward) + len(self._back), len(operations))
-        blocks = _blocks(first, stop, batch, len(order), BLOCK, unit, mean, self.network.size)
-        return self._losses(order, first, stop, operations, blocks, 6)
+        size, operations = self.network.size, self._update[1]
+        ends = [len(self._forward) + len(self._back), len(operations)]
+        blocks, parts = _blocks(first, stop, batch, len(order), BLOCK, unit, mean, size)
+        # An update multiplies and adds three times for a row and a parameter.
+        threads = parts if 6 * size * (stop - first) > _THREADED else 1
+        return self._losses(order, first, blocks, operations, ends, threads)
 
     @one_thread()
     def cost(self, order=None) -> float:
         """The sum of the losses of the rows in `order`, by default of all."""
         order = self.given_order if order is None else order
         n, total = len(order), 0.0
-        self.plan.phases, self.plan.ends[0] = 1, len(self._forward)
-        span = max(1, _SPAN // (2 * self.network.size * BLOCK)) * BLOCK
+        span = max(1, _SPAN // (2 * self.network.size * _COST_BLOCK)) * _COST_BLOCK
         for first in range(0, n, span):
-            stop = min(first + span, n)
-            blocks = _blocks(first, stop, n, n, BLOCK, 1.0, False, self.network.size)
-            total = self._losses(order, first, stop, self._only_forward, blocks, 2)
+            blocks = _cost_blocks(first, min(first + span, n))
+            threads, ends = int(blocks["parts"][0]), [len(self._forward)]
+            total = self._losses(order, first, blocks, self._only_forward, ends, threads)
         return total
 
-    def _losses(self, order, first: int, stop: int, operations, blocks, count: int) -> float:
-        """Run a team, with so many multiplications and additions for a row and a parameter."""
-        plan, network = self.plan, self.network
-        plan.order, plan.members[:] = order.ctypes.data, 0
+    def _losses(
+        self, order, first: int, blocks, operations, ends: list[int], threads: int
+    ) -> float:
+        """Run a team of up to so many threads, with the operations up to these ends in the phases."""
+        self.plan.order, self.plan.phases = order.ctypes.data, len(ends)
+        self._ends[: len(ends)], self._members[:] = ends, 0
         if first == 0:
-            plan.losses[:] = 0.0
-        many = count * network.size * (stop - first) > _THREADED
-        helpful = int(blocks["parts"].max()) if many else 1
-        given = plan, operations, blocks, network.numbers
-        team.run(updates, plan.members, given, min(helpful, network.n_threads))
-        return float(plan.losses.sum())
-
-
-_EXAMPLE = np.zeros(1, _BLOCK_TYPE)[0]
+            self._sums[:] = 0.0
+        given = self.plan, operations, blocks, self.network.numbers
+        team.run(updates, self._members, given, min(threads, self.network.n_threads))
+        return float(self._sums.sum())

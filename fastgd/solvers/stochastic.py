@@ -130,7 +130,7 @@ class StochasticDescent(Descent):
         begun, order = time.perf_counter(), empty_order(source.n, self.shuffle)
         visit = source.visit(order, 0, source.n)
         rates = self.settings.rates(len(self.coef), first, stop, source.dtype)
-        given = self._arguments(visit, np.zeros((source.k, 2)), rates, 1)
+        given = self._arguments(visit, np.zeros((source.k, 2)), rates)
         status = stochastic.stochastic_epochs(
             self._address(visit), address_of_fill(order.dtype), stochastic.address_of_end(source.dtype),
             KINDS.index(self.shuffle), seed_number(self.seed), *given, float(self._updates_before(0)),
@@ -149,7 +149,7 @@ class StochasticDescent(Descent):
         """The number of updates before, with so many rows of this epoch."""
         return self.epoch * -(-self.source.n // self.batch_size) + rows // self.batch_size
 
-    def _arguments(self, visit: Visit, loss_sums, rates, parts: int) -> tuple:
+    def _arguments(self, visit: Visit, loss_sums, rates) -> tuple:
         """Those of the updates by the rows of a visit, up to `batch_size`."""
         x, y, weight, order = visit[:4]
         loss, dtype = self.loss, self.source.dtype
@@ -158,6 +158,8 @@ class StochasticDescent(Descent):
             scratch = stochastic.scratch(len(self.coef), dtype)
             one_pass, step, gather = 0, 0, 0
         else:
+            # The parts of a batch depend on shapes alone, also where one thread does all of them.
+            parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
             scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)
             paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
             one_pass = dense.address_of_pass(False, paired, order.dtype, dtype, dtype)
@@ -217,7 +219,7 @@ class StochasticDescent(Descent):
         """Updates by the rows of a visit, on the threads that share them."""
         members, epoch = self._members(), self.epoch
         rates = self.settings.rates(len(self.coef), epoch, epoch + 1, self.source.dtype)
-        given = self._arguments(visit, loss_sums, rates, 1 if members == 1 else team.PARTS)
+        given = self._arguments(visit, loss_sums, rates)
         place = 0, float(self._updates_before(before)), visit.first, visit.last
         counters = given[3]
         team.run(stochastic.called, counters, (self._address(visit), (*given, *place)), members)
