@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -388,3 +389,40 @@ def test_curve_fits_the_terminal(values):
 def test_curve_falls_from_left_to_right():
     lines = curve([2.0**-e for e in range(40)])[0].splitlines()
     assert lines[0].index("*") < lines[6].index("*") < lines[11].index("*")
+
+
+# Kernels ahead of their use
+
+
+@pytest.mark.slow
+@pytest.mark.jit
+def test_compiling_ahead_fills_the_cache(tmp_path):
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "fastgd", "compile"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=env,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "24 of 24 calls" in done.stderr
+    found = list(tmp_path.rglob("*.nbc"))
+    assert re.search(rf"The cache has {len(found)} compiled functions, [1-9]\d* MB", done.stdout)
+    # A later process compiles nothing.
+    code = """
+        import numpy as np, fastgd
+        from numba.core import event
+        compiled = event.RecordingListener()
+        with event.install_listener("numba:compile", compiled):
+            fastgd.fit_linear(np.arange(30.0).reshape(10, 3) ** 1.5, np.arange(10.0))
+        print(len(compiled.buffer))
+    """
+    later = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=env,
+    )
+    assert later.stdout.split() == ["0"], later.stderr

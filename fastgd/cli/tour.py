@@ -41,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import digits
 
             digits.run(words[0], words[1:])
+        elif words and words[0] == "compile":
+            from . import compile_ahead
+
+            compile_ahead.run(words[1:])
         else:
             first_run(_parser().parse_args(words))
     except (fastgd.InputError, fastgd.DivergenceError, FileNotFoundError) as error:
@@ -65,7 +69,8 @@ Without FILE, on a small real data set that ships with fastgd.""",
   python -m fastgd houses.csv --target price          your own data
   python -m fastgd houses.csv --target price --without id --without street
   python -m fastgd mail.csv --target spam --logistic --plot cost.png
-  python -m fastgd mnist FOLDER                       softmax and a net on images (or cifar10)""",
+  python -m fastgd mnist FOLDER                       softmax and a net on images (or cifar10)
+  python -m fastgd compile                            kernels into the cache, ahead of their use""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
