@@ -116,11 +116,11 @@ def fit(
     coef_init, intercept_init : array-like, optional
         Where to start; zeros by default.
     keep_path : bool, default=False
-        Keep the coefficients after every epoch in `Fit.path`.
+        Keep the coefficients after every epoch in `Fit.path`: those that move, also with `average`.
     dtype : {"float32", "float64"}, optional
         What to compute in. By default float32 for float32 and float16 data, else float64. "auto"
         always sums in float64.
-    device : {"cpu", "cuda"}, optional
+    device : {"cpu", "cuda", "cuda:1", …}, optional
         Default: where x lies. "cuda" moves data on the host to the first GPU, in chunks if it has no
         room for all of it; arrays on a GPU (torch, CuPy, JAX, numba, …) are read where they lie, on the
         caller's current stream.
@@ -163,8 +163,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began, short of its tolerance or of `patience`, or on dependent
-        columns.
+        If the run ended above where it began, short of its tolerance or of `patience`, on dependent
+        columns, or on labels that a plane separates.
 
     See Also
     --------
@@ -353,7 +353,7 @@ def _parts() -> tuple[Any, Any, Any]:
 
 
 def _fit(loss: Loss | CoupledLoss, given: dict[str, Any]) -> Fit:
-    """The fit with the arguments of a call; a warning is one of the caller's caller."""
+    """The fit with the arguments of a call; a warning points at the line of that call."""
     x, y = given.pop("x"), given.pop("y")
     given.pop("loss", None)
     run: Any = None

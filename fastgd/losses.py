@@ -48,7 +48,7 @@ class Loss(NamedTuple):
         The inverse link: ``Fit.predict`` returns ``link(z)``. For labels the probability of the second
         one, with ``link(−z) = 1 − link(z)``; None where the loss has no probabilities.
     targets : {"real", "counts", "positive", "labels", "classes"}, default="real"
-        What y may hold: any number, numbers from 0 up, numbers above 0, two labels.
+        What y may hold: any number, numbers from 0 up, numbers above 0, two labels, several labels.
     quadratic : bool, default=False
         Whether the loss is (z − y)², so that second moments replace passes over x.
     p : float, default=0.0
@@ -118,7 +118,7 @@ class CoupledLoss(NamedTuple):
     link : callable, optional
         ``link(z, top, rest)``: the probability of a class.
     targets, quadratic, p, open_ended, second, for_classes, parameters
-        As in `Loss`.
+        As in `Loss`, but that `targets` is "classes" by default.
     """
 
     name: str

@@ -22,6 +22,8 @@ L1, L2, SCALE, LEARN, LAST, P = range(6)
 RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2
 #: What a run ends with beside these: it was asked to stop, or no further step helps.
 STOPPED, ENDED = 3, 4
+#: What a loop on statistics returns beside these: their anchor is too far away.
+STALE = 5
 
 #: Places in the state of a descent: the gradient norm of the first epoch (negative before it), the cost
 #: at the parameters (NaN if unknown), and the number of epochs so far. The call that moves the

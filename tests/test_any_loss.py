@@ -318,3 +318,17 @@ def test_the_named_fits_are_cases_of_fit():
         x, labels, l2=0.05
     )  # half of the penalty of two rows that are opposite
     np.testing.assert_allclose(two.predict_proba(x), one.predict_proba(x), rtol=1e-7)
+
+
+def test_auto_of_labels_without_a_second_derivative():
+    """The logistic loss written by hand: the bound of its curvature stands for the second derivative."""
+    bce = fastgd.losses.LOSSES["bce"]
+    own = Loss(
+        "own logistic", bce.value, bce.slope, 0.25, targets="labels", open_ended=True, link=bce.link
+    )
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 3))
+    y = (x @ [1.0, -2.0, 0.5] + rng.logistic(size=600) > 0).astype(int)
+    found, wanted = fastgd.fit(x, y, own), fastgd.fit_logistic(x, y)
+    assert found.converged
+    np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-6)

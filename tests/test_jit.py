@@ -17,14 +17,14 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="there is no cache without the JIT"
 )
 
-FIT = """
-    import fastgd
-    fit = fastgd.fit_linear([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], lr=0.01, epochs=10, dtype="float64")
-    print(repr(float(fit.coef[0])))
+USE = """
+    import numpy as np, fastgd
+    print(fastgd.activations.tanh(np.array([0.3, 2.0])).tobytes().hex())
 """
 COUNT = """
-    from fastgd.cpu import dense
-    kernel = dense.batch_epochs
+    from fastgd.cpu import elementwise
+    from fastgd.formulas.activations import ACTIVATIONS
+    kernel = elementwise._kernel(ACTIVATIONS["tanh"].value)
     print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 
@@ -33,7 +33,7 @@ COUNT = """
 def warm(tmp_path_factory):
     """A cache folder that one process has filled, and the answer that it printed."""
     folder = tmp_path_factory.mktemp("warm")
-    return folder, run(FIT, folder)
+    return folder, run(USE, folder)
 
 
 def run(code, cache=None, **environment):
@@ -50,7 +50,7 @@ def run(code, cache=None, **environment):
 
 def test_a_second_process_compiles_nothing(warm):
     folder, answer = warm
-    assert run(FIT + COUNT, folder) == [*answer, "1", "0"]
+    assert run(USE + COUNT, folder) == [*answer, "1", "0"]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "flip", "empty"])
@@ -67,8 +67,8 @@ def test_a_damaged_cache_is_compiled_afresh(warm, tmp_path, damage):
         file.write_bytes(
             {"truncate": data[:middle], "garbage": b"x" * 99, "flip": flipped, "empty": b""}[damage]
         )
-    assert run(FIT, copy) == answer
-    assert run(FIT + COUNT, copy) == [*answer, "1", "0"]  # and mended
+    assert run(USE, copy) == answer
+    assert run(USE + COUNT, copy) == [*answer, "1", "0"]  # and mended
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of folders")
@@ -81,7 +81,7 @@ def test_a_read_only_install_without_a_home(tmp_path, warm):
     (tmp_path / "file").write_text("a file where a folder would have to be")
     for folder in [package, *(p for p in package.rglob("*") if p.is_dir())]:
         (folder / "__pycache__").write_text("not a folder")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})" + textwrap.dedent(FIT)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})" + textwrap.dedent(USE)
     blocked = str(tmp_path / "file")
     answer = run(code, HOME=blocked, XDG_CACHE_HOME=blocked, PYTHONDONTWRITEBYTECODE="1")
     assert answer == warm[1]
@@ -92,7 +92,7 @@ def test_processes_that_compile_at_once(tmp_path, warm):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(FIT)], env=environment,
+            [sys.executable, "-c", textwrap.dedent(USE)], env=environment,
             stdout=subprocess.PIPE, text=True,
         )
         for _ in range(3)

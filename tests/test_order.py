@@ -92,3 +92,9 @@ def test_block_order_is_local():
         assert (np.diff(rows) != 1).mean() > 0.9
     firsts = [visiting_order(1024 + 512, "block", 0, e)[0] // 512 for e in range(300)]
     assert_uniform(count(firsts), 3)
+
+
+def test_every_bit_of_a_seed_counts():
+    orders = [visiting_order(50, True, seed, 0).tobytes() for seed in (0, 1, 1 << 64, 1 << 130)]
+    assert orders[1] == orders[2]  # bits fold: 64 of them are kept
+    assert orders[3] not in orders[:2]

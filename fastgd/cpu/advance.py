@@ -25,7 +25,7 @@ _slope_of = leaf(l1_slope)
 
 @functools.cache
 def step(rule: Rule):
-    """The compiled step of the coefficients `low` to `high` of each output; with the last its intercept.
+    """The compiled step of the coefficients `low` to `high` of each output; with high = d its intercept.
 
     ``(coef, intercept, totals, parts, factor, settings, rates, at, t, hyper, low_hyper, memory, low,
     high)``
@@ -33,7 +33,7 @@ def step(rule: Rule):
         name        dir     shape                  meaning
         coef        IN OUT  (k, d)                 coefficients
         intercept   IN OUT  (k,)                   intercepts
-        totals      IN OUT  (…, k, d+2)            sums of each part; the first becomes their sum
+        totals      IN OUT  (…, k, d+2)            sums of each part; the first gets those of all
         parts       IN      int                    number of parts
         factor      IN      scalar                 turns sums into the gradient
         at          IN      int                    row of `rates`

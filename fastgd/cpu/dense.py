@@ -83,8 +83,8 @@ def gather(x_dtype: np.dtype):
         rows_at     IN      int            address of x (n, d) in C order, of this dtype
         last        IN      int            end of the places of the pass
         block       OUT     (rows, d)      x − center
-        own_y       OUT     (k, rows)      targets
-        scratch     OUT     (…, rows)      of `Scratch`: the weights, if there are any
+        own_y       OUT     (targets, rows) targets
+        scratch     OUT     (…, rows)      of `block_scratch`: the weights, if there are any
 
     The other arguments are described in `fastgd.cpu`.
     """
@@ -125,7 +125,7 @@ def rows_pass(paired: bool):
         losses      IN      int            address of `block_losses`
         slopes_too  IN      bool           whether the gradient is wanted, and `losses` has slopes
         gather      IN      int            address of `gather`; 0: x is read in place
-        block, own_y, scratch, gradient    of `Scratch`
+        block, own_y, scratch, gradient    of `Scratch`, whose `losses` is `scratch`
 
     The other arguments are described in `fastgd.cpu`. With `gather` the rows of a block are copied to
     scratch: those of an order, centred ones, and those of another dtype, where x is not read. `paired` is
@@ -253,7 +253,7 @@ def rows_pass(paired: bool):
 
 @functools.cache
 def columns_pass(centred: bool):
-    """The pass of `rows_pass` over columns: x is its transpose (d, n) in C order, the order is given."""
+    """The pass of `rows_pass` over columns: x is its transpose (d, n) in C order, `order` is not read."""
 
     @kernel
     def one_pass(

@@ -77,7 +77,11 @@ def empty_order(n: int, shuffle: bool | str) -> np.ndarray:
 
 def seed_number(seed: int) -> np.uint64:
     """A seed of any size as the 64 bits that `fill_order` takes."""
-    return np.uint64((seed ^ seed >> 64) % 2**64)
+    number = 0
+    while seed:
+        number ^= seed % 2**64
+        seed >>= 64
+    return np.uint64(number)
 
 
 def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ..compile.functions import call, kernel, piece, pointer
-from ..settings import COST, EPOCHS, RUNNING, SCALE
+from ..settings import COST, EPOCHS, RUNNING, SCALE, STALE
 from .machine.vector_width import use_widest_vectors
 
 #: Rows of Z in a block. Four of its columns stay in the first-level cache while the others are read.
@@ -22,8 +22,6 @@ _PAD = 8
 #: `statistics_epochs` stops for a new pass once the cost is below this fraction of the anchor's: the
 #: anchor's 16 digits then still give ten of the cost.
 STALE_SHARE = 1e-6
-#: What `statistics_epochs` returns besides the statuses of `dense`.
-STALE = 3
 
 
 @piece

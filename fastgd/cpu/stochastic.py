@@ -37,8 +37,8 @@ _LEAST = 50_000
 def per_sample(loss: Loss):
     """The compiled loop of one update a row, for plain gradient descent.
 
-    The arguments are those of `minibatch`; those of the pass, the optimizer, the team and the batch are
-    not read. Where `first` is a multiple of `BLOCK`, splitting a loop into calls changes no bit.
+    The arguments are those of `minibatch`; those of the pass, the optimizer, the team, the mean and the
+    batch are not read. Where `first` is a multiple of `BLOCK`, calls that split a loop change no bit.
 
     The loop does two rows at a time, with an update a row: for u = lr·slope of the first row, the
     prediction of the second is x₂·(w − u·x₁) = x₂·w − u·(x₂·x₁). Its long dot product doesn't wait for
@@ -141,7 +141,7 @@ def minibatch(
     """One update a batch: what one member of a team of threads does of them.
 
     A batch is two phases: the gradient of a part of its rows, then the step of a part of the parameters.
-    The parts depend on shapes alone.
+    The parts depend on shapes alone. `x` is read at its address, `rows_at`.
 
         name        dir     shape                    meaning
         one_pass    IN      int                      address of `dense.rows_pass`
@@ -242,9 +242,9 @@ def end_of_epoch(
         mean              IN      (k, d+1) or (0, …)  mean of the parameters: the result, if given
         loss_sums         IN      (k, 2) float64      in its last column the sum of the losses
         scale             IN      scalar              turns summed losses into the cost
-        coef              OUT     (k, d) float64      coefficients of the result
-        intercept         OUT     (k,) float64        intercepts of the result
-        past              OUT     (2, k, d+1)         results of the two epochs before
+        coef              IN OUT  (k, d) float64      coefficients of the result
+        intercept         IN OUT  (k,) float64        intercepts of the result
+        past              IN OUT  (2, k, d+1)         results of the two epochs before
 
     The other arguments are described in `fastgd.cpu`. If a number is not finite, nothing is stored.
     """

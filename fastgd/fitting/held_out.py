@@ -1,4 +1,4 @@
-"""Early stopping: rows held out of a fit, their cost after every epoch, the best parameters so far."""
+"""Rows to validate on: a random share of x, or rows that the caller gives."""
 
 import math
 from typing import Any

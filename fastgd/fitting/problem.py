@@ -102,7 +102,7 @@ class Problem:
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
             )  # fmt: skip
-        # What is in units already, all of it, is so.
+        # Weights are rescaled again only if class weights or a split changed them.
         unit = 1.0
         if options.class_weight is not None or trained is not None:
             weight, unit = inputs.in_units(weight)
@@ -228,7 +228,7 @@ class Problem:
     # --- its result --------------------------------------------------------------------------------
 
     def require_finite(self) -> None:
-        """Whether it is the data itself that is not finite."""
+        """Raise InputError if x, y or the rows to validate on are not finite."""
         inputs.require_finite(self.given_x, "x", self.names)
         if isinstance(self.options.validation, tuple):
             inputs.require_finite(self.held_out[0], "in validation, x", self.names)

@@ -78,7 +78,7 @@ class Run:
         return status
 
     def _look(self) -> None:
-        """The validation cost after an epoch that it is not known of."""
+        """Record the validation cost of a new epoch."""
         held, solver = self.validation, self.solver
         if held is None or solver.epoch <= held.epochs:
             return

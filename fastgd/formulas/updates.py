@@ -19,7 +19,20 @@ HYPER, SLOTS = 7, 3
 
 
 class Rule(NamedTuple):
-    """The functions of an optimizer; `slots` is how many of a, b and c it uses."""
+    """The functions of an optimizer.
+
+    Parameters
+    ----------
+    name : str
+    scales : callable
+        ``scales(lr, t, p)``: u, v, w, three numbers of update number t, which counts from 1.
+    step : callable
+        ``step(theta, g, u, v, w, p, a, b, c)``: θ, a, b, c after the update; g is the gradient, and a, b
+        and c are the state of θ. p holds the parameters of the optimizer: `Optimizer.hyper` of its class
+        in `fastgd.optimizers`.
+    slots : int
+        How many of a, b and c it uses; 0: kernels keep no state.
+    """
 
     name: str
     scales: Callable[..., Any]

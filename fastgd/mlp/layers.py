@@ -6,10 +6,10 @@ so that it is compiled once for all of them. Each takes the same arguments and r
 of losses of the part or 0:
 
     name           dir     shape   meaning
-    plan           IN      record  of `network.Passes`: addresses of the data, places, learning rate
+    plan           IN      record  of `network._new_plan`: addresses of the data, places, learning rate
     numbers        IN OUT  (…,)    parameters, gradient, optimizer state, and scratch for a block
-    operation      IN      record  of `network.OPERATION`: the places of its matrices
-    block          IN      record  of `network.BLOCK_TYPE`: which rows of which batch
+    operation      IN      record  of `network._OPERATION`: the places of its matrices
+    block          IN      record  of `network._BLOCK_TYPE`: which rows of which batch
     first, stop    IN      int     the part: rows of the block, or of the result
 """
 
@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import kernel, leaf
+from ..compile.functions import leaf, piece
 from ..cpu.machine.blas import multiply
 from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
@@ -35,7 +35,7 @@ def gather(dtype: np.dtype, by_rows: bool):
     """
     scalar = dtype.type
 
-    @kernel
+    @piece
     def apply(plan, numbers, operation, block, first, stop):
         m, d = stop - first, operation.columns
         order = array_at(plan.order, (plan.n,), None, np.int64)
@@ -53,7 +53,7 @@ def gather(dtype: np.dtype, by_rows: bool):
     return apply
 
 
-@kernel
+@piece
 def products(plan, numbers, operation, block, first, stop):
     """out[first:stop] = alpha·a[first:stop]·b + beta·out[first:stop]."""
     n, inner = operation.columns, operation.inner if operation.inner > 0 else block.rows
@@ -72,7 +72,7 @@ def activate(name: str):
     value = vectorised(ACTIVATIONS[name].value)
     slope_of = vectorised(ACTIVATIONS[name].slope)
 
-    @kernel
+    @piece
     def apply(plan, numbers, operation, block, first, stop):
         use_widest_vectors()
         m, k = stop - first, operation.columns
@@ -93,7 +93,7 @@ def head(loss: Loss):
     """The compiled losses at out + a, with biases a: their sum, and out ← factor·weight·slope."""
     value, slope_of = vectorised(loss.value), vectorised(loss.slope)
 
-    @kernel
+    @piece
     def apply(plan, numbers, operation, block, first, stop):
         T, m, k = numbers.dtype.type, stop - first, operation.columns
         bias, z = view(numbers, operation.a, (k,)), view(numbers, operation.out + first * k, (m, k))
@@ -120,7 +120,7 @@ def softmax_head(loss: CoupledLoss):
     """The compiled `head` of a coupled loss: y (n, 1) has class indices."""
     add, value, slope_of = vectorised(loss.add), vectorised(loss.value), vectorised(loss.slope)
 
-    @kernel
+    @piece
     def apply(plan, numbers, operation, block, first, stop):
         T, m, k = numbers.dtype.type, stop - first, operation.columns
         bias, z = view(numbers, operation.a, (k,)), view(numbers, operation.out + first * k, (m, k))
@@ -147,7 +147,7 @@ def softmax_head(loss: CoupledLoss):
     return apply
 
 
-@kernel
+@piece
 def through(plan, numbers, operation, block, first, stop):
     """out ← out·a, elementwise: deltas times the slopes of the activation."""
     k, n = operation.columns, (stop - first) * operation.columns
@@ -163,7 +163,7 @@ def update(rule: Rule):
     """The compiled step of the parameters `out`, at the end of a batch."""
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
 
-    @kernel
+    @piece
     def apply(plan, numbers, operation, block, first, stop):
         if not block.ends:
             return 0.0

@@ -26,7 +26,7 @@ from .layers import activate, gather, head, products, softmax_head, through, upd
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
 BLOCK = 512
-#: Rows of a part of a cost, which goes forward alone, and of its blocks.
+#: Rows in one part of a forward pass for the cost, and rows in one of its blocks.
 _COST_ROWS = 256
 _COST_BLOCK = team.PARTS * _COST_ROWS
 #: A part is not worth a thread below so many operations, about 4 µs.
@@ -109,7 +109,7 @@ def updates(plan, operations, blocks, numbers):
 
 
 def end_of_block(at: int, batch: int, n: int) -> int:
-    """The first end of a block after place `at`, of n rows in batches."""
+    """The first end of a block at or after place `at`, of n rows in batches."""
     start = at // batch * batch
     return min(start - (start - at) // BLOCK * BLOCK, start + batch, n)
 
@@ -181,7 +181,7 @@ class Network:
         self.size = self.penalised + sum(sizes[1:])
         # Parameters, gradient and optimizer state; ones, and the rows of a block, and its layers.
         self.ones = -(-(2 + SLOTS) * self.size // _ALIGNED) * _ALIGNED
-        most = max(BLOCK, _COST_BLOCK)
+        most = _COST_BLOCK  # more than BLOCK
         self.rows = self.ones + most
         self.layers, weights, biases, at = [], 0, self.penalised, self.rows + most * sizes[0]
         for n, k in pairs:

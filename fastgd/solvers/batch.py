@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..cpu import advance, statistics
-from ..settings import COST, NOT_FINITE, RUNNING
+from ..settings import COST, NOT_FINITE, RUNNING, STALE
 from .moments import centred_moments, totals_at_zero
 from .protocol import Descent
 from .state import State, optional
@@ -160,7 +160,7 @@ class BatchDescent(AllRows):
             advance.address_of_step(self.settings.optimizer.rule, _FLOAT64), *self._anchor, self._second,
             self._center, np.empty((1, k, d + 2)), *self._epochs_arrays(), stop,
         )  # fmt: skip
-        if status == statistics.STALE:
+        if status == STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()
             status = RUNNING
         return status

@@ -254,7 +254,7 @@ class Descent:
 
 
 def _longer(array: np.ndarray, rows: int, done: int) -> np.ndarray:
-    """The first rows of an array, and zeros: stochastic loops leave the norms out, a state keeps them."""
+    """The first `done` rows, then zeros: stochastic loops fill no norms, and a saved state has them."""
     longer = np.zeros((rows, *array.shape[1:]))
     if done:
         longer[:done] = array[:done]

@@ -6,8 +6,8 @@ most X^T X/2 in each output of softmax (Böhning, 1992). In coordinates u where 
 (whitened columns), a step of length 1 along −gradient descends without a line search, whatever the scale
 and the correlation of the columns. For squared error one step reaches the optimum; further steps refine
 it with true residuals, so that the condition of X and not that of X^T X limits the accuracy. For other
-losses L-BFGS (Nocedal and Wright, algorithm 7.4) runs in these coordinates. Once its steps have cost as
-much as a Hessian, the Hessian at the current parameters replaces the bound.
+losses L-BFGS (Nocedal and Wright, algorithm 7.4) runs in these coordinates. For two labels the Hessian at
+the current parameters replaces the bound, once the steps have cost as much as a Hessian.
 
 Columns are centred and scaled on the fly, and the intercepts of centred columns are called levels. The
 coefficients returned are those of the caller's columns.
@@ -311,12 +311,12 @@ class AutomaticDescent(AutomaticSolver):
         the norm of the move in the metric.
         """
         weight = self.source.weight
-        if self.settings.tol > 0 or not largest < FAR:
+        second = self.loss.second
+        if self.settings.tol > 0 or not largest < FAR or second is None:
             return False
         moved, level_moved = self.coef - coef, self.intercept - intercept
         norm = metric.norm(moved, level_moved + moved @ metric.center)
         least = weight[weight > 0].min() if len(weight) else 1.0
-        second: Any = self.loss.second
         least *= second(largest, 1.0, *self.loss.parameters)
         curvature = self.settings.scale * least
         return bool(largest + norm / math.sqrt(curvature) < FAR)

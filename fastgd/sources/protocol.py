@@ -190,8 +190,9 @@ class Source(Protocol):
         """The epochs of batch descent up to number `stop` in one call, and their status.
 
         None where the source has no such loop: then the solver calls `totals` every epoch. `arrays` are
-        those of `fastgd.cpu.advance.advance`, which this changes; coef and intercept are copies in
-        `dtype`. `with_cost` asks for a pass at the end, for the cost there.
+        the arguments of `fastgd.cpu.advance.end_of_epoch` from `coef` on, which this changes; `coef` and
+        `intercept` are copies of the first two in `dtype`. `with_cost` asks for a pass at the end, for
+        the cost there.
         """
         ...
 
