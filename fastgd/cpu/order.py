@@ -56,7 +56,8 @@ def fill_order(order, kind, seed, epoch):
     seed    IN    uint64       `seed_number` of the order's seed
     epoch   IN    int          number of the epoch, from 0
     """
-    n, rows = order.shape[0], order.shape[0] if kind == 1 else _WINDOW
+    n = order.shape[0]
+    rows = max(n, 1) if kind == 1 else _WINDOW
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
     windows = np.zeros((n + rows - 1) // rows, np.int64)
     if kind != 1:
