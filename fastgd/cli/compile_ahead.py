@@ -57,8 +57,9 @@ def _call(name: str) -> None:
 def _folders() -> list[Path]:
     """The folders of the cache: one for each folder of sources, beside them if they can be written to."""
     from ..cpu import advance
+    from ..cpu.machine import team
     from ..mlp import layers
 
-    kernels = advance.end_of_epoch, layers.through
+    kernels = advance.end_of_epoch, team.take, layers.through
     found = {kernel._cache.cache_path for kernel in kernels if hasattr(kernel, "_cache")}
     return sorted(Path(path) for path in found if path is not None)
