@@ -52,6 +52,7 @@ def files(folder):
     return sorted(folder.joinpath("cache").rglob("*.nbc"))
 
 
+@pytest.mark.slow
 def test_loading_prepares_no_compilation(tmp_path):
     """Numba's implementations, and SciPy with them, are imported by the first compilation only."""
     code = """
@@ -153,6 +154,7 @@ USE = """
 """
 
 
+@pytest.mark.slow
 def test_a_constant_in_another_file_counts(tmp_path):
     tmp_path.joinpath("losses.py").write_text(
         textwrap.dedent("""
