@@ -28,8 +28,8 @@ _COLUMN_BLOCK = 32768
 _ROWS = 256
 #: The visiting order of rows as they lie.
 GIVEN_ORDER = np.empty(0, np.int32)
-#: Rows of an order that are prefetched.
-_AHEAD = 4
+#: Rows of an order arrive after so many bytes of others: prefetch as many, but at most so many rows.
+_BYTES_AHEAD, _MOST_AHEAD = 4096, 32
 #: Most rows in a block of columns.
 _COLUMN_ROWS = 1024
 
@@ -77,11 +77,10 @@ def scratch(
 def gather(x_dtype: np.dtype):
     """The compiled copy of m rows from place `start` on, with their targets and weights.
 
-    ``(rows_at, order, y, weight, center, start, m, last, offset, block, own_y, scratch)``
+    ``(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch)``
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x (n, d) in C order, of this dtype
-        last        IN      int            end of the places of the pass
         block       OUT     (rows, d)      x − center
         own_y       OUT     (targets, rows) targets
         scratch     OUT     (…, rows)      of `block_scratch`: the weights, if there are any
@@ -91,13 +90,15 @@ def gather(x_dtype: np.dtype):
     scalar, line = x_dtype.type, LINE // x_dtype.itemsize
 
     @piece
-    def gathered(rows_at, order, y, weight, center, start, m, last, offset, block, own_y, scratch):
+    def gathered(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch):
         ordered, d = order.shape[0] > 0, block.shape[1]
-        x = array_at(rows_at, (y.shape[1], d), None, scalar)
+        x, n = array_at(rows_at, (y.shape[1], d), None, scalar), order.shape[0]
+        distance = min(_MOST_AHEAD, max(4, _BYTES_AHEAD // (d * x.itemsize)))
         for i in range(m):
-            row, ahead = start + i, min(start + i + _AHEAD, last - 1)
+            row = start + i
             if ordered:
-                row, ahead = order[row], order[ahead]
+                # Also rows of later batches: their places follow.
+                row, ahead = order[row], order[min(row + distance, n - 1)]
                 for j in range(0, d, line):
                     prefetch(x, ahead, j)
             for j in range(d):
@@ -158,8 +159,7 @@ def rows_pass(paired: bool):
             else:
                 seen, at, seen_y, at_y = block, 0, own_y, 0
                 call(
-                    gather, rows_at, order, y, weight, center, start, m, last, offset, block, own_y,
-                    scratch,
+                    gather, rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch,
                 )  # fmt: skip
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
             # four products; for two outputs six loads serve eight.
@@ -326,7 +326,7 @@ def address_of_gather(order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype)
     """The address of `gather`, for an order, x, and all others of these dtypes."""
     one, two, order = unknown(1, dtype), unknown((1, 1), dtype), np.empty(0, order_dtype)
     scratch = np.empty((1, 1), dtype)
-    return pointer(gather(x_dtype), 0, order, two, one, one, 0, 0, 0, 0, scratch, scratch, scratch)
+    return pointer(gather(x_dtype), 0, order, two, one, one, 0, 0, 0, scratch, scratch, scratch)
 
 
 def unknown(shape, dtype: np.dtype) -> np.ndarray:

@@ -31,18 +31,18 @@ def _mixed(counter):
 
 
 @piece
-def _fill_shuffled(order, first, last, start, state):
-    """Fill order[first:last] with `start`, `start` + 1, … in random order; returns the counter after.
+def _fill_shuffled(order, start, state):
+    """Fill `order` with `start`, `start` + 1, … in random order; returns the counter after.
 
     Fisher and Yates, inside out: every row takes the place of one before it, or its own. A number below
     m is the high half of m times a 32-bit number: its bias is below m/2^32.
     """
-    for i in range(last - first):
+    for i in range(order.shape[0]):
         state += _GOLDEN
         draw = _mixed(state) >> np.uint64(32)
         j = np.int64((draw * np.uint64(i + 1)) >> np.uint64(32))
-        order[first + i] = order[first + j]
-        order[first + j] = start + i
+        order[i] = order[j]
+        order[j] = start + i
     return state
 
 
@@ -61,12 +61,12 @@ def fill_order(order, kind, seed, epoch):
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
     windows = np.zeros((n + rows - 1) // rows, np.int64)
     if kind != 1:
-        state = _fill_shuffled(windows, 0, windows.shape[0], 0, state)
+        state = _fill_shuffled(windows, 0, state)
     at = 0
     for index in range(windows.shape[0]):
         start = windows[index] * rows
         stop = at + min(rows, n - start)
-        state = _fill_shuffled(order, at, stop, start, state)
+        state = _fill_shuffled(order[at:stop], start, state)
         at = stop
     return 0.0
 

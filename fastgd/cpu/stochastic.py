@@ -67,10 +67,9 @@ def per_sample(loss: Loss):
         for block_start in range(first, last, BLOCK):
             m = min(BLOCK, last - block_start)
             for c in range(k):  # outputs are independent
-                for i in range(m):
-                    row = order[block_start + i] if ordered else block_start + i
-                    own_y[0, c, i] = y[c, row]
-                    if weight.shape[0] > 0:
+                if weight.shape[0] > 0:
+                    for i in range(m):
+                        row = order[block_start + i] if ordered else block_start + i
                         scratch[0, WEIGHT, i] = weight[row]
                 lr, b = rates[at, c], intercept[c]
                 shrink = one - lr * l2
@@ -78,8 +77,9 @@ def per_sample(loss: Loss):
                     w[j] = coef[c, j]
                 for group in range(0, m, ahead):
                     group_stop = min(group + ahead, m)
-                    for i in range(group_stop, min(group_stop + ahead, m)):
-                        row = order[block_start + i] if ordered else block_start + i
+                    soon = block_start + group_stop
+                    for i in range(soon, min(soon + ahead, last)):
+                        row = order[i] if ordered else i
                         for j in range(0, d, LINE // x.itemsize):
                             prefetch(x, row, j)
                     pairs = group + (group_stop - group) // 2 * 2
@@ -95,10 +95,12 @@ def per_sample(loss: Loss):
                             product += x1 * x2
                         z1 = p1 + b
                         step1 = lr * scale * scratch[0, WEIGHT, i]
-                        u1 = step1 * slope(z1, own_y[0, c, i], p)
+                        y1, y2 = y[c, row1], y[c, row2]
+                        own_y[0, c, i], own_y[0, c, i + 1] = y1, y2
+                        u1 = step1 * slope(z1, y1, p)
                         z2 = (shrink * p2 + b) - u1 * product
                         step2 = lr * scale * scratch[0, WEIGHT, i + 1]
-                        u2 = step2 * slope(z2, own_y[0, c, i + 1], p)
+                        u2 = step2 * slope(z2, y2, p)
                         scratch[0, Z + c, i], scratch[0, Z + c, i + 1] = z1, z2
                         if l2 == zero:
                             for j in range(d):
@@ -113,7 +115,8 @@ def per_sample(loss: Loss):
                         for j in range(d):
                             product += x[row, j] * w[j]
                         scratch[0, Z + c, i] = product
-                        u = lr * scale * scratch[0, WEIGHT, i] * slope(product, own_y[0, c, i], p)
+                        own_y[0, c, i] = y[c, row]
+                        u = lr * scale * scratch[0, WEIGHT, i] * slope(product, y[c, row], p)
                         for j in range(d):
                             w[j] = shrink * w[j] - u * x[row, j]
                         b -= learn * u
