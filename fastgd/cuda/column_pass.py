@@ -30,15 +30,15 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
     real = getattr(numba, dtype)
     load = fetch(vector)
     value, slope = with_parameter(leaf(loss.value)), with_parameter(leaf(loss.slope))
-    over_block = sum_of_block(threads)
-    block_entries, in_flight = 2 * warps, columns * vector  # sizes of arrays must be names
+    over_warp, entries = sum_of_lanes(1, WARP), columns + 2
+    all_entries, in_flight = warps * entries, columns * vector  # sizes of arrays must be names
     last_thread = threads - 1  # a mask: see row_pass
 
     @cuda.jit(device=True)
     def one_pass(
         x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
-        block_sums = cuda.shared.array(block_entries, real)
+        warp_sums = cuda.shared.array(all_entries, real)
         gradient = cuda.local.array(columns, real)
         block = cuda.local.array(in_flight, real)
         labels = cuda.local.array(vector, real)
@@ -69,14 +69,12 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                     labels[v] = y[target, i + v] if inside else zero
                     if weighted:
                         row_weights[v] = weight[i + v] if inside else zero
-            if centred:
-                for j in range(columns):
-                    for v in range(vector):
-                        block[j * vector + v] -= center[j]
             for v in range(vector):
                 if i + v < last:
                     z = b
                     for j in range(columns):
+                        if centred:
+                            block[j * vector + v] -= center[j]
                         z += block[j * vector + v] * coef[c, j]
                     cost += row_weights[v] * value(z, labels[v], p)
                     if slopes_too:
@@ -84,17 +82,25 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                         slopes += s
                         for j in range(columns):
                             gradient[j] += s * block[j * vector + v]
-        cost = over_block(cost, block_sums, 0)
+        # Over the lanes of a warp by exchange, over warps one after the other.
+        warp, lane = thread // WARP, thread % WARP
+        cost, slopes = over_warp(cost), over_warp(slopes)
+        if lane == 0:
+            warp_sums[warp * entries + columns], warp_sums[warp * entries + columns + 1] = (
+                slopes,
+                cost,
+            )
         if slopes_too:
-            slopes = over_block(slopes, block_sums, warps)
             for j in range(columns):
-                total = over_block(gradient[j], block_sums, j % 2 * warps)
-                if thread == 0:
-                    out[j] = total
-        if thread == 0:
-            out[columns + 1] = cost
-            if slopes_too:
-                out[columns] = slopes
+                total = over_warp(gradient[j])
+                if lane == 0:
+                    warp_sums[warp * entries + j] = total
+        cuda.syncthreads()
+        for j in range(thread if slopes_too else columns + 1 + thread, entries, threads):
+            total = zero
+            for other in range(warps):
+                total += warp_sums[other * entries + j]
+            out[j] = total
 
     return one_pass
 

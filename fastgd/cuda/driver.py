@@ -109,6 +109,15 @@ def device_array(value: Any) -> Any:
         return cuda.as_cuda_array(value, sync=False)
 
 
+def to_device(array: np.ndarray, stream: Any = 0) -> Any:
+    """A contiguous array of the host, copied to the GPU in the same order."""
+    order: Any = "C" if array.flags.c_contiguous else "F"
+    # A view of the usual strides: y[None] has a stride of 0, with which numba-cuda walks over the
+    # elements in Python, 1.5 µs each.
+    buffer: Any = array if order == "C" else array.T
+    return cuda.to_device(np.ndarray(array.shape, array.dtype, buffer, order=order), stream=stream)
+
+
 def device_number(value: Any) -> int | None:
     """The number of the GPU that holds `value`; None where that is not known."""
     if getattr(value, "__cuda_ndarray__", False):
@@ -167,6 +176,11 @@ def configured(kernel: Any, blocks: int, threads: int, stream: Any) -> Any:
 
 
 _configuring = threading.Lock()
+
+
+def with_registers(most: int) -> dict[str, int]:
+    """The option of ``cuda.jit`` for at most so many registers a thread; the simulator has none."""
+    return {} if SIMULATED else {"max_registers": most}
 
 
 def cooperative_blocks(specialized: Any, threads: int) -> int:

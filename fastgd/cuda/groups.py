@@ -32,6 +32,20 @@ def sum_of_lanes(first: int, last: int):
 
 
 @functools.cache
+def value_of_lane(together: int):
+    """A device function ``(value, number)``: `value` of that lane of each `together` neighbours."""
+
+    @cuda.jit(device=True)
+    def exchange(value, number):
+        if together > 1:
+            lane = cuda.threadIdx.x % WARP
+            value = cuda.shfl_sync(_ALL, value, lane - lane % together + number)
+        return value
+
+    return exchange
+
+
+@functools.cache
 def sum_of_block(threads: int):
     """A device function ``(value, scratch, place)``: the sum of `value` over a block of threads.
 

@@ -15,8 +15,8 @@ from ..formulas.updates import RULES, Rule, l1_slope, soft
 from ..losses import CoupledLoss, Loss
 from ..settings import CONVERGED, L1, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from .dense import part_pass, sums_of_columns
-from .driver import cuda
-from .layout import INT32
+from .driver import cuda, with_registers
+from .layout import INT32, registers
 
 
 @functools.cache
@@ -147,7 +147,9 @@ def batch_epochs(
     add_part, coupled = part_pass(loss, layout, dtype), loss.coupled
     sums, end_of_epoch = sums_of_columns(width, threads), advance(threads, rule)
 
-    @cuda.jit
+    most = registers(layout, getattr(numba, dtype).bitwidth // 8)
+
+    @cuda.jit(**with_registers(most))
     def epochs_of_gd(
         x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
         state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs,

@@ -2,7 +2,7 @@
 
 A row is in the registers of a group of lanes. Its dot product with the coefficients is summed over the
 lanes; the same registers then go into the gradient, which is summed in registers over all rows of the
-block, and over threads only at the end.
+block, and over threads only at the end. The loss of a row is computed by one lane in `rows`.
 """
 
 import functools
@@ -12,7 +12,7 @@ import numba
 from ..compile.functions import leaf, with_parameter
 from ..losses import Loss
 from .driver import cuda
-from .groups import sum_of_block, sum_of_lanes
+from .groups import sum_of_block, sum_of_lanes, value_of_lane
 from .layout import WARP, RowLayout
 from .loads import fetch
 
@@ -41,6 +41,9 @@ def row_pass(
     over_block = sum_of_block(threads)
     over_lanes = sum_of_lanes(1, min(lanes, WARP))
     over_groups = sum_of_lanes(min(lanes, WARP), WARP)
+    # Lane number `own` of each `apart` neighbours computes the loss of every `apart`-th row.
+    apart = 1 if wide else min(lanes, rows)
+    turns, over_rows, of_lane = rows // apart, sum_of_lanes(1, apart), value_of_lane(apart)
     entries = min(lanes, WARP) * held
     # Sizes of local and shared arrays must be names.
     in_flight, block_entries, reduced = held * rows, 2 * warps, entries + 2
@@ -59,17 +62,17 @@ def row_pass(
         middle = cuda.local.array(held, real)
         gradient = cuda.local.array(held, real)
         row = cuda.local.array(in_flight, real)
-        label = cuda.local.array(1, real)
-        row_weight = cuda.local.array(1, real)
+        raw = cuda.local.array(turns, real)
+        label = cuda.local.array(turns, real)
+        row_weight = cuda.local.array(turns, real)
         n, d = y.shape[1], coef.shape[1]
         weighted = weight.shape[0] > 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         thread = cuda.threadIdx.x & last_thread
-        lane, group = thread % lanes, thread // lanes
+        lane, group, own = thread % lanes, thread // lanes, thread % apart
         b = intercept[c]
         cost, slopes = zero, zero
         turn = 0
-        row_weight[0] = one
         for r in range(loads):
             j, e = (lane + lanes * r) * vector, r * vector
             for v in range(vector):
@@ -81,7 +84,8 @@ def row_pass(
                         load_one(center, j + v, middle, e + v)
         for start in range(first, last, groups * rows):
             # All loads come before the first use, so that they are in flight together. Beyond the last
-            # row or column they read another one, which is not used: no branch between loads.
+            # row they read that row, with a weight of 0, and beyond the last column the first ones,
+            # whose coefficients are 0: no branch between loads, nor between the sums of rows.
             for u in range(rows):
                 at = min(start + group + groups * u, last - 1)
                 if ordered:
@@ -92,8 +96,19 @@ def row_pass(
                     if centred:
                         for v in range(vector):
                             row[e + v] -= middle[r * vector + v]
+            for q in range(turns):
+                i = start + group + groups * (q * apart + own)
+                at = min(i, last - 1)
+                if ordered:
+                    at = order[at]
+                load_one(y, target * n + at, label, q)
+                row_weight[q] = one
+                if weighted:
+                    load_one(weight, at, row_weight, q)
+                if i >= last:
+                    row_weight[q] = zero
+                raw[q] = zero
             for u in range(rows):
-                i = start + group + groups * u
                 z = zero
                 for e in range(held):
                     z += row[u * held + e] * w[e]
@@ -102,23 +117,20 @@ def row_pass(
                     turn = warps - turn
                 else:
                     z = over_lanes(z)
-                z += b
-                if i < last:
-                    at = i
-                    if ordered:
-                        at = order[i]
-                    load_one(y, target * n + at, label, 0)
-                    if weighted:
-                        load_one(weight, at, row_weight, 0)
-                    cost += row_weight[0] * value(z, label[0], p)
-                    if slopes_too:
-                        s = row_weight[0] * slope(z, label[0], p)
-                        slopes += s
+                if u % apart == own and start + group + groups * u < last:
+                    raw[u // apart] = z + b
+            for q in range(turns):
+                cost += row_weight[q] * value(raw[q], label[q], p)
+                if slopes_too:
+                    s = row_weight[q] * slope(raw[q], label[q], p)
+                    slopes += s
+                    for v in range(apart):
+                        of_row = of_lane(s, v)
                         for e in range(held):
-                            gradient[e] += s * row[u * held + e]
+                            gradient[e] += of_row * row[(q * apart + v) * held + e]
         # Over groups of lanes: within a warp by exchange, over warps one after the other.
         if not wide:
-            cost, slopes = over_groups(cost), over_groups(slopes)
+            cost, slopes = over_groups(over_rows(cost)), over_groups(over_rows(slopes))
             if slopes_too:
                 for e in range(held):
                     gradient[e] = over_groups(gradient[e])

@@ -7,7 +7,6 @@ import numpy as np
 from ..cpu.order import empty_order, visiting_order
 from ..cuda import dense, loop
 from ..cuda.driver import configured, cooperative_blocks, cuda, on
-from ..cuda.layout import WARP
 from ..cuda.stochastic import Models
 from ..losses import CoupledLoss, Loss
 from ..settings import EPOCHS, Settings
@@ -56,7 +55,7 @@ class DeviceDescent(BatchDescent):
         x, (k, d) = source.x, self.coef.shape
         layout, part_rows = source.cut(self.loss, source.dtype)
         parts, columns = -(-source.n // part_rows), k * (d + 2)
-        width = min(WARP, layout.threads, 1 << (columns - 1).bit_length())
+        width, _ = dense.adders(columns, layout.threads)
         kernel = loop.batch_epochs(
             self.loss.formula, layout, source.dtype.name, width, self.settings.optimizer.rule
         )

@@ -22,6 +22,7 @@ from ..cuda.driver import (
     is_aligned,
     is_device_array,
     on,
+    to_device,
     transposed,
 )
 from ..cuda.layout import (
@@ -52,6 +53,11 @@ class DeviceMatrix:
     ----------
     x : array on a GPU (n, d) or (n,), of any library
         Not copied.
+
+    Attributes
+    ----------
+    flat : bool
+        Whether it came with one dimension.
     """
 
     def __init__(self, x: Any):
@@ -59,7 +65,8 @@ class DeviceMatrix:
         with on(self.number):
             self.stream = current_stream(x)
             self.array = device_array(x)
-            if self.array.ndim == 1:
+            self.flat = self.array.ndim == 1
+            if self.flat:
                 self.array = as_column(self.array)
         self.shape, self.dtype = tuple(self.array.shape), np.dtype(self.array.dtype)
         self.ndim, self.size = self.array.ndim, int(np.prod(self.shape))
@@ -96,7 +103,7 @@ class DeviceMatrix:
 
     def to_device(self, array: np.ndarray) -> Any:
         """A small array on the GPU."""
-        return cuda.to_device(np.ascontiguousarray(array), stream=self.stream)
+        return to_device(np.ascontiguousarray(array), stream=self.stream)
 
 
 class DeviceRows:
@@ -160,7 +167,7 @@ class DeviceRows:
         contiguous = x.flags.c_contiguous or x.flags.f_contiguous
         if x.dtype not in _NATIVE or x.itemsize > self.dtype.itemsize or not contiguous:
             x = np.array(x, dtype=self.dtype, order="C")
-        return cuda.to_device(x)
+        return to_device(x)
 
     def _read(self, x: DeviceMatrix) -> None:
         """Set `seen`, x as the kernels read it, and `by_columns`."""

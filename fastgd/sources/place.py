@@ -83,4 +83,4 @@ def on_host(value: Any, name: str, place: Place) -> Any:
     matrix = DeviceMatrix(value)  # which copies rows of any strides
     inputs.check_shape(matrix.shape, name)
     rows = matrix[:]
-    return rows.reshape(value.shape) if len(value.shape) == 1 else rows
+    return rows[:, 0] if matrix.flat else rows

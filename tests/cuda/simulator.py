@@ -104,8 +104,8 @@ class Launch:
         for warp in self.warps:
             if self.agree(warp, "warp"):
                 for lane in warp:
-                    distance = lane.wish[1][1]
-                    lane.answer = (warp[(lane.number % WARP) ^ distance].wish[1][0],)
+                    source = lane.wish[1][1]
+                    lane.answer = (warp[source].wish[1][0],)
                 ready += warp
         for block in self.blocks:
             if self.agree(block, "block"):
@@ -241,7 +241,13 @@ def _syncthreads():
 
 def _shfl_xor_sync(mask, value, distance):
     assert mask == 0xFFFFFFFF
-    return greenlet.getcurrent().waits("warp", (value, distance))
+    lane = greenlet.getcurrent()
+    return lane.waits("warp", (value, (lane.number % WARP) ^ distance))
+
+
+def _shfl_sync(mask, value, source):
+    assert mask == 0xFFFFFFFF and 0 <= source < WARP
+    return greenlet.getcurrent().waits("warp", (value, source))
 
 
 def _position(dimensions):
@@ -266,6 +272,7 @@ _NAMES = {
     "cg": _Groups,
     "syncthreads": _syncthreads,
     "shfl_xor_sync": _shfl_xor_sync,
+    "shfl_sync": _shfl_sync,
 }
 
 
