@@ -1,6 +1,7 @@
 """Everything that needs a GPU, in under 8 minutes: the tests marked gpu, the benches, and a record.
 
     python -m benches.gpu [--quick] [--out PATH] [--minutes M]
+    python -m benches.gpu --table RECORD     prints the tables of a record again
 
 Run from the root of the repository. What uses the device runs in processes of its own, so that a
 kernel that fails or hangs ends neither the others nor the record, which is written after every step.
@@ -431,9 +432,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows")
     parser.add_argument("--out", type=pathlib.Path, help="where the record goes")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="the time for all of it")
+    parser.add_argument("--table", type=pathlib.Path, metavar="RECORD", help="print it, run nothing")
     parser.add_argument("--job", choices=("info", "bench", "compile"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    known: dict[str, Any]
+    if options.table:
+        known = json.loads(options.table.read_text(encoding="utf-8"))
+        print(table(known["workloads"]), table_of_figures(known["figures"]), sep="\n")
+        return 0
     if options.job == "info":
         return job_info() or 0
     if options.job == "bench":
@@ -442,7 +449,7 @@ def main(arguments: list[str] | None = None) -> int:
         return job_compile() or 0
 
     budget, env = cuda_race.Budget(60 * options.minutes), environment()
-    known: dict[str, Any] = {"versions": versions()}
+    known = {"versions": versions()}
     for name, version in known["versions"].items():
         print(f"{name} {version}")
     gpus = driver_of_nvidia()

@@ -246,7 +246,8 @@ def _shfl_xor_sync(mask, value, distance):
 
 
 def _shfl_sync(mask, value, source):
-    assert mask == 0xFFFFFFFF and 0 <= source < WARP
+    assert mask == 0xFFFFFFFF
+    assert 0 <= source < WARP
     return greenlet.getcurrent().waits("warp", (value, source))
 
 
