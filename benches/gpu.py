@@ -432,7 +432,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows")
     parser.add_argument("--out", type=pathlib.Path, help="where the record goes")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="the time for all of it")
-    parser.add_argument("--table", type=pathlib.Path, metavar="RECORD", help="print it, run nothing")
+    parser.add_argument(
+        "--table", type=pathlib.Path, metavar="RECORD", help="print it, run nothing"
+    )
     parser.add_argument("--job", choices=("info", "bench", "compile"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
