@@ -5,6 +5,7 @@ in pyproject.toml are the versions that passed these tests, 0.62 to 0.68.
 """
 
 import ast
+import gc
 import itertools
 import pickle
 from pathlib import Path
@@ -149,6 +150,43 @@ def a_compilation_holds_a_lock(patch):
     assert not global_compiler_lock.is_locked()
     with global_compiler_lock:
         assert global_compiler_lock.is_locked()
+
+
+def a_compilation_is_an_event(patch):
+    from numba.core import event
+
+    heard = []
+
+    class Listener(event.Listener):
+        def on_start(self, event):
+            heard.append(event.data["dispatcher"].py_func)
+
+        def on_end(self, event):
+            heard.append("end")
+
+    with event.install_listener("numba:compile", Listener()):
+        compiled()
+    assert heard == [plain, "end"]
+
+
+def a_dispatcher_compiles_by_its_method(patch):
+    from fastgd.compile.functions import kernel
+
+    collecting = []
+
+    def slope(x):
+        return 2 * x
+
+    def heard(dispatcher, types):
+        collecting.append(gc.isenabled())
+        return numba_compile(dispatcher, types)
+
+    kind = type(kernel(slope))
+    numba_compile = kind.compile
+    patch.setattr(kind, "compile", heard)
+    assert kernel(slope)(3.0) == 6.0
+    assert collecting[0] is False
+    assert gc.isenabled()
 
 
 # --- the digest of code ---------------------------------------------------------------------------
@@ -327,6 +365,8 @@ PARTS = [
     ("compile/functions.py", "make_intrinsic_template", a_plain_function_has_instructions),
     ("compile/functions.py", "context.call_conv", a_function_is_called_by_its_address),
     ("compile/functions.py", "global_compiler_lock", a_compilation_holds_a_lock),
+    ("cli/compiling.py", "event.install_listener", a_compilation_is_an_event),
+    ("compile/functions.py", "dispatcher.compile", a_dispatcher_compiles_by_its_method),
     ("compile/fingerprint.py", "CPUDispatcher", a_dispatcher_says_what_it_compiles),
     ("compile/fingerprint.py", "thing._can_compile", a_dispatcher_says_what_it_compiles),
     ("compile/fingerprint.py", "_compiler.pipeline_class", a_dispatcher_says_what_it_compiles),

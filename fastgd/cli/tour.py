@@ -16,6 +16,7 @@ import fastgd
 
 from .. import reference
 from ..losses import LOSSES
+from . import compiling
 from .csv_table import Table, read_csv
 from .terminal_plot import curve
 
@@ -110,7 +111,8 @@ def first_run(options: argparse.Namespace) -> None:
 
     print(f"1. The answer: fastgd.{name}(x, y)\n")
     start = time.perf_counter()
-    fit = _noted(fit_model, table.x, table.y)
+    with compiling.told():
+        fit = _noted(fit_model, table.x, table.y)
     first = time.perf_counter() - start
     _show_coefficients(table, fit, units)
     print(f"   {_quality(fit, table.x, table.y)}; {_epochs(fit)}; method: {fit.method}\n")
@@ -118,7 +120,8 @@ def first_run(options: argparse.Namespace) -> None:
     z, lr = _textbook(table.x, options.logistic)
     print(f"2. Gradient descent at work: fastgd.{name}(z, y, lr={lr:g}, epochs={EPOCHS})")
     print("   on z, which is x with every column scaled to mean 0 and standard deviation 1\n")
-    slow = _noted(fit_model, z, table.y, lr=lr, epochs=EPOCHS)
+    with compiling.told():
+        slow = _noted(fit_model, z, table.y, lr=lr, epochs=EPOCHS)
     drawing, log = curve([*slow.costs, slow.cost])
     square = f", {units[table.target]}²" if table.target in units else ""
     cost = "mean cross-entropy" if options.logistic else f"mean squared error{square}"
