@@ -73,7 +73,9 @@ def fit(
         A number: that constant step, plain and unscaled; every iterate is the textbook's. An array: one
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
-        internally. It needs a loss whose second derivative has a bound, which "poisson" has not.
+        internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
+        with a line search, for one column of y. The loss must be smooth: "quantile", "hinge" and
+        "epsilon_insensitive" are not.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional

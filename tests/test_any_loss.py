@@ -231,8 +231,8 @@ def test_auto_finds_the_optimum_of_a_bounded_curvature(loss):
     assert fit.cost == pytest.approx(slow.cost, rel=1e-10)
 
 
-def test_auto_is_refused_where_no_bound_is_known():
-    for options in ({}, {"optimizer": "gd"}, {"batch_size": 2}):
+def test_a_step_is_refused_where_no_bound_is_known():
+    for options in ({"optimizer": "gd"}, {"batch_size": 2}):
         with pytest.raises(
             fastgd.InputError, match="needs a bound of the second derivative, and the loss"
         ):

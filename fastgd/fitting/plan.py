@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..settings import Settings
+from ..solvers.metric import FULL_METRIC
 from ..solvers.step_size import largest_stable_lr
 from ..sources.protocol import Source
 from .diagnosis import overflow
@@ -57,8 +58,22 @@ def _numeric(on_gpu: bool, all_rows: bool) -> Any:
 def _automatic(problem: Problem, settings: Settings) -> Any:
     """The solver of lr="auto": its metric bounds the curvature."""
     loss = problem.loss
-    if not math.isfinite(loss.curvature):
+    if not (loss.smooth and (math.isfinite(loss.curvature) or not loss.coupled)):
         raise _unbounded(loss)
+    if len(problem.y) > 1 and not math.isfinite(loss.curvature):
+        raise InputError(
+            f"lr='auto' fits one column of y at a time with the loss {loss.name!r}, and y has "
+            f"{len(problem.y)}; pass one, or lr as a number."
+        )
+    if (
+        problem.options.l1
+        and problem.x.shape[1] > FULL_METRIC
+        and not math.isfinite(loss.curvature)
+    ):
+        raise InputError(
+            f"lr='auto' with l1 takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
+            f"{problem.x.shape[1]}; pass lr as a number."
+        )
     if loss.coupled and (loss.link is None or not loss.open_ended):
         raise InputError(
             f"lr='auto' knows the curvature of softmax, and not that of the loss {loss.name!r}; pass lr "
@@ -86,6 +101,10 @@ def _automatic_solver(problem: Problem) -> Any:
         from ..solvers.joint import CoupledDescent
 
         return CoupledDescent
+    if not math.isfinite(problem.loss.curvature):
+        from ..solvers.curved import CurvedDescent
+
+        return CurvedDescent
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent

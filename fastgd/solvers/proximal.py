@@ -23,6 +23,7 @@ from ..losses import CoupledLoss, Loss
 from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
+from .constant import constant_start
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
 from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
 from .penalty import l1_slope, soft
@@ -139,31 +140,48 @@ class ProximalDescent(AutomaticSolver):
         self._kind_of_stage = _Newton if self._by_newton else _Accelerated
 
     def _descent(self, stage: Any) -> Steps:
-        source, settings = self.source, self.settings
-        curvature = self.loss.curvature * settings.scale
-        how = (source, curvature, settings.l2, settings.fit_intercept)
         exact = self.loss.quadratic
+        metric: Any
         if not self._by_newton:
-            full = source.d <= FULL_METRIC
+            full = self.source.d <= FULL_METRIC
+            how = self._bound_arguments()
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
             return (yield from self._accelerated(metric, stage))
-        if stage is None and not exact:
-            found = self._start_from_sample()
-            if found is not None:
-                stage, metric = found
-        elif stage is not None and stage.sampled:
-            metric = self._hessian_at((stage.at_coef, stage.at_intercept))
-        if stage is None or not stage.sampled:
-            metric = self.bound = full_metric(*how, squares=exact, whitened=False)
-            if stage is None:
-                level = self._centred(metric, self.intercept)
-                at_zero = not self.coef.any() and not level.any()
-                known = metric.totals_at_zero if at_zero else None
-                point = self._point(metric.center, self.coef, level, known)
-                stage = _Newton(False, point, self._norm(metric, point), [], 1, None, None)
-            elif stage.at_coef is not None:
-                metric = self._hessian_at((stage.at_coef, stage.at_intercept))
+        if stage is None:
+            stage, metric = self._start(exact)
+        else:
+            if not stage.sampled and math.isfinite(self.loss.curvature):
+                self.bound = full_metric(*self._bound_arguments(), squares=exact, whitened=False)
+            at = stage.at_coef, stage.at_intercept
+            metric = self._hessian_at(at) if stage.at_coef is not None else self.bound
         return (yield from self._newton(metric, stage, exact))
+
+    def _bound_arguments(self) -> tuple[Source, float, float, bool]:
+        """The arguments of the metric of the bound."""
+        settings = self.settings
+        curvature = self.loss.curvature * settings.scale
+        return self.source, curvature, settings.l2, settings.fit_intercept
+
+    def _start(self, exact: bool) -> tuple[_Newton, Metric]:
+        """The first stage of Newton steps, and its metric."""
+        found = None if exact else self._start_from_sample()
+        if found is not None:
+            return found
+        at: Any = (None, None)
+        if math.isfinite(self.loss.curvature):
+            metric = self.bound = full_metric(
+                *self._bound_arguments(), squares=exact, whitened=False
+            )
+        else:
+            start: Any = self.source, self.loss, self.settings, self.coef, self.intercept
+            self.intercept = constant_start(*start)
+            at = self.coef, self.intercept
+            metric = self._hessian_at(at)
+        level = self._centred(metric, self.intercept)
+        at_zero = not self.coef.any() and not level.any()
+        known = metric.totals_at_zero if at_zero else None
+        point = self._point(metric.center, self.coef, level, known)
+        return _Newton(False, point, self._norm(metric, point), [], 1, *at), metric
 
     def _start_from_sample(self) -> tuple[_Newton, Metric] | None:
         """Move to the optimum of a sample; the stage there and its metric, None if it is no better.
