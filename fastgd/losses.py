@@ -136,8 +136,8 @@ class Loss(NamedTuple):
 
     @property
     def formula(self) -> "Loss":
-        """The same loss with p = 0: what kernels are compiled for."""
-        return self._replace(p=0.0) if self.p else self
+        """The same loss with p = 0, and the targets of any p: what kernels are compiled for."""
+        return self._replace(p=0.0, targets=REAL) if self.p else self
 
     @property
     def parameters(self) -> tuple[float, ...]:
