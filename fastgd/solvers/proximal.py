@@ -188,10 +188,11 @@ class ProximalDescent(AutomaticSolver):
             return None
         start = self._point(np.zeros(source.d), self.coef, self.intercept)
         point = self._point(np.zeros(source.d), sample.coef, sample.intercept)
-        if not point.objective < start.objective:
-            return None
-        self.coef, self.intercept = at = sample.coef, sample.intercept
+        at = sample.coef, sample.intercept
         metric = self._hessian_at(at)
+        if metric is None or not point.objective < start.objective:
+            return None
+        self.coef, self.intercept = at
         first = self._norm(metric, start.about(metric.center))
         return _Newton(True, point.about(metric.center), first, [], 1, *at), metric
 
@@ -275,7 +276,7 @@ class ProximalDescent(AutomaticSolver):
             self._accept(metric, stage)
             yield
 
-    def _hessian_at(self, at: Parameters, otherwise: Metric | None = None) -> Metric:
+    def _hessian_at(self, at: Parameters, otherwise: Any = None) -> Any:
         """The metric of the Hessian at some parameters; `otherwise` if no row has a curvature there."""
         settings, source = self.settings, self.source
         loss: Any = self.loss
@@ -287,7 +288,7 @@ class ProximalDescent(AutomaticSolver):
             hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
             return PenalisedMetric(self.bound, hessian)
         weight = row_curvatures(source, loss, source.predictions(*at), False)
-        if otherwise is not None and not weight.sum() > 0:
+        if not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)
 
