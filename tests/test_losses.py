@@ -20,7 +20,7 @@ from fastgd.losses import Loss
 #: The losses of one raw prediction.
 LOSSES = {name: loss for name, loss in losses.LOSSES.items() if not loss.coupled}
 
-Z = [-1e4, -745.0, -40.0, -1.0, -1e-9, 0.0, 1e-9, 0.5, 17.0, 40.0, 745.0, 1e4]
+Z = [-1e4, -745.0, -40.0, -1.5, -1.0, -1e-9, 0.0, 1e-9, 0.5, 17.0, 40.0, 745.0, 1e4]
 #: Targets by their kind, and those that one loss takes besides.
 Y = {
     losses.REAL: [-1e4, -2.0, 0.0, 0.3, 1e4], losses.LABELS: [0.0, 1.0],
