@@ -64,9 +64,12 @@ def fit(
     y : array-like (n,) or (n, k)
         Targets; for losses of labels (n,) labels of any kind.
     loss : str or Loss, default="mse"
-        A name or an object of `fastgd.losses`: "mse" (z − y)², "huber" or ``Huber(delta=1.35)``,
-        "poisson" exp(z) − y·z for counts, "bce" for two labels or (softmax) more, "cross_entropy" with
-        coefficients for every label, or a `Loss` of two plain functions.
+        A name or an object of `fastgd.losses`, or a `Loss` of two plain functions. For numbers: "mse"
+        (z − y)², "huber" or ``Huber(delta=1.35)``, "quantile" or ``Quantile(q=0.9)``,
+        "epsilon_insensitive" and "squared_epsilon_insensitive". For counts, with the mean exp(z):
+        "poisson" exp(z) − y·z, "negative_binomial"; for positive numbers "gamma", "tweedie" (for zeros
+        too). For two labels: "hinge", "squared_hinge", "modified_huber" and "bce", which for more labels
+        is softmax; "cross_entropy" is that with coefficients for every label.
     fit_intercept : bool, default=True
         Learn the bias b. It is never penalised.
     lr : float, array-like (k,), or "auto", default="auto"

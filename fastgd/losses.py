@@ -136,8 +136,8 @@ class Loss(NamedTuple):
 
     @property
     def formula(self) -> "Loss":
-        """The same loss with p = 0: what kernels are compiled for."""
-        return self._replace(p=0.0) if self.p else self
+        """The same loss with p = 0, and the targets of any p: what kernels are compiled for."""
+        return self._replace(p=0.0, targets=REAL) if self.p else self
 
     @property
     def parameters(self) -> tuple[float, ...]:
@@ -403,7 +403,7 @@ def Tweedie(power: float = 1.5) -> Loss:  # noqa: N802
     >>> from fastgd.losses import Tweedie
     >>> fit = fastgd.fit([0, 1, 2, 3], [0, 2, 8, 20], loss=Tweedie(1.5), lr=0.05, epochs=5000)
     >>> fit.predict([3.0]).round()
-    array([20.])
+    array([24.])
     """
     power = number(power, "power of Tweedie", low=-100.0)
     if 0 < power < 1:

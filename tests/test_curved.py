@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fastgd
+from fastgd.fitting.constant import inverse
 from fastgd.losses import GAMMA, POISSON, Loss, NegativeBinomial, Tweedie
-from fastgd.solvers.constant import inverse
 
 N, D = 3000, 6
 UNBOUNDED = {

@@ -5,10 +5,12 @@ import math
 from typing import Any
 
 from ..errors import InputError
+from ..losses import CLASSES, LABELS
 from ..settings import Settings
 from ..solvers.metric import FULL_METRIC
 from ..solvers.step_size import largest_stable_lr
 from ..sources.protocol import Source
+from .constant import constant_prediction
 from .diagnosis import overflow
 from .problem import Problem
 
@@ -84,12 +86,20 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         problem.centre_targets()
         if problem.options.intercept_init is None:
             intercept = problem.y_center  # the mean, which is 0 of centred targets
+    elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
+        intercept = constant_prediction(loss, problem.y, problem.weight)
     settings.l1 /= problem.y_unit
     return _automatic_solver(problem)(
         problem.source(), loss, settings, problem.coef / problem.y_unit,
         (intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip
+
+
+def _starts_at_zero(problem: Problem) -> bool:
+    """Whether the caller leaves the intercept, and so the start, to the fit."""
+    o = problem.options
+    return o.fit_intercept and o.intercept_init is None and not problem.coef.any()
 
 
 def _automatic_solver(problem: Problem) -> Any:

@@ -46,46 +46,54 @@ def gamma_second(z, y):
 def tweedie(z, y, p):
     """exp((2 − p)·z)/(2 − p) − y·exp((1 − p)·z)/(1 − p), half the deviance but for terms in y alone.
 
-    The variance of y is proportional to exp(z)^p. The limits at p = 1 and 2 are `poisson` and `gamma`.
+    The variance of y is proportional to exp(z)^p. In place of the terms that have no limit at p = 1 and 2
+    stand those of `poisson` and `gamma`. The power of a target of 0 is not taken: it may overflow.
     """
     T = type(z)
+    power = math.exp((T(1) - p) * z if y != T(0) else T(0))
     of_mean = z if p == T(2) else math.exp((T(2) - p) * z) / (T(2) - p)
-    of_target = y * z if p == T(1) else y * (math.exp((T(1) - p) * z) / (T(1) - p))
-    return of_mean - of_target
+    return of_mean - y * (z if p == T(1) else power / (T(1) - p))
 
 
 def tweedie_slope(z, y, p):
     """exp((2 − p)·z) − y·exp((1 − p)·z)."""
     T = type(z)
-    return math.exp((T(2) - p) * z) - y * math.exp((T(1) - p) * z)
+    return math.exp((T(2) - p) * z) - y * math.exp((T(1) - p) * z if y != T(0) else T(0))
 
 
 def tweedie_second(z, y, p):
     """(2 − p)·exp((2 − p)·z) + (p − 1)·y·exp((1 − p)·z)."""
     T = type(z)
-    return (T(2) - p) * math.exp((T(2) - p) * z) + (p - T(1)) * y * math.exp((T(1) - p) * z)
+    power = math.exp((T(1) - p) * z if y != T(0) else T(0))
+    return (T(2) - p) * math.exp((T(2) - p) * z) + (p - T(1)) * y * power
 
 
 def negative_binomial(z, y, p):
-    """(y + 1/α)·log(1 + α·exp(z)) − y·z, with α = p and u = z + log α the exponent that is used.
+    """(y + 1/α)·log(1 + α·exp(z)) − y·z, with α = p.
 
-    The negative log likelihood of a count with mean exp(z) and variance exp(z) + α·exp(z)².
+    The negative log likelihood of a count with mean exp(z) and variance exp(z) + α·exp(z)². The mean is
+    m/u with exp(−|z|) as m or u, which does not overflow. Where α·exp(z) > 1, its logarithm is taken out
+    of log(1 + α·exp(z)): then y·z cancels exactly.
     """
     T = type(z)
-    u = z + math.log(p)
-    return (y + T(1) / p) * ((u if u > T(0) else T(0)) + math.log1p(math.exp(-abs(u)))) - y * z
+    e = math.exp(-abs(z))
+    m = p * (T(1) if z > T(0) else e)
+    u = e if z > T(0) else T(1)
+    ratio = (u if m > u else m) / (m if m > u else u)
+    rest = (z + math.log(p)) / p + y * math.log(p) if m > u else -y * z
+    return (y + T(1) / p) * math.log1p(ratio) + rest
 
 
 def negative_binomial_slope(z, y, p):
-    """(exp(z) − y)/(1 + α·exp(z)), with e = exp(−|u|) in place of the exponential."""
+    """(exp(z) − y)/(1 + α·exp(z)), with e = exp(−|z|) in place of the exponential."""
     T = type(z)
-    u = z + math.log(p)
-    e = math.exp(-abs(u))
-    return (T(1) / p - y * e if u > T(0) else e / p - y) / (T(1) + e)
+    e = math.exp(-abs(z))
+    return (T(1) - y * e) / (e + p) if z > T(0) else (e - y) / (T(1) + p * e)
 
 
 def negative_binomial_second(z, y, p):
-    """(y + 1/α)·e/(1 + e)²."""
+    """(1 + α·y)·exp(z)/(1 + α·exp(z))²."""
     T = type(z)
-    e = math.exp(-abs(z + math.log(p)))
-    return (y + T(1) / p) * e / ((T(1) + e) * (T(1) + e))
+    e = math.exp(-abs(z))
+    unit = (e + p) if z > T(0) else T(1) + p * e
+    return (T(1) + p * y) * (e / unit) / unit

@@ -5,8 +5,7 @@ second moments of the rows, each weighted by the second derivative of its loss. 
 it is the identity a step along −gradient is Newton's, and those that follow, of L-BFGS, use what the
 gradients told since; a line search keeps all of them from rising. A Hessian serves as long as steps make
 the gradient much smaller: for one step far from the optimum, and for all that are left near it. A start
-at the constant that fits best, and then at the optimum of a sample, spares most of the steps over all
-rows.
+at the optimum of a sample spares most of the steps over all rows.
 """
 
 import copy
@@ -17,7 +16,6 @@ import numpy as np
 
 from ..losses import Loss
 from .automatic import History, Steps, shrinks
-from .constant import constant_start
 from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
 from .per_row import Parameters, row_curvatures
 from .whitened import AutomaticDescent, Stage
@@ -69,9 +67,8 @@ class CurvedDescent(AutomaticDescent):
     # --- the start -------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """Move to the constant of the mean of y, and to the optimum of a sample if it is better."""
+        """Move to the optimum of a sample of many rows, if it is better."""
         source, settings = self.source, self.settings
-        self.intercept = constant_start(source, self.loss, settings, self.coef, self.intercept)
         if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1) or source.d > FULL_METRIC:
             return
         rows, weight_fraction = source.subset(_SAMPLED)

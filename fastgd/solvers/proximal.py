@@ -23,7 +23,6 @@ from ..losses import CoupledLoss, Loss
 from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
-from .constant import constant_start
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
 from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
 from .penalty import l1_slope, soft
@@ -153,7 +152,7 @@ class ProximalDescent(AutomaticSolver):
             if not stage.sampled and math.isfinite(self.loss.curvature):
                 self.bound = full_metric(*self._bound_arguments(), squares=exact, whitened=False)
             at = stage.at_coef, stage.at_intercept
-            metric = self._hessian_at(at) if stage.at_coef is not None else self.bound
+            metric = self.bound if stage.at_coef is None else self._first_hessian(at)
         return (yield from self._newton(metric, stage, exact))
 
     def _bound_arguments(self) -> tuple[Source, float, float, bool]:
@@ -173,10 +172,8 @@ class ProximalDescent(AutomaticSolver):
                 *self._bound_arguments(), squares=exact, whitened=False
             )
         else:
-            start: Any = self.source, self.loss, self.settings, self.coef, self.intercept
-            self.intercept = constant_start(*start)
             at = self.coef, self.intercept
-            metric = self._hessian_at(at)
+            metric = self._first_hessian(at)
         level = self._centred(metric, self.intercept)
         at_zero = not self.coef.any() and not level.any()
         known = metric.totals_at_zero if at_zero else None
@@ -206,10 +203,11 @@ class ProximalDescent(AutomaticSolver):
             return None
         start = self._point(np.zeros(source.d), self.coef, self.intercept)
         point = self._point(np.zeros(source.d), sample.coef, sample.intercept)
-        if not point.objective < start.objective:
-            return None
-        self.coef, self.intercept = at = sample.coef, sample.intercept
+        at = sample.coef, sample.intercept
         metric = self._hessian_at(at)
+        if metric is None or not point.objective < start.objective:
+            return None
+        self.coef, self.intercept = at
         first = self._norm(metric, start.about(metric.center))
         return _Newton(True, point.about(metric.center), first, [], 1, *at), metric
 
@@ -293,7 +291,7 @@ class ProximalDescent(AutomaticSolver):
             self._accept(metric, stage)
             yield
 
-    def _hessian_at(self, at: Parameters, otherwise: Metric | None = None) -> Metric:
+    def _hessian_at(self, at: Parameters, otherwise: Any = None) -> Any:
         """The metric of the Hessian at some parameters; `otherwise` if no row has a curvature there."""
         settings, source = self.settings, self.source
         loss: Any = self.loss
@@ -305,9 +303,17 @@ class ProximalDescent(AutomaticSolver):
             hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
             return PenalisedMetric(self.bound, hessian)
         weight = row_curvatures(source, loss, source.predictions(*at), False)
-        if otherwise is not None and not weight.sum() > 0:
+        if not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)
+
+    def _first_hessian(self, at: Parameters) -> Metric:
+        """The metric of the Hessian, or of a curvature of 1 in every row where none has one."""
+        metric = self._hessian_at(at)
+        if metric is None:
+            how = self.settings.scale, self.settings.l2, self.settings.fit_intercept
+            metric = full_metric(self.source, *how, whitened=False)
+        return metric
 
     def _rebuilt(self, metric: Metric, at: Any) -> tuple[Metric, Any]:
         """The metric of the Hessian here, and its parameters; those given if no row has a curvature."""

@@ -1,23 +1,19 @@
-"""The constant prediction whose mean is that of y, from which losses without a bound start."""
+"""The constant prediction whose mean is that of y, at which lr="auto" starts."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..losses import Loss
-from ..settings import Settings
-from ..sources.protocol import Source
 
 
-def constant_start(
-    source: Source, loss: Loss, settings: Settings, coef: np.ndarray, intercept: np.ndarray
-) -> np.ndarray:
-    """The intercepts (1,) of the mean of y where all parameters are zero, else those given."""
-    if coef.any() or intercept.any() or not settings.fit_intercept:
-        return intercept
-    mean = np.average(source.y[0], weights=source.weight if len(source.weight) else None)
-    return np.array([inverse(loss.link, float(mean))])
+def constant_prediction(loss: Loss, y: np.ndarray, weight: Any) -> np.ndarray:
+    """The raw prediction (k,) whose inverse link is the mean of y (k, n); weight is (n,) or None."""
+    with np.errstate(all="ignore"):
+        means = np.average(y, axis=1, weights=weight)
+    return np.array([inverse(loss.link, mean) for mean in means.tolist()])
 
 
 def inverse(link: Callable[[float], float] | None, mean: float) -> float:
