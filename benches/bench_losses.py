@@ -8,7 +8,10 @@ from providers import contestants
 
 from fastgd.losses import LOSSES
 
-WORKLOADS = {work.name: work for name in SLOPES for work in (Losses(name), Losses(name, "float64"))}
+WORKLOADS = {
+    work.name: work
+    for work in (*map(Losses, SLOPES), *(Losses(name, "float64") for name in ("huber", "poisson")))
+}
 
 
 def test_every_loss_has_a_bench():

@@ -6,16 +6,47 @@ import numpy as np
 from providers import REFERENCE, provides
 from workloads import SMOKE
 
-#: Loss → its slope for NumPy, and the same for torch tensors, of (z, y).
+
+def _margins(xp, z, y, slope):
+    """The slope in z of a loss of the margin, from its slope in the margin: of labels of 0 and 1."""
+    side = 2 * y - 1
+    return side * slope(side * z)
+
+
+def _negative_binomial(xp, z, y):
+    mean = xp.exp(z)
+    return (mean - y) / (1 + mean)
+
+
+def _excess(xp, z, y):
+    """How far the residual is beyond ±0.1."""
+    r = z - y
+    return r - xp.clip(r, -0.1, 0.1)
+
+
+#: Loss → its slope of (z, y), for NumPy and for torch's tensors alike.
 SLOPES: dict[str, Any] = {
-    "huber": (
-        lambda np, z, y: np.clip(z - y, -1.35, 1.35),
-        lambda torch, z, y: torch.clamp(z - y, -1.35, 1.35),
+    "huber": lambda xp, z, y: xp.clip(z - y, -1.35, 1.35),
+    "quantile": lambda xp, z, y: 0.5 * xp.sign(z - y),
+    "epsilon_insensitive": lambda xp, z, y: xp.sign(_excess(xp, z, y)),
+    "squared_epsilon_insensitive": lambda xp, z, y: 2 * _excess(xp, z, y),
+    "hinge": lambda xp, z, y: _margins(xp, z, y, lambda m: -1.0 * (m <= 1)),
+    "squared_hinge": lambda xp, z, y: _margins(xp, z, y, lambda m: 2 * xp.clip(m - 1, None, 0)),
+    "modified_huber": lambda xp, z, y: _margins(xp, z, y, lambda m: 2 * xp.clip(m - 1, -2, 0)),
+    "poisson": lambda xp, z, y: xp.exp(z) - y,
+    "gamma": lambda xp, z, y: 1 - y * xp.exp(-z),
+    "tweedie": lambda xp, z, y: xp.exp(z / 2) - y * xp.exp(-z / 2),
+    "negative_binomial": _negative_binomial,
+}
+#: Losses whose targets are not any numbers → targets from raw predictions.
+TARGETS: dict[str, Any] = {
+    **dict.fromkeys(
+        ("hinge", "squared_hinge", "modified_huber"), lambda rng, z: z > rng.logistic(size=len(z))
     ),
-    "poisson": (
-        lambda np, z, y: np.exp(z) - y,
-        lambda torch, z, y: torch.exp(z) - y,
-    ),
+    "poisson": lambda rng, z: rng.poisson(np.exp(z)),
+    "negative_binomial": lambda rng, z: rng.poisson(np.exp(z) * rng.gamma(1.0, size=len(z))),
+    "gamma": lambda rng, z: np.exp(z) * rng.gamma(1.0, size=len(z)) + 1e-6,
+    "tweedie": lambda rng, z: rng.poisson(np.exp(z)) * rng.gamma(1.0, size=len(z)),
 }
 
 
@@ -46,8 +77,8 @@ class Losses(NamedTuple):
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.n, self.d), dtype=np.float32).astype(self.dtype, copy=False)
         z = x @ (rng.standard_normal(self.d) / 10).astype(self.dtype)
-        y = rng.poisson(np.exp(z)) if self.loss == "poisson" else z + rng.standard_t(2, self.n)
-        return x, y.astype(self.dtype)
+        of_loss = TARGETS.get(self.loss, lambda rng, z: z + rng.standard_t(2, self.n))
+        return x, of_loss(rng, z).astype(self.dtype)
 
     def check(self, name: str, x, y, result, expected) -> dict[str, Any]:
         found, wanted = (np.append(*map(np.float64, pair)) for pair in (result, expected))
@@ -70,7 +101,7 @@ def fastgd_loss(work):
 @provides(REFERENCE, "loss")
 @provides("NumPy", "loss")
 def numpy_loss(work):
-    slope, _ = SLOPES[work.loss]
+    slope = SLOPES[work.loss]
 
     def run(x, y):
         coef, intercept, scale = np.zeros(work.d, x.dtype), x.dtype.type(0), work.lr / len(x)
@@ -87,7 +118,7 @@ def numpy_loss(work):
 def torch_loss(work):
     import torch
 
-    _, slope = SLOPES[work.loss]
+    slope = SLOPES[work.loss]
 
     def run(x, y):
         coef, intercept, scale = x.new_zeros(work.d), x.new_zeros(()), work.lr / len(x)

@@ -64,16 +64,21 @@ def fit(
     y : array-like (n,) or (n, k)
         Targets; for losses of labels (n,) labels of any kind.
     loss : str or Loss, default="mse"
-        A name or an object of `fastgd.losses`: "mse" (z − y)², "huber" or ``Huber(delta=1.35)``,
-        "poisson" exp(z) − y·z for counts, "bce" for two labels or (softmax) more, "cross_entropy" with
-        coefficients for every label, or a `Loss` of two plain functions.
+        A name or an object of `fastgd.losses`, or a `Loss` of two plain functions. For numbers: "mse"
+        (z − y)², "huber" or ``Huber(delta=1.35)``, "quantile" or ``Quantile(q=0.9)``,
+        "epsilon_insensitive" and "squared_epsilon_insensitive". For counts, with the mean exp(z):
+        "poisson" exp(z) − y·z, "negative_binomial"; for positive numbers "gamma", "tweedie" (for zeros
+        too). For two labels: "hinge", "squared_hinge", "modified_huber" and "bce", which for more labels
+        is softmax; "cross_entropy" is that with coefficients for every label.
     fit_intercept : bool, default=True
         Learn the bias b. It is never penalised.
     lr : float, array-like (k,), or "auto", default="auto"
         A number: that constant step, plain and unscaled; every iterate is the textbook's. An array: one
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
-        internally. It needs a loss whose second derivative has a bound, which "poisson" has not.
+        internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
+        with a line search, for one column of y. The loss must be smooth: "quantile", "hinge" and
+        "epsilon_insensitive" are not.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional

@@ -4,8 +4,8 @@ The raw prediction is z = x·coef + intercept, before any link. ``value(z, y)`` 
 ``slope(z, y)`` its derivative in z, ``second(z, y)`` its second derivative. Sums, means, gradients and
 loops are the same for every loss and stand elsewhere, once. A leaf: no numba, no numpy.
 
-A loss is added here, with its twin in `tests/oracles.py`: all else asks for the traits below, never for a
-name or a class.
+The functions stand in `fastgd.formulas`. A loss is added here, with its twin in `tests/oracles.py`: all
+else asks for the traits below, never for a name or a class.
 """
 
 import math
@@ -15,6 +15,51 @@ from typing import Any, NamedTuple
 from .arguments import choice, number, plain, shown
 from .errors import InputError
 from .formulas.activations import identity, logistic
+from .formulas.log_links import (
+    exponential,
+    gamma,
+    gamma_second,
+    gamma_slope,
+    negative_binomial,
+    negative_binomial_second,
+    negative_binomial_slope,
+    poisson,
+    poisson_second,
+    poisson_slope,
+    tweedie,
+    tweedie_second,
+    tweedie_slope,
+)
+from .formulas.margins import (
+    binary_cross_entropy,
+    binary_cross_entropy_second,
+    binary_cross_entropy_slope,
+    clipped_probability,
+    hinge,
+    hinge_slope,
+    modified_huber,
+    modified_huber_second,
+    modified_huber_slope,
+    squared_hinge,
+    squared_hinge_second,
+    squared_hinge_slope,
+)
+from .formulas.residuals import (
+    epsilon_insensitive,
+    epsilon_insensitive_slope,
+    huber,
+    huber_second,
+    huber_slope,
+    quantile,
+    quantile_slope,
+    squared_epsilon_insensitive,
+    squared_epsilon_insensitive_second,
+    squared_epsilon_insensitive_slope,
+    squared_error,
+    squared_error_second,
+    squared_error_slope,
+)
+from .formulas.softmax import cross_entropy, cross_entropy_slope, log_sum_exp_step, softmax
 
 #: Kinds of targets: any number, numbers from 0 up, numbers above 0, two labels (0 and 1 in kernels), and
 #: labels of any number (class indices in kernels).
@@ -59,6 +104,9 @@ class Loss(NamedTuple):
         Whether the loss falls for ever as z goes to the side of its label, with a slope of at most 1 and
         the second derivative of the logistic loss: labels that a plane separates then have no finite
         optimum.
+    smooth : bool, default=True
+        Whether the slope has no jumps. Where it has, as at the kink of "quantile", no second derivative
+        says how far to step.
 
     Examples
     --------
@@ -79,6 +127,7 @@ class Loss(NamedTuple):
     p: float = 0.0
     for_classes: Any = None
     open_ended: bool = False
+    smooth: bool = True
 
     @property
     def coupled(self) -> bool:
@@ -87,8 +136,8 @@ class Loss(NamedTuple):
 
     @property
     def formula(self) -> "Loss":
-        """The same loss with p = 0: what kernels are compiled for."""
-        return self._replace(p=0.0) if self.p else self
+        """The same loss with p = 0, and the targets of any p: what kernels are compiled for."""
+        return self._replace(p=0.0, targets=REAL) if self.p else self
 
     @property
     def parameters(self) -> tuple[float, ...]:
@@ -117,7 +166,7 @@ class CoupledLoss(NamedTuple):
         A bound of the largest eigenvalue of the second derivatives, for every k.
     link : callable, optional
         ``link(z, top, rest)``: the probability of a class.
-    targets, quadratic, p, open_ended, second, for_classes, parameters
+    targets, quadratic, p, open_ended, second, smooth, for_classes, parameters
         As in `Loss`, but that `targets` is "classes" by default.
     """
 
@@ -133,6 +182,7 @@ class CoupledLoss(NamedTuple):
     open_ended: bool = False
 
     second: None = None
+    smooth: bool = True
     for_classes: None = None
     parameters: tuple[float, ...] = ()
 
@@ -145,126 +195,6 @@ class CoupledLoss(NamedTuple):
     def formula(self) -> "CoupledLoss":
         """What kernels are compiled for."""
         return self
-
-
-# --- squared error --------------------------------------------------------------------------------
-
-
-def squared_error(z, y):
-    """(z − y)²."""
-    r = z - y
-    return r * r
-
-
-def squared_error_slope(z, y):
-    """2·(z − y)."""
-    r = z - y
-    return r + r
-
-
-def squared_error_second(z, y):
-    """2."""
-    T = type(z)
-    return T(2)
-
-
-# --- logistic loss --------------------------------------------------------------------------------
-
-
-def binary_cross_entropy(z, y):
-    """−y·log σ(z) − (1−y)·log(1−σ(z)) = max(z, 0) − z·y + log(1 + exp(−|z|)), for y in [0, 1].
-
-    The last form neither overflows nor cancels, for any z.
-    """
-    T = type(z)
-    return (z if z > T(0) else T(0)) - z * y + math.log1p(math.exp(-abs(z)))
-
-
-def binary_cross_entropy_slope(z, y):
-    """σ(z) − y."""
-    return logistic(z) - y
-
-
-def binary_cross_entropy_second(z, y):
-    """σ(z)·(1 − σ(z)) = e/(1+e)² with e = exp(−|z|)."""
-    T = type(z)
-    e = math.exp(-abs(z))
-    return e / ((T(1) + e) * (T(1) + e))
-
-
-# --- softmax --------------------------------------------------------------------------------------
-
-
-def log_sum_exp_step(top, rest, z):
-    """The largest z so far, and the sum of exp(z − top) over all others, with one z more.
-
-    One exponential, never of more than 0; and the largest one's own 1 stays out of the sum, where it
-    would take the digits of the others.
-    """
-    T = type(z)
-    e = math.exp(-abs(z - top))
-    return (z, (rest + T(1)) * e) if z > top else (top, rest + e)
-
-
-def cross_entropy(z, top, rest):
-    """log Σ exp(z_c) − z = (top − z) + log(1 + rest)."""
-    return (top - z) + math.log1p(rest)
-
-
-def softmax(z, top, rest):
-    """exp(z)/Σ exp(z_c)."""
-    T = type(z)
-    return math.exp(z - top) / (T(1) + rest)
-
-
-def cross_entropy_slope(z, hit, top, rest):
-    """exp(z)/Σ exp(z_c) − hit."""
-    return softmax(z, top, rest) - hit
-
-
-# --- Huber's loss ---------------------------------------------------------------------------------
-
-
-def huber(z, y, p):
-    """r²/2 where |r| ≤ δ, else δ·(|r| − δ/2), with r = z − y and δ = p."""
-    T = type(z)
-    r = abs(z - y)
-    return T(0.5) * r * r if r <= p else p * (r - T(0.5) * p)
-
-
-def huber_slope(z, y, p):
-    """z − y, cut at ±δ; and NaN of NaN."""
-    r = z - y
-    return p if r > p else (-p if r < -p else r)
-
-
-def huber_second(z, y, p):
-    """1 where |z − y| ≤ δ, else 0."""
-    T = type(z)
-    return T(1) if abs(z - y) <= p else T(0)
-
-
-# --- Poisson --------------------------------------------------------------------------------------
-
-
-def exponential(z):
-    """exp(z), the inverse of the logarithmic link."""
-    return math.exp(z)
-
-
-def poisson(z, y):
-    """exp(z) − y·z, the negative log likelihood of a count with mean exp(z), without log(y!)."""
-    return math.exp(z) - y * z
-
-
-def poisson_slope(z, y):
-    """exp(z) − y."""
-    return math.exp(z) - y
-
-
-def poisson_second(z, y):
-    """exp(z)."""
-    return math.exp(z)
 
 
 #: Softmax regression. Its second derivatives diag(p) − p·p^T are at most (1 − 1·1^T/k)/2 (Böhning, 1992).
@@ -285,6 +215,19 @@ BCE = Loss(
 POISSON = Loss(
     "poisson", poisson, poisson_slope, math.inf, poisson_second, link=exponential, targets=COUNTS
 )
+GAMMA = Loss(
+    "gamma", gamma, gamma_slope, math.inf, gamma_second, link=exponential, targets=POSITIVE
+)
+HINGE = Loss("hinge", hinge, hinge_slope, link=None, targets=LABELS, smooth=False)
+SQUARED_HINGE = Loss(
+    "squared_hinge", squared_hinge, squared_hinge_slope, 2.0, squared_hinge_second, link=None,
+    targets=LABELS,
+)  # fmt: skip
+#: Zhang, T. (2004), Statistical behavior and consistency of classification methods. Ann. Stat. 32.
+MODIFIED_HUBER = Loss(
+    "modified_huber", modified_huber, modified_huber_slope, 2.0, modified_huber_second,
+    link=clipped_probability, targets=LABELS,
+)  # fmt: skip
 
 
 def Huber(delta: float = 1.35) -> Loss:  # noqa: N802
@@ -323,12 +266,213 @@ def Huber(delta: float = 1.35) -> Loss:  # noqa: N802
     )  # fmt: skip
 
 
+def Quantile(q: float = 0.5) -> Loss:  # noqa: N802
+    """The pinball loss: q·(y − z) where y > z, else (1 − q)·(z − y); z is the q-quantile of y.
+
+    Parameters
+    ----------
+    q : float, default=0.5
+        The quantile, between 0 and 1; 0.5 is the median.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    InputError
+        If `q` is not a number between 0 and 1.
+
+    References
+    ----------
+    Koenker, R. and Bassett, G. (1978), Regression quantiles. Econometrica 46.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> from fastgd.losses import Quantile
+    >>> x, y = [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0, 6.0, 80.0]
+    >>> fit = fastgd.fit(x, y, loss=Quantile(0.5), lr=0.01, epochs=4000)
+    >>> round(float(fit.coef[0]))
+    2
+    """
+    q = number(q, "q of Quantile", strict=True)
+    if q >= 1:
+        raise InputError(f"q of Quantile is {q:g}; pass a number between 0 and 1.")
+    return Loss("quantile", quantile, quantile_slope, p=q, smooth=False)
+
+
+def EpsilonInsensitive(epsilon: float = 0.1) -> Loss:  # noqa: N802
+    """max(0, |z − y| − ε): residuals up to ε cost nothing, as in support vector regression.
+
+    Parameters
+    ----------
+    epsilon : float, default=0.1
+        The largest residual that costs nothing, in units of y; 0 or more.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    InputError
+        If `epsilon` is not a finite number from 0 up.
+
+    References
+    ----------
+    Drucker, H. et al. (1997), Support vector regression machines. NIPS 9.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> from fastgd.losses import EpsilonInsensitive
+    >>> x, y = [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0, 6.0, 80.0]
+    >>> fit = fastgd.fit(x, y, loss=EpsilonInsensitive(0.2), lr=0.01, epochs=4000)
+    >>> round(float(fit.coef[0]))
+    2
+    """
+    return Loss(
+        "epsilon_insensitive", epsilon_insensitive, epsilon_insensitive_slope,
+        p=number(epsilon, "epsilon of EpsilonInsensitive"), smooth=False,
+    )  # fmt: skip
+
+
+def SquaredEpsilonInsensitive(epsilon: float = 0.1) -> Loss:  # noqa: N802
+    """max(0, |z − y| − ε)², the square of `EpsilonInsensitive`.
+
+    Parameters
+    ----------
+    epsilon : float, default=0.1
+        The largest residual that costs nothing, in units of y; 0 or more.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    InputError
+        If `epsilon` is not a finite number from 0 up.
+
+    References
+    ----------
+    Ho, C.-H. and Lin, C.-J. (2012), Large-scale linear support vector regression. JMLR 13.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> from fastgd.losses import SquaredEpsilonInsensitive
+    >>> fit = fastgd.fit([0.0, 1.0, 2.0], [0.1, 2.0, 3.9], loss=SquaredEpsilonInsensitive(0.2))
+    >>> fit.cost
+    0.0
+    """
+    return Loss(
+        "squared_epsilon_insensitive", squared_epsilon_insensitive, squared_epsilon_insensitive_slope,
+        2.0, squared_epsilon_insensitive_second,
+        p=number(epsilon, "epsilon of SquaredEpsilonInsensitive"),
+    )  # fmt: skip
+
+
+def Tweedie(power: float = 1.5) -> Loss:  # noqa: N802
+    """exp((2 − p)·z)/(2 − p) − y·exp((1 − p)·z)/(1 − p), half the Tweedie deviance with the mean exp(z).
+
+    Parameters
+    ----------
+    power : float, default=1.5
+        p: the variance of y is proportional to mean^p. 0 is normal, 1 Poisson, between 1 and 2 a sum of
+        gamma variables as many as a Poisson variable says (claims), 2 gamma, 3 inverse Gaussian. Convex
+        from 1 to 2.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    InputError
+        If `power` is not a finite number, or is between 0 and 1, where no such variable exists.
+
+    References
+    ----------
+    Jørgensen, B. (1987), Exponential dispersion models. J. R. Stat. Soc. B 49.
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> from fastgd.losses import Tweedie
+    >>> fit = fastgd.fit([0, 1, 2, 3], [0, 2, 8, 20], loss=Tweedie(1.5), lr=0.05, epochs=5000)
+    >>> fit.predict([3.0]).round()
+    array([24.])
+    """
+    power = number(power, "power of Tweedie", low=-100.0)
+    if 0 < power < 1:
+        raise InputError(f"power of Tweedie is {power:g}; pass 0 or less, or 1 or more.")
+    targets = REAL if power <= 0 else COUNTS if power < 2 else POSITIVE
+    return Loss(
+        "tweedie", tweedie, tweedie_slope, math.inf, tweedie_second, link=exponential, targets=targets,
+        p=power,
+    )  # fmt: skip
+
+
+def NegativeBinomial(alpha: float = 1.0) -> Loss:  # noqa: N802
+    """(y + 1/α)·log(1 + α·exp(z)) − y·z, for counts that vary more than Poisson's.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        The variance of y is mean + alpha·mean²; above 0.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    InputError
+        If `alpha` is not a finite number above 0.
+
+    References
+    ----------
+    Cameron, A. C. and Trivedi, P. K. (2013), Regression Analysis of Count Data, section 3.3 (NB2).
+
+    Examples
+    --------
+    >>> import fastgd
+    >>> from fastgd.losses import NegativeBinomial
+    >>> fit = fastgd.fit([0, 1, 2, 3], [1, 2, 8, 20], loss=NegativeBinomial(0.5), lr=0.1, epochs=2000)
+    >>> fit.predict([0.0]).round(1)
+    array([0.9])
+    """
+    return Loss(
+        "negative_binomial", negative_binomial, negative_binomial_slope, math.inf,
+        negative_binomial_second, link=exponential, targets=COUNTS,
+        p=number(alpha, "alpha of NegativeBinomial", strict=True),
+    )  # fmt: skip
+
+
 #: The losses by the names that the fits take.
-LOSSES: dict[str, Any] = {loss.name: loss for loss in (MSE, BCE, CROSS_ENTROPY, Huber(), POISSON)}
+LOSSES: dict[str, Any] = {
+    loss.name: loss
+    for loss in (
+        MSE, BCE, CROSS_ENTROPY, Huber(), Quantile(), EpsilonInsensitive(), SquaredEpsilonInsensitive(),
+        HINGE, SQUARED_HINGE, MODIFIED_HUBER, POISSON, GAMMA, Tweedie(), NegativeBinomial(),
+    )
+}  # fmt: skip
+#: The functions that make a loss of a parameter.
+FACTORIES = (
+    Huber,
+    Quantile,
+    EpsilonInsensitive,
+    SquaredEpsilonInsensitive,
+    Tweedie,
+    NegativeBinomial,
+)
 
 #: The inverse links that a saved fit can name.
 LINKS = {
     "identity": identity, "logistic": logistic, "exponential": exponential, "softmax": softmax,
+    "clipped_probability": clipped_probability,
 }  # fmt: skip
 
 
@@ -355,8 +499,8 @@ def chosen(loss: Any) -> Any:
     """
     if isinstance(loss, Loss | CoupledLoss):
         return loss
-    if loss is Huber:
-        raise InputError("loss is the function Huber; pass Huber(), or Huber(delta=…).")
+    if loss in FACTORIES:
+        raise InputError(f"loss is the function {loss.__name__}; call it: {loss.__name__}().")
     if isinstance(plain(loss), str):
         return LOSSES[choice(loss, "loss", tuple(LOSSES))]
     raise InputError(

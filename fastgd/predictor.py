@@ -40,7 +40,8 @@ class Prediction:
     def predict(self, x: Any) -> np.ndarray:
         """The predicted targets, or of a fit on labels the predicted labels.
 
-        Targets are the inverse link of the raw prediction: itself for most losses, exp(z) for "poisson".
+        Targets are the inverse link of the raw prediction: itself for most losses, exp(z) for "poisson",
+        "gamma" and others of counts and positive numbers.
 
         Parameters
         ----------

@@ -36,8 +36,8 @@ class Fit(Prediction):
         Otherwise: all epochs ran. And the objective ended no higher than it began.
     method : str
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
-        "lbfgs-statistics", "whitened", "whitened-lbfgs" or "diagonal-lbfgs"; with l1 "proximal-newton"
-        or "proximal-accelerated".
+        "lbfgs-statistics", "whitened", "whitened-lbfgs", "diagonal-lbfgs" or "newton-lbfgs"; with l1
+        "proximal-newton" or "proximal-accelerated".
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.
     gradient_norms : ndarray (n_epochs,) or None

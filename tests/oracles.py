@@ -4,6 +4,7 @@ Nothing here imports fastgd. A new loss, activation or optimizer needs one line 
 """
 
 import contextlib
+import functools
 import math
 import warnings
 
@@ -24,20 +25,73 @@ ACTIVATIONS = {
     "relu": torch.relu,
     "identity": lambda z: z,
 }
+
+
+def _reduced(losses):
+    """A function of z and y, elementwise, with torch's argument `reduction`."""
+
+    def loss(z, y, reduction="mean"):
+        values = losses(z, y)
+        return values if reduction == "none" else getattr(values, reduction)()
+
+    return loss
+
+
+def _margin(z, y):
+    return torch.where(y > 0, z, -z)
+
+
+def _hinge(z, y, **options):
+    m = _margin(z, y)
+    return functional.hinge_embedding_loss(m, -torch.ones_like(m), margin=1.0, **options)
+
+
+def _modified_huber(z, y):
+    m = _margin(z, y)
+    return torch.where(m < -1, -4 * m, torch.clamp_min(1 - m, 0) ** 2)
+
+
+def _tweedie(z, y):
+    """Of the power 1.5; a target of 0 takes away what may overflow."""
+    return 2 * torch.exp(z / 2) + 2 * y * torch.exp(torch.where(y == 0, 0.0, -z / 2))
+
+
+def _negative_binomial(z, y, alpha=1.0):
+    """Without the terms in y alone that `torch.distributions.NegativeBinomial` has."""
+    logits = z + math.log(alpha)
+    return -(functional.logsigmoid(-logits) / alpha + y * functional.logsigmoid(logits))
+
+
 LOSSES = {
     "mse": functional.mse_loss,
     "bce": functional.binary_cross_entropy_with_logits,
     "huber": lambda z, y, **options: functional.huber_loss(z, y, delta=1.35, **options),
+    # torch's slope at the kink is the mean of both sides.
+    "quantile": _reduced(lambda z, y: torch.maximum(0.5 * (y - z), -0.5 * (y - z))),
+    "epsilon_insensitive": _reduced(lambda z, y: functional.relu(torch.abs(z - y) - 0.1)),
+    "squared_epsilon_insensitive": _reduced(
+        lambda z, y: functional.relu(torch.abs(z - y) - 0.1) ** 2
+    ),
+    "hinge": _hinge,
+    "squared_hinge": _reduced(lambda z, y: _hinge(z, y, reduction="none") ** 2),
+    "modified_huber": _reduced(_modified_huber),
     "poisson": lambda z, y, **options: functional.poisson_nll_loss(z, y, full=False, **options),
+    "gamma": _reduced(lambda z, y: z + y * torch.exp(-z)),
+    "tweedie": _reduced(_tweedie),
+    "negative_binomial": _reduced(_negative_binomial),
 }
 #: Losses of all raw predictions of a row together, and of the index of the right one.
 COUPLED = {"cross_entropy": functional.cross_entropy}
-MODULES = {
+#: torch's modules, and for losses that it hasn't as one the function with its options.
+MODULES = {name: functools.partial(functools.partial, loss) for name, loss in LOSSES.items()} | {
     "mse": torch.nn.MSELoss,
     "bce": torch.nn.BCEWithLogitsLoss,
     "huber": lambda **options: torch.nn.HuberLoss(delta=1.35, **options),
     "poisson": lambda **options: torch.nn.PoissonNLLLoss(full=False, **options),
 }
+#: Losses whose targets are not any numbers.
+OF_LABELS = {"bce", "hinge", "squared_hinge", "modified_huber"}
+OF_COUNTS = {"poisson", "negative_binomial"}
 #: torch's class, and the options that the name stands for.
 OPTIMIZERS: dict = {
     "gd": (torch.optim.SGD, {}),
@@ -119,10 +173,14 @@ def problem(n, d, loss="mse", *, seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)).astype(dtype)
     y = rng.standard_normal(n) * 2
-    if loss == "bce":
+    if loss in OF_LABELS:
         y = rng.integers(0, 2, n)
-    elif loss == "poisson":
+    elif loss in OF_COUNTS:
         y = rng.poisson(1.5, n)
+    elif loss == "gamma":
+        y = rng.gamma(2.0, size=n)
+    elif loss == "tweedie":
+        y = rng.poisson(1.5, n) * rng.gamma(2.0, size=n)
     weight = rng.random(n) + 0.1
     coef = rng.standard_normal(d) / np.sqrt(d)
     return x, y.astype(dtype), weight.astype(dtype), coef.astype(dtype), float(dtype(0.3))

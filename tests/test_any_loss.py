@@ -14,7 +14,17 @@ import fastgd
 from fastgd import reference
 from fastgd.cpu import elementwise
 from fastgd.cpu import order as orders
-from fastgd.losses import COUNTS, LABELS, CoupledLoss, Huber, Loss
+from fastgd.losses import (
+    LABELS,
+    CoupledLoss,
+    EpsilonInsensitive,
+    Huber,
+    Loss,
+    NegativeBinomial,
+    Quantile,
+    SquaredEpsilonInsensitive,
+    Tweedie,
+)
 from fastgd.optimizers import OPTIMIZERS
 
 N, D = 60, 3
@@ -55,19 +65,33 @@ LOOPS = {
     "batch, columns": {"order": "F"},
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+#: Losses whose leaves have tests of their own, each in one of the loops, which are the same for all.
+OTHERS = {
+    "quantile": (Quantile(0.7), "batch"),
+    "epsilon_insensitive": (EpsilonInsensitive(0.5), "batch, columns"),
+    "squared_epsilon_insensitive": (SquaredEpsilonInsensitive(0.5), "minibatch"),
+    "hinge": (fastgd.losses.HINGE, "minibatch"),
+    "squared_hinge": (fastgd.losses.SQUARED_HINGE, "shuffled minibatch, float32"),
+    "modified_huber": (fastgd.losses.MODIFIED_HUBER, "batch"),
+    "gamma": (fastgd.losses.GAMMA, "per sample"),
+    "tweedie": (Tweedie(1.3), "shuffled minibatch, float32"),
+    "negative_binomial": (NegativeBinomial(0.4), "per sample"),
+}
 #: A loop of batches takes 12 s to compile: in float32 for those of a parameter alone.
 LOSS_AND_LOOP = {
     f"{name}, {loop}": (loss, loop)
     for name, loss in LOSSES.items()
     for loop in LOOPS
-    if "float32" not in loop or loss.p
-}
+    if ("float32" not in loop or loss.name == "huber")
+    and (loop, loss.name) != ("per sample", "pinball")
+} | {f"{name}, {loop}": (loss, loop) for name, (loss, loop) in OTHERS.items()}
+#: Those with curvature.
+SECOND = {name: loss for name, loss in fastgd.losses.LOSSES.items() if loss.smooth}
 
 
 def data(loss, n=N, seed=0):
-    x, y, weight, *_ = oracles.problem(
-        n, D, "poisson" if loss.targets == COUNTS else "mse", seed=seed
-    )
+    name = loss.name if loss.name in fastgd.losses.LOSSES else "mse"
+    x, y, weight, *_ = oracles.problem(n, D, name, seed=seed)
     return x * 0.5, y, weight
 
 
@@ -128,6 +152,13 @@ def test_every_optimizer_is_torch_s(name, optimizer):
     np.testing.assert_allclose(fit.intercept, intercept.detach(), rtol=1e-7)
 
 
+def test_every_loop_is_shown():
+    assert {*OTHERS} | {"mse", "bce", "huber", "poisson", "cross_entropy"} == {
+        *fastgd.losses.LOSSES
+    }
+    assert {loop for _, loop in OTHERS.values()} == {*LOOPS}
+
+
 @every_loss
 @pytest.mark.parametrize("k", [1, 2])
 def test_validation_and_several_targets(loss, k):
@@ -172,6 +203,34 @@ def test_what_comes_out_of_a_fit(loss):
     assert curve[0] == pytest.approx(fit.cost, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["hinge", "modified_huber"])
+def test_what_comes_out_of_a_fit_of_margins(name):
+    x, y, weight = data(OTHERS[name][0])
+    labels = np.where(y > 0, "yes", "no")
+    fit = fastgd.fit(x, labels, name, lr=0.05, epochs=20)
+    raw = x @ fit.coef + fit.intercept
+    assert fit.predict(x).tolist() == np.where(raw > 0, "yes", "no").tolist()
+    right = np.average((raw > 0) == (y > 0), weights=weight)
+    assert fit.score(x, labels, weight) == pytest.approx(right, rel=1e-12)
+    file = io.BytesIO()
+    fit.save(file)
+    file.seek(0)
+    loaded = fastgd.load(file)
+    assert (loaded.loss, loaded.link) == (fit.loss, fit.link)
+    assert loaded.predict(x).tolist() == fit.predict(x).tolist()
+    if name == "hinge":
+        with pytest.raises(AttributeError, match="the loss 'hinge' has no probabilities"):
+            loaded.predict_proba(x)
+    else:
+        share = np.clip((raw + 1) / 2, 0, 1)
+        np.testing.assert_allclose(loaded.predict_proba(x)[:, 1], share, rtol=1e-14)
+        np.testing.assert_allclose(loaded.predict_proba(x).sum(axis=1), 1, rtol=1e-14)
+    curve = fastgd.cost_curve(x, y, [fit.coef], intercept=fit.intercept, loss=name)
+    assert curve[0] == pytest.approx(fit.cost, rel=1e-12)
+    with pytest.raises(fastgd.InputError, match=f"y has 3 labels; the loss '{name}' takes two"):
+        fastgd.fit(x, np.arange(N) % 3, name, lr=0.1)
+
+
 def test_a_link_of_your_own_is_kept_by_no_file():
     x, y, _ = data(LOSSES["own"])
     fit = fastgd.fit(x, y, LOSSES["own"], lr=0.1, epochs=1)
@@ -179,8 +238,12 @@ def test_a_link_of_your_own_is_kept_by_no_file():
         fit.save(io.BytesIO())
 
 
-@pytest.mark.parametrize("loss", fastgd.losses.LOSSES.values(), ids=fastgd.losses.LOSSES)
-@pytest.mark.parametrize("of_margins", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "of_margins"),
+    [(loss, False) for loss in SECOND.values()]
+    + [(loss, True) for loss in SECOND.values() if loss.targets == LABELS],
+    ids=lambda part: getattr(part, "name", part),
+)
 def test_curvatures_of_rows(monkeypatch, loss, of_margins):
     """Weighted second derivatives, in parts; at a label of 1 where margins are given."""
     if loss.coupled:
@@ -213,6 +276,21 @@ def test_another_parameter_compiles_nothing():
             fits.append(fastgd.fit(x, y, Huber(1.5), lr=0.1, epochs=5, **options))
         assert not compiled.buffer
         assert fits[0].coef.tolist() != fits[1].coef.tolist()
+    for one, other, batch_size in (
+        (Quantile(0.1), Quantile(0.9), 16),
+        (EpsilonInsensitive(0.1), EpsilonInsensitive(0.4), None),
+        (SquaredEpsilonInsensitive(0.1), SquaredEpsilonInsensitive(0.4), None),
+        (Tweedie(1.5), Tweedie(2.5), None),
+        (NegativeBinomial(0.1), NegativeBinomial(2.0), 16),
+    ):
+        assert one.formula == other.formula
+        x, y, _ = data(one)
+        y += 0.1 * (one.name == "tweedie")  # for both powers
+        first = fastgd.fit(x, y, one, lr=0.1, epochs=5, batch_size=batch_size)
+        with event.install_listener("numba:compile", compiled):
+            second = fastgd.fit(x, y, other, lr=0.1, epochs=5, batch_size=batch_size)
+        assert not compiled.buffer
+        assert first.coef.tolist() != second.coef.tolist()
     odd = time.time_ns() / 1e30  # in no cache
     other = Loss("other", lambda z, y: (z - y) ** 2 + odd, lambda z, y: 2 * (z - y))
     with event.install_listener("numba:compile", compiled):
@@ -231,8 +309,8 @@ def test_auto_finds_the_optimum_of_a_bounded_curvature(loss):
     assert fit.cost == pytest.approx(slow.cost, rel=1e-10)
 
 
-def test_auto_is_refused_where_no_bound_is_known():
-    for options in ({}, {"optimizer": "gd"}, {"batch_size": 2}):
+def test_a_step_is_refused_where_no_bound_is_known():
+    for options in ({"optimizer": "gd"}, {"batch_size": 2}):
         with pytest.raises(
             fastgd.InputError, match="needs a bound of the second derivative, and the loss"
         ):
@@ -241,7 +319,23 @@ def test_auto_is_refused_where_no_bound_is_known():
     assert fit.lrs[0] == 1e-3
 
 
+def test_auto_is_refused_where_the_slope_has_jumps():
+    for name in ("quantile", "epsilon_insensitive", "hinge"):
+        for options in ({}, {"l1": 0.1}, {"l2": 0.1}, {"optimizer": "gd"}, {"batch_size": 2}):
+            with pytest.raises(
+                fastgd.InputError, match=f"lr='auto' needs .* the loss '{name}' has none"
+            ):
+                fastgd.fit([1, 2, 3], [0, 1, 0], name, **options)
+
+
 def test_targets_outside_of_the_domain_are_named():
+    for loss in ("gamma", Tweedie(2), Tweedie(3)):
+        with pytest.raises(fastgd.InputError, match=r"y is 0 at row 1; .* takes numbers above 0"):
+            fastgd.fit([1, 2, 3], [1, 0, -1], loss, lr=0.1)
+    for loss in ("negative_binomial", Tweedie(1), Tweedie(1.5)):
+        with pytest.raises(fastgd.InputError, match=r"y is -1 at row 2; .* takes numbers from 0"):
+            fastgd.fit([1, 2, 3], [1, 0, -1], loss, lr=0.1)
+    assert fastgd.fit([1, 2, 3], [1, 0, -1], Tweedie(0), lr=0.01, epochs=2).n_epochs == 2
     with pytest.raises(fastgd.InputError, match="y is -1 at row 2; the loss 'poisson' takes"):
         fastgd.fit([1, 2, 3], [1, 2, -1], "poisson", lr=0.1)
     y = [[1, 2], [3, -4]]

@@ -57,7 +57,7 @@ def usual_calls() -> dict[str, Callable[[], Any]]:
 def other_calls() -> dict[str, Callable[[], Any]]:
     """The calls by name for the other losses, optimizers, activations and dtypes."""
     from ..formulas.activations import ACTIVATIONS
-    from ..losses import LOSSES
+    from ..losses import LABELS, LOSSES, POSITIVE
     from ..optimizers import OPTIMIZERS
 
     generator = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def other_calls() -> dict[str, Callable[[], Any]]:
 
     def fits(loss: str, dtype: Any, order: Any) -> None:
         rows = np.asarray(x, dtype=dtype, order=order)
-        targets = y if LOSSES[loss].targets in ("real", "counts", "classes") else y > 0
+        targets = {LABELS: y > 0, POSITIVE: y + 1}.get(LOSSES[loss].targets, y)
         for batch_size in (None, 32, 1):
             fastgd.fit(rows, targets, loss, batch_size=batch_size, **steps)
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import default_threads, kernel, with_parameter
+from ..compile.functions import default_threads, kernel, leaf, with_parameter
 from ..losses import CoupledLoss, Loss
 from .machine.pool import for_each_part
 from .machine.vector_math import vectorised
@@ -70,10 +70,21 @@ def probabilities(loss: CoupledLoss):
     return apply
 
 
+def difference_of_slopes(slope):
+    """A second derivative for a loss that has none: the central difference of its slope, at least 0."""
+    slope = with_parameter(leaf(slope))
+
+    def second(z, y, p):
+        h = 6e-6 * max(1.0, abs(z))
+        return max(0.0, (slope(z + h, y, p) - slope(z - h, y, p)) / (2 * h))
+
+    return second
+
+
 @functools.cache
 def _curvatures(loss: Loss, of_margins: bool):
     """Compiled: z[first:last] become weighted second derivatives at targets y, or at labels of 1."""
-    second = with_parameter(vectorised(loss.second))
+    second = with_parameter(vectorised(loss.second or difference_of_slopes(loss.slope)))
 
     @kernel
     def apply(z, y, weight, p, first, last):

@@ -89,6 +89,11 @@ def no_optimum(problem: Problem, trouble: str, null: Any) -> str:
             f"the labels are separable: {apart} without error, so that no finite optimum exists and the "
             "coefficients would grow without end; add l2."
         )
+    if trouble == "unbounded":
+        return (
+            "the cost has no finite optimum: it falls for ever as the predictions of some rows grow, as "
+            "where all targets of a group are 0; add l2, or drop the columns that single them out."
+        )
     weight = np.asarray(null)
     which = np.flatnonzero(weight > 1e-6 * weight.max())
     shown = ", ".join(_column(problem, j) for j in which[:8]) + (", …" if len(which) > 8 else "")

@@ -5,9 +5,12 @@ import math
 from typing import Any
 
 from ..errors import InputError
+from ..losses import CLASSES, LABELS
 from ..settings import Settings
+from ..solvers.metric import FULL_METRIC
 from ..solvers.step_size import largest_stable_lr
 from ..sources.protocol import Source
+from .constant import constant_prediction
 from .diagnosis import overflow
 from .problem import Problem
 
@@ -57,8 +60,22 @@ def _numeric(on_gpu: bool, all_rows: bool) -> Any:
 def _automatic(problem: Problem, settings: Settings) -> Any:
     """The solver of lr="auto": its metric bounds the curvature."""
     loss = problem.loss
-    if not math.isfinite(loss.curvature):
+    if not (loss.smooth and (math.isfinite(loss.curvature) or not loss.coupled)):
         raise _unbounded(loss)
+    if len(problem.y) > 1 and not math.isfinite(loss.curvature):
+        raise InputError(
+            f"lr='auto' fits one column of y at a time with the loss {loss.name!r}, and y has "
+            f"{len(problem.y)}; pass one, or lr as a number."
+        )
+    if (
+        problem.options.l1
+        and problem.x.shape[1] > FULL_METRIC
+        and not math.isfinite(loss.curvature)
+    ):
+        raise InputError(
+            f"lr='auto' with l1 takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
+            f"{problem.x.shape[1]}; pass lr as a number."
+        )
     if loss.coupled and (loss.link is None or not loss.open_ended):
         raise InputError(
             f"lr='auto' knows the curvature of softmax, and not that of the loss {loss.name!r}; pass lr "
@@ -69,12 +86,20 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         problem.centre_targets()
         if problem.options.intercept_init is None:
             intercept = problem.y_center  # the mean, which is 0 of centred targets
+    elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
+        intercept = constant_prediction(loss, problem.y, problem.weight)
     settings.l1 /= problem.y_unit
     return _automatic_solver(problem)(
         problem.source(), loss, settings, problem.coef / problem.y_unit,
         (intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip
+
+
+def _starts_at_zero(problem: Problem) -> bool:
+    """Whether the caller leaves the intercept, and so the start, to the fit."""
+    o = problem.options
+    return o.fit_intercept and o.intercept_init is None and not problem.coef.any()
 
 
 def _automatic_solver(problem: Problem) -> Any:
@@ -86,6 +111,10 @@ def _automatic_solver(problem: Problem) -> Any:
         from ..solvers.joint import CoupledDescent
 
         return CoupledDescent
+    if not math.isfinite(problem.loss.curvature):
+        from ..solvers.curved import CurvedDescent
+
+        return CurvedDescent
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent

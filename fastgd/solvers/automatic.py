@@ -233,16 +233,16 @@ class AutomaticSolver:
         # Residuals of size r leave a rounding error of eps·r in the gradient. Predictions much larger
         # than the residuals, or sums of larger terms that cancel, leave a larger one: squared error ends
         # at eps·(that size), the other losses where steps no longer halve the gradient.
-        eps, root = np.finfo(np.float64).eps, math.sqrt(cost)
+        eps, root = np.finfo(np.float64).eps, math.sqrt(abs(cost))
         size, terms = self._size(metric, level, exact), metric.size_of_terms(self.coef)
         done = bool(norm <= 2 * eps * root or (exact and norm <= eps * max(size, terms)))
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
         if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * terms):
-            done = done or not _shrinks(history[-patience - 1 :])
-        if len(history) > _STALLED and not exact and norm <= _NEAR * math.sqrt(objective):
+            done = done or not shrinks(history[-patience - 1 :])
+        if len(history) > _STALLED and not exact and norm <= _NEAR * math.sqrt(abs(objective)):
             # Rows far on their side have little curvature; in its unit rounding is large.
             recent = history[-_STALLED - 1 :]
-            done = done or not (_shrinks(recent) or objective < (1 - 4 * eps) * recent[0][1])
+            done = done or not (shrinks(recent) or objective < (1 - 4 * eps) * recent[0][1])
         self.converged = done
         return self.converged
 
@@ -256,7 +256,7 @@ class AutomaticSolver:
         return min(size, math.sqrt(self.settings.scale * mass))
 
 
-def _shrinks(history: History) -> bool:
+def shrinks(history: History) -> bool:
     """Whether the last norm is at most half of those before."""
     *before, (norm, _) = history
     return norm <= 0.5 * min(n for n, _ in before)

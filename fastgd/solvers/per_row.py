@@ -1,9 +1,11 @@
 """Numbers per row at given parameters: raw predictions, margins, and the curvature of each row's loss."""
 
+import math
+from typing import Any
+
 import numpy as np
 
 from ..cpu.elementwise import curvatures
-from ..losses import CoupledLoss, Loss
 from ..sources.protocol import Source
 
 #: Coefficients (k, d) and intercepts (k,).
@@ -25,14 +27,12 @@ def margins_at(source: Source, at: Parameters) -> np.ndarray:
     return values
 
 
-def row_curvatures(
-    source: Source, loss: Loss | CoupledLoss, rows: np.ndarray, of_margins: bool
-) -> np.ndarray:
+def row_curvatures(source: Source, loss: Any, rows: np.ndarray, of_margins: bool) -> np.ndarray:
     """The weighted second derivative of each row's loss, written over its margin or its prediction.
 
-    A loss without a second derivative gives its bound.
+    A loss without a second derivative gives its bound, or else a difference of slopes.
     """
-    if loss.second is None:
+    if loss.second is None and math.isfinite(loss.curvature):
         rows[:] = loss.curvature * (source.weight if len(source.weight) else 1.0)
     else:
         curvatures(loss, rows, source.y[0], source.weight, of_margins, source.n_threads)

@@ -139,31 +139,46 @@ class ProximalDescent(AutomaticSolver):
         self._kind_of_stage = _Newton if self._by_newton else _Accelerated
 
     def _descent(self, stage: Any) -> Steps:
-        source, settings = self.source, self.settings
-        curvature = self.loss.curvature * settings.scale
-        how = (source, curvature, settings.l2, settings.fit_intercept)
         exact = self.loss.quadratic
+        metric: Any
         if not self._by_newton:
-            full = source.d <= FULL_METRIC
+            full = self.source.d <= FULL_METRIC
+            how = self._bound_arguments()
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
             return (yield from self._accelerated(metric, stage))
-        if stage is None and not exact:
-            found = self._start_from_sample()
-            if found is not None:
-                stage, metric = found
-        elif stage is not None and stage.sampled:
-            metric = self._hessian_at((stage.at_coef, stage.at_intercept))
-        if stage is None or not stage.sampled:
-            metric = self.bound = full_metric(*how, squares=exact, whitened=False)
-            if stage is None:
-                level = self._centred(metric, self.intercept)
-                at_zero = not self.coef.any() and not level.any()
-                known = metric.totals_at_zero if at_zero else None
-                point = self._point(metric.center, self.coef, level, known)
-                stage = _Newton(False, point, self._norm(metric, point), [], 1, None, None)
-            elif stage.at_coef is not None:
-                metric = self._hessian_at((stage.at_coef, stage.at_intercept))
+        if stage is None:
+            stage, metric = self._start(exact)
+        else:
+            if not stage.sampled and math.isfinite(self.loss.curvature):
+                self.bound = full_metric(*self._bound_arguments(), squares=exact, whitened=False)
+            at = stage.at_coef, stage.at_intercept
+            metric = self.bound if stage.at_coef is None else self._first_hessian(at)
         return (yield from self._newton(metric, stage, exact))
+
+    def _bound_arguments(self) -> tuple[Source, float, float, bool]:
+        """The arguments of the metric of the bound."""
+        settings = self.settings
+        curvature = self.loss.curvature * settings.scale
+        return self.source, curvature, settings.l2, settings.fit_intercept
+
+    def _start(self, exact: bool) -> tuple[_Newton, Metric]:
+        """The first stage of Newton steps, and its metric."""
+        found = None if exact else self._start_from_sample()
+        if found is not None:
+            return found
+        at: Any = (None, None)
+        if math.isfinite(self.loss.curvature):
+            metric = self.bound = full_metric(
+                *self._bound_arguments(), squares=exact, whitened=False
+            )
+        else:
+            at = self.coef, self.intercept
+            metric = self._first_hessian(at)
+        level = self._centred(metric, self.intercept)
+        at_zero = not self.coef.any() and not level.any()
+        known = metric.totals_at_zero if at_zero else None
+        point = self._point(metric.center, self.coef, level, known)
+        return _Newton(False, point, self._norm(metric, point), [], 1, *at), metric
 
     def _start_from_sample(self) -> tuple[_Newton, Metric] | None:
         """Move to the optimum of a sample; the stage there and its metric, None if it is no better.
@@ -188,10 +203,11 @@ class ProximalDescent(AutomaticSolver):
             return None
         start = self._point(np.zeros(source.d), self.coef, self.intercept)
         point = self._point(np.zeros(source.d), sample.coef, sample.intercept)
-        if not point.objective < start.objective:
-            return None
-        self.coef, self.intercept = at = sample.coef, sample.intercept
+        at = sample.coef, sample.intercept
         metric = self._hessian_at(at)
+        if metric is None or not point.objective < start.objective:
+            return None
+        self.coef, self.intercept = at
         first = self._norm(metric, start.about(metric.center))
         return _Newton(True, point.about(metric.center), first, [], 1, *at), metric
 
@@ -275,7 +291,7 @@ class ProximalDescent(AutomaticSolver):
             self._accept(metric, stage)
             yield
 
-    def _hessian_at(self, at: Parameters, otherwise: Metric | None = None) -> Metric:
+    def _hessian_at(self, at: Parameters, otherwise: Any = None) -> Any:
         """The metric of the Hessian at some parameters; `otherwise` if no row has a curvature there."""
         settings, source = self.settings, self.source
         loss: Any = self.loss
@@ -287,9 +303,17 @@ class ProximalDescent(AutomaticSolver):
             hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
             return PenalisedMetric(self.bound, hessian)
         weight = row_curvatures(source, loss, source.predictions(*at), False)
-        if otherwise is not None and not weight.sum() > 0:
+        if not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)
+
+    def _first_hessian(self, at: Parameters) -> Metric:
+        """The metric of the Hessian, or of a curvature of 1 in every row where none has one."""
+        metric = self._hessian_at(at)
+        if metric is None:
+            how = self.settings.scale, self.settings.l2, self.settings.fit_intercept
+            metric = full_metric(self.source, *how, whitened=False)
+        return metric
 
     def _rebuilt(self, metric: Metric, at: Any) -> tuple[Metric, Any]:
         """The metric of the Hessian here, and its parameters; those given if no row has a curvature."""

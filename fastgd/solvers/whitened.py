@@ -403,7 +403,7 @@ class AutomaticDescent(AutomaticSolver):
             history: History = [*stage.history, (norm, point.objective)]
             if self._at_floor(metric, level, point.cost, stage.first, history, exact):
                 return True
-            if self.epoch >= self.epochs or stage.taken >= stage.refresh:
+            if self.epoch >= self.epochs or self._is_outdated(stage, history):
                 return False
             pairs = list(zip(stage.steps, stage.changes, stage.inner, strict=True))
             direction = descent_direction(point.gradient, pairs)
@@ -438,6 +438,10 @@ class AutomaticDescent(AutomaticSolver):
             yield
             if self.stopped:
                 return False
+
+    def _is_outdated(self, stage: Stage, history: History) -> bool:
+        """Whether another metric is worth its passes."""
+        return stage.taken >= stage.refresh
 
     def _line_search(
         self,

@@ -181,6 +181,17 @@ def test_variants_of_the_pass(by_columns, loss, slopes_too, centred, cc, tmp_pat
     check_pass(kernel, lay, "float32", "float32", cc, tmp_path)
 
 
+# The other losses stand in the tests around this one.
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"mse", "bce", "cross_entropy"}))
+@pytest.mark.parametrize("cc", ARCHITECTURES[-1:], indirect=True, ids=["sm_90"])
+def test_every_loss_stays_in_float32(name, cc):
+    """exp, log and log1p too, and all constants."""
+    lay = layout.row_layout(1, 4, 4, True)
+    kernel = dense.accumulate(LOSSES[name].formula, lay, "float32")
+    text = ptx(kernel, pass_arguments("float32", "float32"), cc)
+    assert not count(text, r"\.f64\b")
+
+
 @pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
 @pytest.mark.parametrize("k", [3, 10, 40])
 @dtypes

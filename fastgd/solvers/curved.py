@@ -1,0 +1,158 @@
+"""`lr="auto"` for losses whose second derivative has no bound, such as Poisson's: Newton's method.
+
+There is no metric that bounds the Hessian everywhere, so that at the current parameters takes its place:
+second moments of the rows, each weighted by the second derivative of its loss. In the coordinates where
+it is the identity a step along −gradient is Newton's, and those that follow, of L-BFGS, use what the
+gradients told since; a line search keeps all of them from rising. A Hessian serves as long as steps make
+the gradient much smaller: for one step far from the optimum, and for all that are left near it. A start
+at the optimum of a sample spares most of the steps over all rows.
+"""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from ..losses import Loss
+from .automatic import History, Steps, shrinks
+from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
+from .per_row import Parameters, row_curvatures
+from .whitened import AutomaticDescent, Stage
+
+#: A sample is one row in so many, where that leaves so many rows per column; its tolerance, and its most
+#: steps.
+_SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL, _SAMPLE_EPOCHS = 32, 50, 1e-3, 100
+#: Trial lengths of a step.
+_TRIES = 40
+#: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
+_SLOW = 0.2
+#: A Hessian is good enough where no row's second derivative has changed by more than this factor.
+_CHANGED = 4.0
+#: Rows whose second derivative is below this part of the largest one show that there is no optimum.
+_FLAT = 1e-14
+
+
+class CurvedDescent(AutomaticDescent):
+    """The solver behind `lr="auto"` without l1, for a smooth loss of no bounded second derivative."""
+
+    loss: Loss
+
+    def _descent(self, stage: Stage | None) -> Steps:
+        self.method = "newton-lbfgs" if self.source.d <= FULL_METRIC else "diagonal-lbfgs"
+        if stage is None:
+            self._start()
+        while True:
+            at = (self.coef, self.intercept) if stage is None else stage.at
+            before = self._curvatures_at(at)
+            metric = self._metric_of(before)
+            if stage is None:
+                stage = self._stage_in(metric, at)
+                if not math.isfinite(stage.point.objective):
+                    self.trouble = "overflow"
+                    return False
+            self.null = metric.null
+            done = yield from self._descend(stage, metric, False)
+            if self.stopped or self.epoch >= self.epochs:
+                break
+            if done and self._is_hessian_here(before):
+                break
+            stage = None
+        if self.settings.l2 == 0 and self._is_flat():
+            self.trouble = "unbounded"
+        elif metric.null.any():
+            self.trouble = "dependent"
+        return True
+
+    # --- the start -------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Move to the optimum of a sample of many rows, if it is better."""
+        source, settings = self.source, self.settings
+        if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1) or source.d > FULL_METRIC:
+            return
+        rows, weight_fraction = source.subset(_SAMPLED)
+        if not weight_fraction > 0:
+            return
+        on_sample = copy.copy(settings)
+        on_sample.scale, on_sample.tol = settings.scale / weight_fraction, _SAMPLE_TOL
+        sample = type(self)(
+            rows, self.loss, on_sample, self.coef, self.intercept, _SAMPLE_EPOCHS, False
+        )
+        sample.run(_SAMPLE_EPOCHS)
+        if sample.converged and self._objective(sample) <= self._objective(self):
+            self.coef, self.intercept = sample.coef, sample.intercept
+
+    def _objective(self, at: Any) -> float:
+        """The objective over all rows at the parameters of a solver."""
+        totals = self.source.totals(self.loss, at.coef, at.intercept, slopes_too=False)
+        penalty = self.settings.l2 / 2 * float((at.coef * at.coef).sum())
+        found = self.settings.scale * float(totals[:, -1].sum()) + penalty
+        return found if math.isfinite(found) else math.inf
+
+    def _stage_in(self, metric: Metric, at: Parameters) -> Stage:
+        """The stage at the current parameters in the Hessian there."""
+        level = self._centred(metric, self.intercept)
+        point = self._evaluate(metric, self.coef, level)
+        first = point.norm
+        if self.settings.tol > 0:
+            coef, intercept = self.start
+            first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
+            first = first if math.isfinite(first) else point.norm
+        return Stage(
+            False, True, point, level, first, math.inf, _TRIES, at_coef=at[0], at_intercept=at[1]
+        )
+
+    # --- the Hessian -----------------------------------------------------------------------------
+
+    def _curvatures_at(self, at: Parameters) -> np.ndarray:
+        """The weighted second derivative of each row's loss, (n,)."""
+        return row_curvatures(self.source, self.loss, self.source.predictions(*at), False)
+
+    def _metric_of(self, curvatures: np.ndarray) -> Metric:
+        """The metric of the Hessian with these second derivatives of rows."""
+        source, settings, total = self.source, self.settings, float(curvatures.sum())
+        how = settings.l2, settings.fit_intercept
+        if not math.isfinite(total):
+            curvatures = np.minimum(np.nan_to_num(curvatures, posinf=1e300), 1e300 / source.n)
+        elif not total > 0:  # all curvature is lost to rounding
+            curvatures = np.ones(source.n)
+        if source.d > FULL_METRIC:
+            mass = float(source.weight.sum()) if len(source.weight) else source.n
+            return diagonal_metric(source, float(curvatures.sum()) / mass * settings.scale, *how)
+        return full_metric(source, settings.scale, *how, curvatures)
+
+    def _is_hessian_here(self, before: np.ndarray) -> bool:
+        """Whether no row's second derivative is far from what the metric assumes."""
+        after = self._curvatures_at((self.coef, self.intercept))
+        return bool((after <= _CHANGED * before).all() and (before <= _CHANGED * after).all())
+
+    def _is_flat(self) -> bool:
+        """Whether some rows went so far that their second derivative is gone, for want of an optimum."""
+        after = self._curvatures_at((self.coef, self.intercept))
+        weight = self.source.weight
+        if len(weight):
+            after = after[weight > 0] / weight[weight > 0]
+        return bool(after.min() <= _FLAT * after.max())
+
+    def _is_outdated(self, stage: Stage, history: History) -> bool:
+        """Whether the last step made the gradient little smaller: the Hessian has changed since."""
+        return stage.taken > 0 and history[-1][0] > _SLOW * history[-2][0]
+
+    def _at_floor(
+        self,
+        metric: Metric,
+        level: np.ndarray,
+        cost: float,
+        first: float,
+        history: History,
+        exact: bool,
+    ) -> bool:
+        """As in `AutomaticSolver`; but one step that does not halve a small gradient ends the descent."""
+        if self.settings.tol > 0:
+            return super()._at_floor(metric, level, cost, first, history, exact)
+        norm, objective = history[-1]
+        size = max(metric.norm(self.coef, level), math.sqrt(abs(objective)))
+        stalled = len(history) > 1 and norm < 1e-8 * size and not shrinks(history[-2:])
+        self.converged = norm <= 1e-11 * size or stalled
+        return self.converged
