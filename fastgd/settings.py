@@ -92,15 +92,18 @@ class Settings:
             rates = np.empty((1, k), dtype)
             rates[...] = self.lr  # as `np.full`, in half of its time
             return rates
-        base = np.full(k, self.lr, np.float64).tolist()
+        base, rate_of = np.full(k, self.lr, np.float64).tolist(), self.schedule.rate
         for epoch in range(len(self._scheduled), last):
-            self._scheduled.append([self._rate(lr, epoch) for lr in base])
+            row = [rate_of(lr, epoch) for lr in base]
+            for c, rate in enumerate(row):
+                if not (type(rate) is float and 0.0 <= rate < math.inf):
+                    row[c] = self._checked(rate, epoch)
+            self._scheduled.append(row)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
-    def _rate(self, lr: float, epoch: int) -> float:
-        """The learning rate that the schedule gives."""
-        given = self.schedule.rate(lr, epoch)
-        rate = given if type(given) is float else real(given)
+    def _checked(self, given: Any, epoch: int) -> float:
+        """A learning rate of the schedule as a float."""
+        rate = real(given)
         if rate is None or not 0 <= rate < math.inf:
             raise InputError(
                 f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "

@@ -171,7 +171,6 @@ class Loop:
         x = np.asarray(x, order="F" if by_columns else "C")
         self.rows = DenseRows(x, y, weight, x.dtype, 1)
         self.coef, self.intercept = coef.astype(float), intercept.astype(float)
-        self.low = coef.copy(), intercept.copy()
         self.previous = np.column_stack([self.coef, self.intercept])
         settings = {"l2": 0.0, "fit_intercept": True, "tol": 0.0} | settings
         settings = Settings(row_scale=settings["scale"], **settings)
@@ -188,7 +187,7 @@ class Loop:
             self.coef, self.intercept, self.previous, *self.settings, self.state, self.costs, self.norms,
             self.path,
         )  # fmt: skip
-        status = self.rows.batch_epochs(self.loss, RULES["gd"], *self.low, arrays, last, True)
+        status = self.rows.batch_epochs(self.loss, RULES["gd"], arrays, last, True)
         return status, self.state[EPOCHS]
 
 

@@ -114,7 +114,8 @@ class Problem:
             )
         self.coef = inputs.parameters(options.coef_init, (self.k, d), "coef_init")
         self.intercept = inputs.parameters(options.intercept_init, (self.k,), "intercept_init")
-        if not options.fit_intercept and self.intercept.any():
+        given = options.intercept_init is not None and not options.fit_intercept
+        if given and self.intercept.any():
             raise InputError("intercept_init needs fit_intercept=True.")
         self.start = self.coef.copy() if options.keep_path else None
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
@@ -261,7 +262,7 @@ class Problem:
         epoch, unit = solver.epoch, self.y_unit
         costs = solver.costs[:epoch]
         if cost is None:
-            cost = float(costs[-1]) if epoch else math.nan
+            cost = costs.item(epoch - 1) if epoch else math.nan
         costs, cost = _times(costs, unit, unit), cost * unit * unit
         coef = _times(solver.coef, unit).astype(self.dtype, copy=False)
         intercept = _times(solver.intercept, unit)
@@ -288,9 +289,9 @@ class Problem:
             start = start[0] if start is not None else None
         return Fit(
             coef=coef,
-            intercept=float(intercept[0]) if self.flat else low,
+            intercept=intercept.item(0) if self.flat else low,
             costs=costs,
-            cost=float(cost),
+            cost=cost,
             n_epochs=epoch,
             converged=converged,
             method=solver.method,

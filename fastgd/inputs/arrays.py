@@ -423,7 +423,7 @@ def parameters(
     """
     if value is None:
         return np.zeros(shape)
-    array = np.float64(value) if type(value) is float else as_array(value, name)
+    array = as_array(value, name)
     found = array.shape
     if found != shape and not (found == () and (for_all or shape in ((1,), (1, 1)))):
         short = shape[1:] if shape[0] == 1 else shape
@@ -432,6 +432,6 @@ def parameters(
             raise InputError(f"{name} has shape {found}; expected {expected}.")
     if finite and not is_finite(array):
         raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
-    if for_all and found == ():
-        array = np.full(shape, array)
-    return np.array(array, np.float64).reshape(shape)
+    result = np.empty(shape)
+    result[...] = array
+    return result

@@ -34,13 +34,6 @@ _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
 
 
-def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether the kernels can read x as it lies."""
-    flags = x.flags
-    contiguous = flags.c_contiguous or flags.f_contiguous
-    return contiguous and x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and flags.aligned
-
-
 def _groups(n_parts: int, n_groups: int) -> list[range]:
     n_groups = min(n_parts, n_groups)
     bounds = [n_parts * g // n_groups for g in range(n_groups + 1)]
@@ -67,26 +60,31 @@ class DenseRows:
 
     def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
         n, d = x.shape
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
-        self.converts = not _readable(x, self.dtype)
-        if self.converts and x.size * self.dtype.itemsize <= PART_BYTES:
-            x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
+        flags, item = x.flags, x.itemsize
+        along, across = flags.c_contiguous, flags.f_contiguous
+        native = x.dtype in _NATIVE and flags.aligned
+        # Whether the kernels can't read x as it lies.
+        converts = not ((along or across) and native and item <= dtype.itemsize)
+        if converts and x.size * dtype.itemsize <= PART_BYTES:
+            x, converts = np.array(x, dtype=dtype, order="C"), False
+            item, along, across = dtype.itemsize, True, x.flags.f_contiguous
+        self.converts = converts
         # A single column is a row of numbers: by columns its loop runs over them.
-        self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
+        self.by_columns = not converts and across and (d == 1 or n > 1)
         self.x, seen = x, read_only(x)
         self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = seen if not self.converts and x.flags.c_contiguous else None
-        self.y = read_only(np.ascontiguousarray(y, dtype=self.dtype))
+        self.by_rows = seen if along and not converts else None
+        self.y = read_only(np.ascontiguousarray(y, dtype=dtype))
         if weight is None:
-            self.weight = _NOTHING[self.dtype]
+            self.weight = _NOTHING[dtype]
         else:
-            self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+            self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
         self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
-        row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
-        rows = PART_BYTES // row_bytes or 1
+        rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
         self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
         self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
@@ -266,27 +264,23 @@ class DenseRows:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
         return largest_row_norm(self.x, self.weight, size, fit_intercept)
 
-    def batch_epochs(
-        self, loss, rule, coef, intercept, arrays, stop: int, with_cost: bool
-    ) -> int | None:
+    def batch_epochs(self, loss, rule, arrays, stop: int, with_cost: bool) -> int | None:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        x, dtype, k, order = self.seen, self.dtype, len(coef), dense.GIVEN_ORDER
-        gather, rows_at = 0, 0
-        if not self.by_columns and x.dtype != dtype:
+        x, y, dtype, by_columns = self.seen, self.y, self.dtype, self.by_columns
+        order, k, d = dense.GIVEN_ORDER, len(arrays[0]), self.d
+        rows = dense.rows_of_block(loss, d, x.itemsize, self.n, by_columns)
+        gather = rows_at = copied = 0
+        if not by_columns and x.dtype != dtype:
             gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
-            x = dense.unknown((0, self.d), dtype)
-        one_pass = dense.address_of_pass(self.by_columns, k > 1, order.dtype, x.dtype, dtype)
-        losses, step = (
-            block_losses(loss.formula, True, dtype),
-            advance.address_of_step(rule, _FLOAT64),
-        )
-        scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, gather != 0)
+            x, copied = dense.unknown((0, d), dtype), rows
         return dense.batch_epochs(
-            one_pass, losses, advance.address_of_end(), step, gather, x, rows_at, order, self.y,
-            self.weight, dense.zeros(self.d, dtype), coef, intercept, *(one[0] for one in scratch),
-            np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
+            dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
+            block_losses(loss.formula, True, dtype), advance.address_of_end(),
+            advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
+            np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
+            np.empty((1, k, d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:
