@@ -361,28 +361,36 @@ def _compiled_pass(
     return rows_pass(paired), losses, gathered
 
 
-def accumulate(
-    loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, x, y, weight, center, coef, intercept,
-    first: int, last: int, offset: int, totals,
-) -> None:  # fmt: skip
-    """Add the rows `first` to `last` to `totals`, with scratch of its own.
+class Pass:
+    """A pass of a loss over rows x with y and weight, and its scratch: of one thread at a time.
 
-    `center` (d,) is subtracted from the rows; None: nothing is. The other arguments are described in
-    `fastgd.cpu`; x, y, weight and center are read-only, and all but x in the dtype of `coef`.
+    It is for parameters of the shape and dtype of `coef`; if `centred`, a center is subtracted from the
+    rows. The other arguments are described in `fastgd.cpu`; x, y and weight are read-only, and y and
+    weight in the dtype of `coef`.
     """
-    k, d = coef.shape
-    made, losses, gathered = _compiled_pass(
-        loss.formula, by_columns, center is not None, k > 1, slopes_too, x.dtype, coef.dtype
-    )
-    own = scratch(loss, x, y, coef, by_columns, gathered != 0)
-    rows_at = 0
-    if gathered != 0:
-        center = zeros(d, coef.dtype) if center is None else center
-        rows_at, x = x.ctypes.data, unknown((0, d), coef.dtype)
-    made(
-        x, rows_at, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), weight if center is None else center,
-        coef, intercept, first, last, offset, losses, slopes_too, gathered, *own, totals,
-    )  # fmt: skip
+
+    def __init__(
+        self, loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, centred: bool, x, y, weight,
+        coef,
+    ) -> None:  # fmt: skip
+        (k, d), dtype = coef.shape, coef.dtype
+        self._kernel, losses, gathered = _compiled_pass(
+            loss.formula, by_columns, centred, k > 1, slopes_too, x.dtype, dtype
+        )
+        self._x = x  # which has to live as long as its address
+        rows_at, self._no_center = 0, weight
+        own = scratch(loss, x, y, coef, by_columns, gathered != 0)
+        if gathered != 0:
+            rows_at, x, self._no_center = x.ctypes.data, unknown((0, d), dtype), zeros(d, dtype)
+        self._rows = x, rows_at, GIVEN_ORDER, y, weight, dtype.type(loss.p)
+        self._scratch = losses, slopes_too, gathered, *own
+
+    def add(self, center, coef, intercept, first: int, last: int, offset: int, totals) -> None:
+        """Add the rows `first` to `last` to `totals`; `center` (d,) is None, or read-only."""
+        center = self._no_center if center is None else center
+        self._kernel(
+            *self._rows, center, coef, intercept, first, last, offset, *self._scratch, totals
+        )
 
 
 def zeros(d: int, dtype: np.dtype) -> np.ndarray:

@@ -429,9 +429,7 @@ class AutomaticDescent(AutomaticSolver):
             inner = float(np.vdot(change, step))
             if not exact and inner > 1e-14 * float(np.vdot(change, change)):
                 pairs = [*pairs[1 - PAIRS :], (step, change, inner)]
-            steps, changes, products = (
-                map(list, zip(*pairs, strict=True)) if pairs else ([], [], [])
-            )
+            steps, changes, products = zip(*pairs, strict=True) if pairs else ((), (), ())
             stage = stage._replace(
                 point=new, level=new_level, taken=stage.taken + 1, history=history, steps=steps,
                 changes=changes, inner=products,

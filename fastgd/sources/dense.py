@@ -83,6 +83,8 @@ class DenseRows:
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
         self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
+        #: Passes that no thread uses, by what they compute.
+        self._passes: dict[Any, list[dense.Pass]] = {}
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
         self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
@@ -127,15 +129,20 @@ class DenseRows:
 
     def _totals(self, loss, coef, intercept, center, slopes_too: bool) -> np.ndarray:
         """The totals of each group of parts, (groups, outputs, d+2)."""
-        into = np.zeros((min(_GROUPS, self.n_parts), len(coef), self.d + 2))
-        center = None if center is None else read_only(center)
-        y, weight = self._samples(coef.dtype)
+        k, centred = len(coef), center is not None
+        into = np.zeros((min(_GROUPS, self.n_parts), k, self.d + 2))
+        center = read_only(center) if centred else None
+        what = loss, self.by_columns, slopes_too, centred
+        free = self._passes.setdefault((what, k, coef.dtype), [])
 
         def work(x, first: int, last: int, offset: int, totals) -> None:
-            dense.accumulate(
-                loss, self.by_columns, slopes_too, x, y, weight, center, coef, intercept, first, last,
-                offset, totals,
-            )  # fmt: skip
+            try:
+                one = free.pop()
+            except IndexError:
+                one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
+            one.add(center, coef, intercept, first, last, offset, totals)
+            if not self.converts:  # else it is of this block
+                free.append(one)
 
         self._over_parts(work, into)
         return into
