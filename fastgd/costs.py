@@ -78,7 +78,6 @@ def _evaluate(
     given_x = x
     x, where = place.features(x, None)
     y = given_y = place.on_host(y, "y", where)
-    sample_weight = place.on_host(sample_weight, "sample_weight", where)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
     coef = inputs.as_array(coef, "coef")
@@ -97,7 +96,10 @@ def _evaluate(
         y, _ = inputs.targets(y, n, dtype, finite=False)
     entries = 1 if k else len(y)  # of the mean, in a row
     k = k or len(y)
-    weight, unit = inputs.in_units(inputs.weights(sample_weight, n, np.float64))
+    weight, unit = sample_weight, 1.0
+    if weight is not None:
+        weight = place.on_host(weight, "sample_weight", where)
+        weight, unit = inputs.in_units(inputs.weights(weight, n, np.float64))
     low = inputs.parameters(coef, (k, d), "coef", finite=False)
     level = inputs.parameters(intercept, (k,), "intercept", for_all=True, finite=False)
     source = where.rows(x, y, weight, dtype, None, k)
@@ -110,7 +112,7 @@ def _evaluate(
         found: Any = (
             sum(totals[:, d + 1].tolist()),
             totals[:, :d].astype(dtype).reshape(given),
-            float(totals[0, d]) if single else totals[:, d].astype(dtype),
+            totals.item(0, d) if single else totals[:, d].astype(dtype),
         )[parts]
     if inputs.is_finite(totals) and math.isfinite(found[0] if parts.start == 0 else 0.0):
         return found

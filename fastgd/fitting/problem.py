@@ -84,15 +84,17 @@ class Problem:
         self.epochs = options.epochs or (_AUTO_EPOCHS if self.automatic else _EPOCHS)
         self.inner = np.dtype(np.float64) if self.automatic else self.dtype
         self._read_targets(rows)
-        weight = place.on_host(options.sample_weight, "sample_weight", self.place)
-        weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
-        if self.classes is not None:
+        weight, self.unit = options.sample_weight, 1.0
+        if weight is not None:
+            weight = place.on_host(weight, "sample_weight", self.place)
+            weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
+        if options.class_weight is not None:
+            if self.classes is None:
+                raise InputError(f"class_weight is for labels; the loss {loss.name!r} has none.")
             weight, unit = inputs.class_weights(
                 options.class_weight, self.y[0], self.classes, weight
             )
             self.unit *= unit
-        elif options.class_weight is not None:
-            raise InputError(f"class_weight is for labels; the loss {loss.name!r} has none.")
         self.held_out: Any = None
         if trained is not None:
             self.held_out = self._taken(others, weight)

@@ -88,11 +88,12 @@ class BatchDescent(AllRows):
         self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
         self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
         one_pass = source.work("pass")
-        build = source.work("moments")
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
         self._epochs = self._switch = epochs
-        if loss.quadratic and build + epochs * on_moments < epochs * one_pass:
-            self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
+        if loss.quadratic and on_moments < one_pass:
+            build = source.work("moments")
+            if build + epochs * on_moments < epochs * one_pass:
+                self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
         self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"

@@ -99,18 +99,13 @@ class DenseRows:
     def _bounds(self, part: int) -> tuple[int, int]:
         return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
 
-    def _over_parts(self, work, into) -> None:
-        """Call ``work(x, first, last, offset, into[g])`` for all parts of every group g."""
-
-        def on_part(group: int, part: int) -> None:
-            first, last = self._bounds(part)
-            if self.converts:
-                block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
-                work(block, 0, last - first, first, into[group])
-            else:
-                work(self.seen, first, last, 0, into[group])
-
-        self._for_each_part(on_part, len(into))
+    def _rows_of(self, part: int) -> tuple[np.ndarray, int, int, int]:
+        """An array with the rows of a part, its first and last row there, and row 0's place in y."""
+        first, last = self._bounds(part)
+        if not self.converts:
+            return self.seen, first, last, 0
+        block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+        return block, 0, last - first, first
 
     def _for_each_part(self, work, n_groups: int = _GROUPS) -> None:
         """Call ``work(group, part)`` for all parts, in so many groups; a single one needs no thread."""
@@ -135,16 +130,17 @@ class DenseRows:
         what = loss, self.by_columns, slopes_too, centred
         free = self._passes.setdefault((what, k, coef.dtype), [])
 
-        def work(x, first: int, last: int, offset: int, totals) -> None:
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
             try:
                 one = free.pop()
             except IndexError:
                 one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
-            one.add(center, coef, intercept, first, last, offset, totals)
+            one.add(center, coef, intercept, first, last, offset, into[group])
             if not self.converts:  # else it is of this block
                 free.append(one)
 
-        self._over_parts(work, into)
+        self._for_each_part(on_part, len(into))
         return into
 
     def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -170,22 +166,14 @@ class DenseRows:
         into = np.zeros((n_groups, padded, padded))
         weight = self.weight if weight is None else read_only(weight)
 
-        def work(x, first: int, last: int, offset: int, moments) -> None:
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
             statistics.add_moments(
-                self.by_columns,
-                x,
-                self.y,
-                weight,
-                center,
-                scale,
-                y_center,
-                first,
-                last,
-                offset,
-                moments,
-            )
+                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, offset,
+                into[group],
+            )  # fmt: skip
 
-        self._over_parts(work, into)
+        self._for_each_part(on_part, n_groups)
         moments = _ordered_sum(into)[:wide, :wide].copy()
         np.copyto(moments, moments.T, where=_below_diagonal(wide))
         return moments
@@ -195,10 +183,11 @@ class DenseRows:
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
-        def work(x, first: int, last: int, offset: int, group) -> None:
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
             kernel(x, coef, intercept, first, last, offset, out)
 
-        self._over_parts(work, range(min(_GROUPS, self.n_parts)))
+        self._for_each_part(on_part)
         return out
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
