@@ -12,13 +12,15 @@ from .errors import InputError
 
 #: The largest whole number: that of an index.
 _MOST = 2**63 - 1
+#: Types without dimensions and masks: most arguments.
+_PLAIN = frozenset((str, bool, int, float, type(None)))
 #: The longest `repr` that a message shows in full.
 _LONGEST = 120
 
 
 def plain(value: Any) -> Any:
     """A NumPy scalar, or an array or a tensor without dimensions, as the Python object it holds."""
-    if getattr(value, "ndim", None) != 0 or getattr(value, "mask", False):
+    if type(value) in _PLAIN or getattr(value, "ndim", None) != 0 or getattr(value, "mask", False):
         return value
     try:
         return value.item()
@@ -37,6 +39,8 @@ def shown(value: Any) -> str:
 
 def real(value: Any) -> float | None:
     """A real number as a float, infinite beyond its range; None for other values."""
+    if type(value) is float:
+        return value
     value = plain(value)
     if not isinstance(value, Real):
         return None

@@ -75,41 +75,44 @@ def _evaluate(
     """The `parts` of: the cost, the gradient of coef in its shape, and that of the intercepts."""
     place = _place()
     reduction = inputs.choice(reduction, "reduction", ("mean", "sum"))
-    names = inputs.column_names(x)
+    given_x = x
     x, where = place.features(x, None)
     y = given_y = place.on_host(y, "y", where)
-    sample_weight = place.on_host(sample_weight, "sample_weight", where)
     n, d = x.shape
     dtype = inputs.working_dtype(x, None)
     coef = inputs.as_array(coef, "coef")
     given = coef.shape
-    outputs = {}
+    k = None
     if loss.coupled:
         if coef.ndim != 2 or len(coef) < 2:
             raise InputError(
                 f"coef has shape {given}; expected (k, {d}), a row for each of k classes."
             )
-        outputs = {"k": len(coef)}
-        y = inputs.class_indices(y, n, len(coef), dtype)
+        k = len(coef)
+        y = inputs.class_indices(y, n, k, dtype)
     elif loss.targets == LABELS:
         y, _ = inputs.probabilities(y, n, dtype)
     else:
         y, _ = inputs.targets(y, n, dtype, finite=False)
-    k = outputs.get("k", len(y))
-    weight, unit = inputs.in_units(inputs.weights(sample_weight, n, np.float64))
+    entries = 1 if k else len(y)  # of the mean, in a row
+    k = k or len(y)
+    weight, unit = sample_weight, 1.0
+    if weight is not None:
+        weight = place.on_host(weight, "sample_weight", where)
+        weight, unit = inputs.in_units(inputs.weights(weight, n, np.float64))
     low = inputs.parameters(coef, (k, d), "coef", finite=False)
     level = inputs.parameters(intercept, (k,), "intercept", for_all=True, finite=False)
-    source = where.rows(x, y, weight, dtype, None, **outputs)
+    source = where.rows(x, y, weight, dtype, None, k)
     with np.errstate(all="ignore"):
         if dtype != np.float64:
             low, level = low.astype(dtype), level.astype(dtype)
         in_units = source.totals(loss, low, level)
-        totals = in_units * _scale(reduction, weight, unit, n, 1 if outputs else k)
+        totals = in_units * _scale(reduction, weight, unit, n, entries)
         single = given != (k, d) or (k == 1 and len(given) < 2)
         found: Any = (
             sum(totals[:, d + 1].tolist()),
             totals[:, :d].astype(dtype).reshape(given),
-            float(totals[0, d]) if single else totals[:, d].astype(dtype),
+            totals.item(0, d) if single else totals[:, d].astype(dtype),
         )[parts]
     if inputs.is_finite(totals) and math.isfinite(found[0] if parts.start == 0 else 0.0):
         return found
@@ -117,7 +120,7 @@ def _evaluate(
     inputs.parameters(coef, (k, d), "coef")
     inputs.parameters(intercept, (k,), "intercept", for_all=True)
     if not all(map(inputs.is_finite, found)):
-        inputs.require_finite(x, "x", names)
+        inputs.require_finite(x, "x", inputs.column_names(given_x))
         inputs.targets(given_y, n, dtype)
         what = "gradient" if parts is _GRADIENT or np.isfinite(found[0]) else "cost"
         message = f"the {what} overflows {dtype} at these coefficients"

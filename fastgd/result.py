@@ -166,7 +166,7 @@ class Fit(Prediction):
                 )
             return raw
         d = self.coef.shape[-1]
-        x, names = inputs.rows_to_predict(x, d, self.feature_names)
+        given, x = x, inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in _NATIVE:
                 raw = x @ self.coef.T
@@ -178,7 +178,7 @@ class Fit(Prediction):
                     raw[start : start + rows] = block @ self.coef.T
             raw = raw + self.intercept
         if not inputs.is_finite(raw):
-            inputs.require_finite(x, "x", names)
+            inputs.require_finite(x, "x", inputs.column_names(given))
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
             raise InputError(f"the prediction overflows {raw.dtype} at row {row}; x is too large.")
         return raw

@@ -65,7 +65,7 @@ class Settings:
         self.lr, self.l1, self.l2, self.scale, self.row_scale = lr, l1, l2, scale, row_scale
         self.fit_intercept, self.tol = fit_intercept, tol
         self.optimizer, self.schedule = optimizer, schedule
-        self._scheduled: list[list[float]] = []  # the rates of the epochs so far
+        self._scheduled: list[tuple[float, ...]] = []  # the rates of the epochs so far
 
     def array(
         self, dtype: DTypeLike = np.float64, last: float | None = None, p: float = 0.0
@@ -92,16 +92,18 @@ class Settings:
             rates = np.empty((1, k), dtype)
             rates[...] = self.lr  # as `np.full`, in half of its time
             return rates
-        base = np.full(k, self.lr, np.float64).tolist()
-        for epoch in range(len(self._scheduled), last):
-            self._scheduled.append([self._rate(lr, epoch) for lr in base])
+        rate_of, epochs = self.schedule.rate, range(len(self._scheduled), last)
+        of_outputs = [
+            [self._checked(rate_of(lr, epoch), epoch) for epoch in epochs]
+            for lr in np.full(k, self.lr, np.float64).tolist()
+        ]
+        self._scheduled += zip(*of_outputs, strict=True)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
-    def _rate(self, lr: float, epoch: int) -> float:
-        """The learning rate that the schedule gives."""
-        given = self.schedule.rate(lr, epoch)
+    def _checked(self, given: Any, epoch: int) -> float:
+        """A learning rate of the schedule as a float."""
         rate = given if type(given) is float else real(given)
-        if rate is None or not 0 <= rate < math.inf:
+        if rate is None or not 0.0 <= rate < math.inf:
             raise InputError(
                 f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "
                 "expected a finite number from 0 up."

@@ -110,7 +110,7 @@ class ListRows:
 
     # Loops of updates: no compiled one of this source's own, and rows as arrays for those of the CPU.
 
-    def batch_epochs(self, loss, rule, coef, intercept, arrays, stop, with_cost):
+    def batch_epochs(self, loss, rule, arrays, stop, with_cost):
         return None
 
     def rows_at_once(self):

@@ -82,6 +82,16 @@ def test_a_failed_fit_hands_the_threads_back(set_threads):
     assert blas._controls()[0]() == 2
 
 
+def test_a_context_without_an_exit_hands_the_threads_back(set_threads):
+    """A signal may come between the end of its block and the exit."""
+    set_threads(2)
+    context = blas.one_thread()
+    context.__enter__()
+    assert blas._controls()[0]() == 1
+    del context
+    assert blas._controls()[0]() == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("fit", [fastgd.fit_linear, fastgd.fit_mlp])
 def test_a_child_forked_in_a_callback_has_all_threads(set_threads, fit):

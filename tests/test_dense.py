@@ -47,22 +47,9 @@ def one_pass(x, y, weight, coef, intercept, loss, by_columns, center=None, bound
     totals = np.zeros((len(coef), coef.shape[1] + 2))
     x, y, weight = map(read_only, (x, y, weight))
     center = None if center is None else read_only(center)
+    one = dense.Pass(loss, by_columns, True, center is not None, x, y, weight, coef)
     for first, last in bounds or [(0, y.shape[1])]:
-        dense.accumulate(
-            loss,
-            by_columns,
-            True,
-            x,
-            y,
-            weight,
-            center,
-            coef,
-            intercept,
-            first,
-            last,
-            offset,
-            totals,
-        )
+        one.add(center, coef, intercept, first, last, offset, totals)
     return totals
 
 
@@ -122,10 +109,10 @@ def test_costs_of_several_coefficients(shape, name, scalar, weighted, by_columns
     coefs = np.concatenate([coef, -coef, 0 * coef])
     intercepts = np.array([0.3, -1.0, 0.0], dtype=scalar)
     totals = np.zeros((3, x.shape[1] + 2))
-    dense.accumulate(
-        LOSSES[name], by_columns, False, read_only(np.ascontiguousarray(x.T if by_columns else x)),
-        read_only(y), read_only(weight), None, coefs, intercepts, 0, shape[0], 0, totals,
-    )  # fmt: skip
+    laid = read_only(np.ascontiguousarray(x.T if by_columns else x))
+    rows = laid, read_only(y), read_only(weight)
+    one = dense.Pass(LOSSES[name], by_columns, False, False, *rows, coefs)
+    one.add(None, coefs, intercepts, 0, shape[0], 0, totals)
     wanted = [
         expected_totals(x, y, weight, coefs[c : c + 1], intercepts[c : c + 1], LOSSES[name])[0, -1]
         for c in range(3)
@@ -171,7 +158,6 @@ class Loop:
         x = np.asarray(x, order="F" if by_columns else "C")
         self.rows = DenseRows(x, y, weight, x.dtype, 1)
         self.coef, self.intercept = coef.astype(float), intercept.astype(float)
-        self.low = coef.copy(), intercept.copy()
         self.previous = np.column_stack([self.coef, self.intercept])
         settings = {"l2": 0.0, "fit_intercept": True, "tol": 0.0} | settings
         settings = Settings(row_scale=settings["scale"], **settings)
@@ -188,7 +174,7 @@ class Loop:
             self.coef, self.intercept, self.previous, *self.settings, self.state, self.costs, self.norms,
             self.path,
         )  # fmt: skip
-        status = self.rows.batch_epochs(self.loss, RULES["gd"], *self.low, arrays, last, True)
+        status = self.rows.batch_epochs(self.loss, RULES["gd"], arrays, last, True)
         return status, self.state[EPOCHS]
 
 

@@ -159,10 +159,9 @@ def test_kernels_add_to_their_totals(by_columns):
     seen = np.ascontiguousarray(x.T) if by_columns else x
     given = [oracles.read_only(a) for a in (seen, y[None].astype(float), weight)]
     totals = np.ones((4, 5))
+    one = dense.Pass(CROSS_ENTROPY, by_columns, True, False, *given, coef)
     for first, last in ((0, 4), (4, 10)):
-        dense.accumulate(
-            CROSS_ENTROPY, by_columns, True, *given, None, coef, intercept, first, last, 0, totals
-        )
+        one.add(None, coef, intercept, first, last, 0, totals)
     cost, by_coef, _ = torch_totals(x, y, coef, intercept, weight)
     assert (totals[:, -1] - 1).sum() == pytest.approx(cost)
     np.testing.assert_allclose(totals[:, :3] - 1, by_coef, atol=1e-12)

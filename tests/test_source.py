@@ -83,6 +83,26 @@ def test_every_layout_gives_the_same_totals(monkeypatch, lay, part_bytes, shape,
 
 @every_layout
 @every_size
+def test_a_pass_that_was_used_gives_the_same_bits(monkeypatch, lay, part_bytes, weighted):
+    """Its scratch is kept, also where a pass met what is not finite, or another loss came between."""
+    monkeypatch.setattr(source, "PART_BYTES", part_bytes)
+    x, y, weight, coef, intercept = whole_numbers(45, 3)
+
+    def totals(rows, name, center=None):
+        return rows.totals(LOSSES[name], coef, intercept, center).tobytes()
+
+    def fresh():
+        return DenseRows(lay(x), y, weight if weighted else None, np.float64, 2)
+
+    rows, calls = fresh(), [("bce", None), ("mse", None), ("bce", np.ones(3)), ("bce", np.zeros(3))]
+    for _ in range(2):
+        for call in calls:
+            assert totals(rows, *call) == totals(fresh(), *call)
+        assert np.isnan(rows.totals(LOSSES["bce"], np.nan * coef, intercept)).any()
+
+
+@every_layout
+@every_size
 def test_every_layout_gives_the_same_numbers(monkeypatch, lay, part_bytes, weighted):
     """Moments, predictions, extremes, and the mean and variance of columns."""
     monkeypatch.setattr(source, "PART_BYTES", part_bytes)

@@ -20,13 +20,14 @@ from .machine.vector_math import vectorised
 from .machine.vector_width import use_widest_vectors
 
 #: Rows of the scratch, and how many there are beside predictions.
-WEIGHT, Z, _OTHERS = 0, 1, 4
+WEIGHT, Z, OTHERS = 0, 1, 4
 
 
-def block_scratch(parts: int, k: int, rows: int, dtype) -> np.ndarray:
-    """The scratch of a block of so many rows for each part, with weights of one."""
-    scratch = np.empty((parts, k + _OTHERS, rows), dtype)
-    scratch[:, WEIGHT] = 1
+def block_scratch(parts: int | None, k: int, rows: int, dtype) -> np.ndarray:
+    """The scratch of a block of so many rows, or of one for each part, with weights of one."""
+    lead = () if parts is None else (parts,)
+    scratch = np.empty((*lead, k + OTHERS, rows), dtype)
+    scratch[..., WEIGHT, :] = 1
     return scratch
 
 

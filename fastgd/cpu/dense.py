@@ -14,10 +14,10 @@ import numpy as np
 from ..compile.functions import call, kernel, leaf, piece, pointer, with_parameter
 from ..losses import CoupledLoss, Loss
 from ..settings import COST, EPOCHS, RUNNING, SCALE, P
-from .block_losses import WEIGHT, Z, block_losses, block_scratch
+from .block_losses import OTHERS, WEIGHT, Z, block_losses, block_scratch
 from .machine.prefetch import LINE, LONGEST_ROW, prefetch
 from .machine.vector_math import vectorised
-from .machine.views import array_at
+from .machine.views import array_at, view
 
 #: Bytes of X in a block of rows: with the next block prefetched, a third of the first-level cache; with
 #: coupled outputs, whose exponentials are loops over rows, an eighth of a second-level cache.
@@ -58,19 +58,25 @@ def scratch(
     coef: np.ndarray,
     by_columns: bool,
     copied: bool,
-    parts: int = 1,
+    parts: int | None = None,
 ) -> Scratch:
-    """The scratch of each part of a pass over x (n, d), or over its transpose if `by_columns`."""
+    """The scratch of a pass, or of each part, over x (n, d), or over its transpose if `by_columns`."""
     k, d = coef.shape
+    rows = rows_of_block(loss, d, x.itemsize, y.shape[1], by_columns)
+    copies = rows if copied and not by_columns else 0
+    dtype = coef.dtype
+    lead = () if parts is None else (parts,)
+    block = np.empty((*lead, copies, d), dtype)
+    own_y = np.empty((*lead, len(y), copies), dtype)
+    losses = block_scratch(parts, k, rows, dtype)
+    return Scratch(block, own_y, losses, np.zeros((*lead, k, d), dtype))
+
+
+def rows_of_block(loss: Loss | CoupledLoss, d: int, itemsize: int, n: int, by_columns: bool) -> int:
+    """The rows of a block of a pass over n rows of d numbers: no more than there are."""
     if by_columns:
-        rows = min(_COLUMN_ROWS, max(64, _COLUMN_BLOCK // d))
-    else:
-        rows = block_rows(d * x.itemsize, loss.coupled)
-    copies = copied and not by_columns
-    block = np.empty((parts, rows if copies else 0, d), coef.dtype)
-    own_y = np.empty((parts, len(y), rows if copies else 0), coef.dtype)
-    losses = block_scratch(parts, k, rows, coef.dtype)
-    return Scratch(block, own_y, losses, np.zeros((parts, k, d), coef.dtype))
+        return min(n, _COLUMN_ROWS, max(64, _COLUMN_BLOCK // d))
+    return min(n, block_rows(d * itemsize, loss.coupled))
 
 
 @functools.cache
@@ -355,29 +361,36 @@ def _compiled_pass(
     return rows_pass(paired), losses, gathered
 
 
-def accumulate(
-    loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, x, y, weight, center, coef, intercept,
-    first: int, last: int, offset: int, totals,
-) -> None:  # fmt: skip
-    """Add the rows `first` to `last` to `totals`, with scratch of its own.
+class Pass:
+    """A pass of a loss over rows x with y and weight, and its scratch: of one thread at a time.
 
-    `center` (d,) is subtracted from the rows; None: nothing is. The other arguments are described in
-    `fastgd.cpu`; x, y, weight and center are read-only, and all but x in the dtype of `coef`.
+    It is for parameters of the shape and dtype of `coef`; if `centred`, a center is subtracted from the
+    rows. The other arguments are described in `fastgd.cpu`; x, y and weight are read-only, and y and
+    weight in the dtype of `coef`.
     """
-    k, d = coef.shape
-    made, losses, gathered = _compiled_pass(
-        loss.formula, by_columns, center is not None, k > 1, slopes_too, x.dtype, coef.dtype
-    )
-    block, own_y, own, gradient = scratch(loss, x, y, coef, by_columns, gathered != 0)
-    rows_at = 0
-    if gathered != 0:
-        center = zeros(d, coef.dtype) if center is None else center
-        rows_at, x = x.ctypes.data, unknown((0, d), coef.dtype)
-    made(
-        x, rows_at, GIVEN_ORDER, y, weight, coef.dtype.type(loss.p), weight if center is None else center,
-        coef, intercept, first, last, offset, losses, slopes_too, gathered, block[0], own_y[0], own[0],
-        gradient[0], totals,
-    )  # fmt: skip
+
+    def __init__(
+        self, loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, centred: bool, x, y, weight,
+        coef,
+    ) -> None:  # fmt: skip
+        (k, d), dtype = coef.shape, coef.dtype
+        self._kernel, losses, gathered = _compiled_pass(
+            loss.formula, by_columns, centred, k > 1, slopes_too, x.dtype, dtype
+        )
+        self._x = x  # which has to live as long as its address
+        rows_at, self._no_center = 0, weight
+        own = scratch(loss, x, y, coef, by_columns, gathered != 0)
+        if gathered != 0:
+            rows_at, x, self._no_center = x.ctypes.data, unknown((0, d), dtype), zeros(d, dtype)
+        self._rows = x, rows_at, GIVEN_ORDER, y, weight, dtype.type(loss.p)
+        self._scratch = losses, slopes_too, gathered, *own
+
+    def add(self, center, coef, intercept, first: int, last: int, offset: int, totals) -> None:
+        """Add the rows `first` to `last` to `totals`; `center` (d,) is None, or read-only."""
+        center = self._no_center if center is None else center
+        self._kernel(
+            *self._rows, center, coef, intercept, first, last, offset, *self._scratch, totals
+        )
 
 
 def zeros(d: int, dtype: np.dtype) -> np.ndarray:
@@ -437,9 +450,9 @@ def predictions(by_columns: bool):
 
 @kernel
 def batch_epochs(
-    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, center, low,
-    low_intercept, block, own_y, scratch, gradient, totals, coef, intercept, previous, settings, rates,
-    hyper, memory, state, costs, norms, path, last_epoch, with_cost,
+    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, numbers, rows, copied,
+    totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
+    last_epoch, with_cost,
 ):  # fmt: skip
     """Epochs of batch descent in one call, for data small enough that one thread does a pass.
 
@@ -452,10 +465,9 @@ def batch_epochs(
         step           IN      int               address of `advance.step`
         gather         IN      int               address of `gather`; 0: x is read in place
         rows_at        IN      int               address of x, for `gather`
-        center         IN      (d,)              zeros
-        low            OUT     (k, d)            the coefficients in the dtype of the pass
-        low_intercept  OUT     (k,)              the intercepts in the dtype of the pass
-        block, own_y, scratch, gradient          of `Scratch`
+        numbers        OUT     (…,)              scratch of the pass: `size_of_numbers` zeros
+        rows           IN      int               rows of a block
+        copied         IN      int               rows of a block that `gather` copies: all or none
         totals         OUT     (1, k, d+2)       sums of a pass
         coef           IN OUT  (k, d) float64    coefficients
         intercept      IN OUT  (k,) float64      intercepts
@@ -465,7 +477,19 @@ def batch_epochs(
     The other arguments are described in `fastgd.cpu`.
     """
     k, d = coef.shape
-    n, p, sums = y.shape[1], low.dtype.type(settings[P]), totals[0]
+    T = numbers.dtype.type
+    n, p, sums = y.shape[1], T(settings[P]), totals[0]
+    low, gradient = view(numbers, 0, (k, d)), view(numbers, k * d, (k, d))
+    low_intercept, center = view(numbers, 2 * k * d, (k,)), view(numbers, k * (2 * d + 1), (d,))
+    at = k * (2 * d + 1) + d
+    scratch = view(numbers, at, (k + OTHERS, rows))
+    for i in range(rows):
+        scratch[WEIGHT, i] = T(1)
+    at += (k + OTHERS) * rows
+    block, own_y = (
+        view(numbers, at, (copied, d)),
+        view(numbers, at + copied * d, (y.shape[0], copied)),
+    )
     for epoch in range(int(state[EPOCHS]), last_epoch + int(with_cost)):
         for c in range(k):
             low_intercept[c] = intercept[c]
@@ -489,6 +513,11 @@ def batch_epochs(
         if status != RUNNING:
             return int(status)
     return RUNNING
+
+
+def size_of_numbers(k: int, d: int, targets: int, rows: int, copied: int) -> int:
+    """The numbers in the scratch of `batch_epochs`, for k outputs and so many targets of a row."""
+    return k * (2 * d + 1) + d + (k + OTHERS) * rows + copied * (d + targets)
 
 
 @functools.cache

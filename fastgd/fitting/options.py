@@ -14,6 +14,9 @@ from ..arguments import plain, real, shown
 from ..errors import InputError
 from ..formulas.updates import Optimizer
 
+#: The orders of visit, and the reductions.
+_ORDERS, _REDUCTIONS = (True, False, "block"), ("mean", "sum")
+
 
 class Options:
     """The keyword arguments of a fit, checked and made plain; as the fits document them.
@@ -53,19 +56,18 @@ class Options:
 
     def __init__(self, **given: Any):
         o = self
-        vars(o).update(given)
+        o.__dict__ = given  # which belongs to this call
         o.lr = _learning_rate(o.lr)
         for name in ("epochs", "batch_size", "n_threads"):
-            value = given[name]
-            if value is not None:
-                setattr(o, name, inputs.integer(value, name, low=1))
+            if given[name] is not None:
+                given[name] = inputs.integer(given[name], name, low=1)
         if o.tol is not None:
             o.tol = inputs.number(o.tol, "tol", strict=True)
         o.seed = inputs.integer(o.seed, "seed", low=0, high=math.inf)
-        o.shuffle = inputs.choice(o.shuffle, "shuffle", (True, False, "block"))
-        o.reduction = inputs.choice(o.reduction, "reduction", ("mean", "sum"))
+        o.shuffle = inputs.choice(o.shuffle, "shuffle", _ORDERS)
+        o.reduction = inputs.choice(o.reduction, "reduction", _REDUCTIONS)
         for name in ("fit_intercept", "keep_path", "progress", "average"):
-            setattr(o, name, inputs.flag(getattr(o, name), name))
+            given[name] = inputs.flag(getattr(o, name), name)
         o.l1, o.l2 = inputs.number(o.l1, "l1"), inputs.number(o.l2, "l2")
         o.validation = _validation(o.validation)
         o.patience = inputs.integer(o.patience, "patience", low=1)

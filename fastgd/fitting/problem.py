@@ -84,15 +84,17 @@ class Problem:
         self.epochs = options.epochs or (_AUTO_EPOCHS if self.automatic else _EPOCHS)
         self.inner = np.dtype(np.float64) if self.automatic else self.dtype
         self._read_targets(rows)
-        weight = place.on_host(options.sample_weight, "sample_weight", self.place)
-        weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
-        if self.classes is not None:
+        weight, self.unit = options.sample_weight, 1.0
+        if weight is not None:
+            weight = place.on_host(weight, "sample_weight", self.place)
+            weight, self.unit = inputs.in_units(inputs.weights(weight, rows, np.float64))
+        if options.class_weight is not None:
+            if self.classes is None:
+                raise InputError(f"class_weight is for labels; the loss {loss.name!r} has none.")
             weight, unit = inputs.class_weights(
                 options.class_weight, self.y[0], self.classes, weight
             )
             self.unit *= unit
-        elif options.class_weight is not None:
-            raise InputError(f"class_weight is for labels; the loss {loss.name!r} has none.")
         self.held_out: Any = None
         if trained is not None:
             self.held_out = self._taken(others, weight)
@@ -114,7 +116,8 @@ class Problem:
             )
         self.coef = inputs.parameters(options.coef_init, (self.k, d), "coef_init")
         self.intercept = inputs.parameters(options.intercept_init, (self.k,), "intercept_init")
-        if not options.fit_intercept and self.intercept.any():
+        given = options.intercept_init is not None and not options.fit_intercept
+        if given and self.intercept.any():
             raise InputError("intercept_init needs fit_intercept=True.")
         self.start = self.coef.copy() if options.keep_path else None
         self.y_center, self.y_unit = np.zeros(self.k), 1.0
@@ -261,7 +264,7 @@ class Problem:
         epoch, unit = solver.epoch, self.y_unit
         costs = solver.costs[:epoch]
         if cost is None:
-            cost = float(costs[-1]) if epoch else math.nan
+            cost = costs.item(epoch - 1) if epoch else math.nan
         costs, cost = _times(costs, unit, unit), cost * unit * unit
         coef = _times(solver.coef, unit).astype(self.dtype, copy=False)
         intercept = _times(solver.intercept, unit)
@@ -288,9 +291,9 @@ class Problem:
             start = start[0] if start is not None else None
         return Fit(
             coef=coef,
-            intercept=float(intercept[0]) if self.flat else low,
+            intercept=intercept.item(0) if self.flat else low,
             costs=costs,
-            cost=float(cost),
+            cost=cost,
             n_epochs=epoch,
             converged=converged,
             method=solver.method,

@@ -244,12 +244,10 @@ def _rows(x: np.ndarray, name: str) -> np.ndarray:
     return x if len(x) > 1 else x.ravel().reshape(x.shape)
 
 
-def rows_to_predict(
-    x: Any, d: int, fitted_names: tuple[str, ...] | None
-) -> tuple[np.ndarray, list[str] | None]:
-    """x as (m, d) for a fit of d columns, a number being one row of one column; and its column names."""
-    require_names(x, fitted_names)
-    names = column_names(x)
+def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> np.ndarray:
+    """x as (m, d) for a fit of d columns, a number being one row of one column."""
+    if fitted_names is not None:
+        require_names(x, fitted_names)
     array = as_array(x, "x")
     if array.ndim == 0 and d == 1:
         array = array.reshape(1, 1)
@@ -262,7 +260,7 @@ def rows_to_predict(
     array = _rows(array, "x")
     if array.shape[1] != d:
         raise InputError(f"x has {array.shape[1]} columns; this fit has {d}.")
-    return array, names
+    return array
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
@@ -423,7 +421,7 @@ def parameters(
     """
     if value is None:
         return np.zeros(shape)
-    array = np.float64(value) if type(value) is float else as_array(value, name)
+    array = as_array(value, name)
     found = array.shape
     if found != shape and not (found == () and (for_all or shape in ((1,), (1, 1)))):
         short = shape[1:] if shape[0] == 1 else shape
@@ -432,6 +430,6 @@ def parameters(
             raise InputError(f"{name} has shape {found}; expected {expected}.")
     if finite and not is_finite(array):
         raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
-    if for_all and found == ():
-        array = np.full(shape, array)
-    return np.array(array, np.float64).reshape(shape)
+    result = np.empty(shape)
+    result[...] = array
+    return result

@@ -108,7 +108,8 @@ class MlpFit(Prediction):
         from ..cpu.machine.pool import for_each_part
 
         dtype = self.weights[0].dtype
-        x, names = inputs.rows_to_predict(x, self.weights[0].shape[1], self.feature_names)
+        names = inputs.column_names(x)
+        x = inputs.rows_to_predict(x, self.weights[0].shape[1], self.feature_names)
         raw = np.empty((len(x), len(self.biases[-1])), dtype)
         last, value = len(self.weights) - 1, ACTIVATIONS[self.activation].value
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..losses import CoupledLoss, Loss
 from ..settings import CONVERGED, ENDED, NOT_FINITE, RUNNING, STOPPED, Settings
 from ..sources.protocol import Source
-from .metric import Metric, NotFiniteError
+from .metric import EPS, Metric, NotFiniteError
 from .protocol import AfterStep
 from .state import State, checked, flattened, optional, restored
 
@@ -233,17 +233,19 @@ class AutomaticSolver:
         # Residuals of size r leave a rounding error of eps·r in the gradient. Predictions much larger
         # than the residuals, or sums of larger terms that cancel, leave a larger one: squared error ends
         # at eps·(that size), the other losses where steps no longer halve the gradient.
-        eps, root = np.finfo(np.float64).eps, math.sqrt(abs(cost))
-        size, terms = self._size(metric, level, exact), metric.size_of_terms(self.coef)
-        done = bool(norm <= 2 * eps * root or (exact and norm <= eps * max(size, terms)))
+        root = math.sqrt(abs(cost))
+        done = norm <= 2 * EPS * root
         patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
-        if len(history) > patience and norm < max(1e-9 * max(size, root), 100 * eps * terms):
-            done = done or not shrinks(history[-patience - 1 :])
+        stalled = len(history) > patience and not shrinks(history[-patience - 1 :])
+        if not done and (exact or stalled):
+            size, terms = self._size(metric, level, exact), metric.size_of_terms(self.coef)
+            done = exact and norm <= EPS * max(size, terms)
+            done = done or (stalled and norm < max(1e-9 * max(size, root), 100 * EPS * terms))
         if len(history) > _STALLED and not exact and norm <= _NEAR * math.sqrt(abs(objective)):
             # Rows far on their side have little curvature; in its unit rounding is large.
             recent = history[-_STALLED - 1 :]
-            done = done or not (shrinks(recent) or objective < (1 - 4 * eps) * recent[0][1])
-        self.converged = done
+            done = done or not (shrinks(recent) or objective < (1 - 4 * EPS) * recent[0][1])
+        self.converged = bool(done)
         return self.converged
 
     def _size(self, metric: Metric, level: np.ndarray, exact: bool) -> float:

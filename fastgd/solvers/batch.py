@@ -52,7 +52,7 @@ class AllRows(Descent):
 
     def first_cost(self) -> float:
         """The cost at the start, once an epoch has run."""
-        return float(self.costs[0])
+        return self.costs.item(0)
 
     def _build_statistics(self, coef, intercept):
         """The statistics, with their anchor at these parameters."""
@@ -88,11 +88,12 @@ class BatchDescent(AllRows):
         self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
         self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
         one_pass = source.work("pass")
-        build = source.work("moments")
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
         self._epochs = self._switch = epochs
-        if loss.quadratic and build + epochs * on_moments < epochs * one_pass:
-            self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
+        if loss.quadratic and on_moments < one_pass:
+            build = source.work("moments")
+            if build + epochs * on_moments < epochs * one_pass:
+                self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
         self._one_pass, self._on_moments = one_pass, on_moments
         self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"
@@ -111,8 +112,8 @@ class BatchDescent(AllRows):
         if self.settings.schedule is not None and len(self._rates) < stop:
             more = self.settings.rates(len(self.coef), len(self._rates), max(stop, 2))
             self._rates = np.concatenate([self._rates, more])
-        while self.epoch < stop:
-            if self.epoch >= self._switch:
+        while (epoch := self.epoch) < stop:
+            if epoch >= self._switch:
                 status = self._run_on_statistics(stop)
             else:
                 status = self._run_on_rows(min(stop, self._switch), stop == self._epochs)
@@ -121,9 +122,9 @@ class BatchDescent(AllRows):
         return RUNNING
 
     def cost(self) -> float:
-        if math.isnan(self._state[COST]) and self._run_compiled(self.epoch, True) is None:
+        if math.isnan(self._state.item(COST)) and self._run_compiled(self.epoch, True) is None:
             return super().cost()
-        return float(self._state[COST])
+        return self._state.item(COST)
 
     def _run_on_rows(self, stop: int, with_cost: bool) -> int:
         status = self._run_compiled(stop, with_cost)
@@ -132,9 +133,8 @@ class BatchDescent(AllRows):
     def _run_compiled(self, stop: int, with_cost: bool) -> int | None:
         """The epochs up to `stop` in one call, and if asked for a pass for the cost at their end."""
         return self.source.batch_epochs(
-            self.loss, self.settings.optimizer.rule, self._low(self.coef), self._low(self.intercept),
-            self._epochs_arrays(), stop, with_cost,
-        )  # fmt: skip
+            self.loss, self.settings.optimizer.rule, self._epochs_arrays(), stop, with_cost
+        )
 
     def _epochs_arrays(self) -> tuple:
         """What the end of an epoch needs."""

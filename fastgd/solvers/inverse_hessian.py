@@ -13,13 +13,15 @@ def descent_direction(gradient: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray
 
     Nocedal and Wright (2006), algorithm 7.4, with H₀ = (s·y)/(y·y) of the last pair.
     """
-    direction, alphas = -gradient, []
-    for step, change, inner in reversed(pairs):
-        alphas.append(np.vdot(step, direction) / inner)
+    # Flat vectors: their method `dot` takes a third of the time of `np.vdot`.
+    flat = [(step.ravel(), change.ravel(), inner) for step, change, inner in pairs]
+    direction, alphas = -gradient.ravel(), []
+    for step, change, inner in reversed(flat):
+        alphas.append(step.dot(direction) / inner)
         direction -= alphas[-1] * change
-    if pairs:
-        _, change, inner = pairs[-1]
-        direction *= inner / np.vdot(change, change)
-    for (step, change, inner), alpha in zip(pairs, reversed(alphas), strict=True):
-        direction += (alpha - np.vdot(change, direction) / inner) * step
-    return direction
+    if flat:
+        _, change, inner = flat[-1]
+        direction *= inner / change.dot(change)
+    for (step, change, inner), alpha in zip(flat, reversed(alphas), strict=True):
+        direction += (alpha - change.dot(direction) / inner) * step
+    return direction.reshape(gradient.shape)

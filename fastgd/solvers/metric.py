@@ -19,6 +19,8 @@ FULL_METRIC = 2048
 RANK_CUT = 1e-13
 #: If all pivots of a Cholesky factor are above this, the matrix has full rank.
 _SMALL_PIVOT = 1e-8
+#: The relative rounding error of float64.
+EPS = float(np.finfo(np.float64).eps)
 
 
 class NotFiniteError(ArithmeticError):
@@ -69,20 +71,23 @@ class Metric:
     def to_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
         """The gradient in u of a gradient in the parameters."""
         w = self.whiten
-        inner = by_coef * w if w.ndim == 1 else by_coef @ w
-        return np.column_stack([inner, self.level_scale * by_level])
+        gradient = np.empty((len(by_coef), w.shape[-1] + 1))
+        gradient[:, :-1] = by_coef * w if w.ndim == 1 else by_coef @ w
+        gradient[:, -1] = self.level_scale * by_level
+        return gradient
 
     def norm(self, coef: np.ndarray, level: np.ndarray) -> float:
         """The norm of given parameters in this metric, √(θ^T H θ)."""
         h, v = self.hessian, coef / self.scale
-        inner = (v * h * v).sum() if h.ndim == 1 else ((v @ h) * v).sum()
-        beside = (level**2).sum() / self.level_scale**2 if self.level_scale else 0.0
+        inner = np.vdot(v * h if h.ndim == 1 else v @ h, v)
+        beside = np.vdot(level, level) / self.level_scale**2 if self.level_scale else 0.0
         return math.sqrt(max(0.0, float(inner)) + float(beside))
 
     def size_of_terms(self, coef: np.ndarray) -> float:
         """The norm of the terms coef_j·x_j, which is larger than that of their sums if they cancel."""
-        squares = np.diagonal(self.hessian) if self.hessian.ndim == 2 else self.hessian
-        return float(np.linalg.norm(coef / self.scale * np.sqrt(squares)))
+        squares = self.hessian.diagonal() if self.hessian.ndim == 2 else self.hessian
+        terms = coef / self.scale * np.sqrt(squares)
+        return math.sqrt(np.vdot(terms, terms))
 
     def reduced_gradient(self, by_coef: np.ndarray, by_level: np.ndarray) -> np.ndarray:
         """The gradient in the coefficients with the levels eliminated, which are at their minimum.
@@ -132,35 +137,39 @@ def full_metric(
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
     # The factor of a very small column is limited, or its penalty would overflow.
-    most: np.ndarray | float = _power_of_two(math.sqrt(l2)) * 2.0**500 if l2 > 0 else math.inf
-    center, scale = _sampled_scale(source, fit_intercept)
-    scale = np.minimum(scale, most)
-    moments = source.moments(center, scale, y_center, weight)
-    if not np.isfinite(moments).all():  # the sample missed an extreme value
-        center, scale = _exact_scale(source, fit_intercept)
-        scale = np.minimum(scale, most)
+    # The power of two is above 1/√l2/2, which is finite.
+    most = math.ldexp(1.0, -math.frexp(math.sqrt(l2))[1]) * 2.0**501 if l2 > 0 else math.inf
+    for scale_of in (_sampled_scale, _exact_scale):  # a sample may miss an extreme value
+        center, scale = scale_of(source, fit_intercept)
+        if l2 > 0:
+            scale = np.minimum(scale, most)
         moments = source.moments(center, scale, y_center, weight)
-    if not np.isfinite(moments).all():
+        if np.isfinite(moments).all():
+            break
+    else:
         raise NotFiniteError
-    mass = moments[0, 0]
+    mass = moments.item(0)
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
-    if fit_intercept and off_center(mean, np.diagonal(second) - mean**2).any():
+    mean_square = mean * mean
+    if fit_intercept and off_center(mean_square, second.diagonal() - mean_square).any():
         center = center + mean / scale
         moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
-    noise = 1e-30 * np.diagonal(second)
+        mean_square = mean * mean
+    noise = 1e-30 * second.diagonal()
     shift = mean / scale if fit_intercept else np.zeros(d)
     if fit_intercept:
-        noise = 16 * np.finfo(float).eps * mean**2 + noise
-        second = second - np.outer(mean, mean)
-    hessian = curvature * mass * second + np.diag(l2 * scale * scale)
-    diagonal = np.diagonal(hessian)
+        noise += 16 * EPS * mean_square
+        second -= mean[:, None] * mean
+    hessian = curvature * mass * second
+    diagonal = hessian.reshape(-1)[:: d + 1]
+    diagonal += l2 * scale * scale
     used = diagonal > curvature * mass * noise
-    unit = np.zeros(d)
-    unit[used] = 1 / np.sqrt(diagonal[used])
+    # Of columns that are not used it is 0.
+    unit = used / np.sqrt(np.where(used, diagonal, 1.0))
     whiten, null = np.empty((d, 0)), np.zeros(d)
     if whitened:
-        whiten, null = unit_whitening(hessian * np.outer(unit, unit), used)
+        whiten, null = unit_whitening(hessian * (unit[:, None] * unit), used)
         whiten *= (unit * scale)[:, None]
     else:
         hessian[~used], hessian[:, ~used] = 0.0, 0.0
@@ -182,7 +191,7 @@ def unit_whitening(hessian: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
     if used.all():
         with contextlib.suppress(np.linalg.LinAlgError):
             lower = np.linalg.cholesky(hessian)
-            if np.diagonal(lower).min(initial=1.0) ** 2 > _SMALL_PIVOT:
+            if min(lower.diagonal().tolist(), default=1.0) ** 2 > _SMALL_PIVOT:
                 return np.linalg.inv(lower).T.copy(), np.zeros(d)
     values, vectors = np.linalg.eigh(hessian)
     kept = values > RANK_CUT * max(1.0, d / 50) * max(values[-1], 1e-300)
@@ -195,12 +204,12 @@ def unit_whitening(hessian: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
 def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: bool) -> Metric:
     """The metric of curvature·(variances) + l2, for many columns; arguments as in `full_metric`."""
     mass, mean, variance = source.column_moments(fit_intercept)
-    if fit_intercept and off_center(mean - source.sample().mean(axis=0), variance).any():
+    if fit_intercept and off_center((mean - source.sample().mean(axis=0)) ** 2, variance).any():
         mass, mean, variance = source.column_moments(fit_intercept, mean)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise NotFiniteError
     hessian = curvature * mass * variance + l2
-    used = hessian > 16 * np.finfo(float).eps * curvature * mass * mean**2 * fit_intercept
+    used = hessian > 16 * EPS * curvature * mass * mean**2 * fit_intercept
     whiten = np.zeros(source.d)
     whiten[used & (hessian > 0)] = 1 / np.sqrt(hessian[used & (hessian > 0)])
     level_scale = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
@@ -214,12 +223,13 @@ def _sampled_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.
     sample = source.sample()
     center = np.zeros(source.d)
     if fit_intercept:
-        low, high = sample.min(axis=0), sample.max(axis=0)
+        low, high = np.minimum.reduce(sample), np.maximum.reduce(sample)
+        mean = np.add.reduce(sample) / len(sample)
         # A constant column must be exactly zero about its centre, and its mean has a rounding error.
-        center = np.where(low == high, low, low / 2 + high / 2)
-        mean = sample.mean(axis=0)
-        center = np.where((low < high) & np.isfinite(mean), mean, center)
-    return center, _power_of_two(np.abs(sample - center).max(axis=0))
+        center = np.where(low == high, low, mean)
+        if not np.isfinite(mean).all():
+            center = np.where(np.isfinite(mean), center, low / 2 + high / 2)
+    return center, _power_of_two(np.maximum.reduce(np.abs(sample - center)))
 
 
 def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -229,8 +239,8 @@ def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.nd
     return center, _power_of_two(np.maximum(np.abs(low - center), np.abs(high - center)))
 
 
-def _power_of_two(size: np.ndarray | float) -> np.ndarray:
+def _power_of_two(size: np.ndarray) -> np.ndarray:
     """1/size rounded to a power of two, which scales without rounding; 1 for 0."""
-    good = np.isfinite(size) & (size > 0)
-    _, exponent = np.frexp(np.where(good, size, 1.0))
-    return np.where(good, np.ldexp(1.0, np.clip(1 - exponent, -1000, 1000)), 1.0)
+    good = (size > 0) & (size < math.inf)
+    exponent = 1 - np.frexp(np.where(good, size, 1.0))[1]
+    return np.ldexp(1.0, np.minimum(np.maximum(exponent, -1000), 1000))

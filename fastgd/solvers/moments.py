@@ -5,9 +5,12 @@ import numpy as np
 from ..sources.protocol import Source
 
 
-def off_center(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Which columns have a mean so far from their centre, by `mean`, that their moments lose digits."""
-    return mean**2 > 1e4 * variance
+def off_center(square: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Which columns have a mean so far from their centre that their moments lose digits.
+
+    `square` is that of the distance.
+    """
+    return square > 1e4 * variance
 
 
 def centred_moments(source: Source, y_center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +24,7 @@ def centred_moments(source: Source, y_center: np.ndarray) -> tuple[np.ndarray, n
     mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
     mean, second = mean / moments[0, 0], second / moments[0, 0]
     rounding = np.finfo(float).eps * np.abs(center)
-    if (off_center(mean, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
+    if (off_center(mean**2, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
         center = center + mean
         moments = source.moments(center, ones, y_center)
     return moments, center
@@ -36,7 +39,7 @@ def totals_at_zero(
     """
     sums, by_x = moments[d + 1 :, 0], moments[d + 1 :, 1 : d + 1] / scale
     totals = np.empty((len(sums), d + 2))
-    totals[:, :d] = -2 * (by_x - np.outer(sums, shift))
+    totals[:, :d] = -2 * (by_x - sums[:, None] * shift)
     totals[:, d] = -2 * sums
-    totals[:, d + 1] = np.diagonal(moments[d + 1 :, d + 1 :])
+    totals[:, d + 1] = moments.diagonal()[d + 1 :]
     return totals

@@ -133,7 +133,7 @@ class Descent:
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept
         known = np.empty((1 + self._KEPT, k, d + 1))
-        known[..., :d], known[..., d] = coef, intercept
+        known[:, :, :d], known[:, :, d] = coef, intercept
         self._start, self.past = known[0], known[1:]
         self.costs = self.norms = _NONE
         self.path = np.empty((0, k, d))
@@ -145,7 +145,7 @@ class Descent:
     @property
     def epoch(self) -> int:
         """The number of epochs that led to the parameters."""
-        return int(self._state[EPOCHS])
+        return int(self._state.item(EPOCHS))
 
     @property
     def moved(self) -> bool:
@@ -159,14 +159,16 @@ class Descent:
 
     def run(self, until: int, after_step: AfterStep | None = None) -> int:
         """Go on to epoch number `until` at most; returns the status."""
+        epoch = self.epoch
         if after_step is None:
-            return self._run(until) if self.epoch < until else RUNNING
-        while (epoch := self.epoch) < until:
+            return self._run(until) if epoch < until else RUNNING
+        while epoch < until:
             status = self._run(min(until, epoch + self.chunk))
             if status != RUNNING:
                 return status
             if after_step():
                 return STOPPED
+            epoch = self.epoch
         return RUNNING
 
     def _run(self, stop: int) -> int:
@@ -197,9 +199,10 @@ class Descent:
 
     def _make_room(self, stop: int) -> None:
         """Room for the costs (and the path) up to epoch `stop`: doubled when it is short."""
-        if stop <= len(self.costs):
+        room = len(self.costs)
+        if stop <= room:
             return
-        rows, done = max(stop, 2 * len(self.costs)), self.epoch
+        rows, done = max(stop, 2 * room), self.epoch
         self.costs, self.norms = _longer(self.costs, rows, done), _longer(self.norms, rows, done)
         if self.keep_path:
             self.path = _longer(self.path, rows, done)

@@ -379,18 +379,20 @@ class AutomaticDescent(AutomaticSolver):
         totals: np.ndarray | None = None,
     ) -> _Point:
         """The point at given coefficients and levels, by a pass if its totals are not given."""
-        settings, d = self.settings, self.source.d
+        d, l2 = self.source.d, self.settings.l2
         if totals is None:
             totals = self.source.totals(self.loss, coef, level, metric.center)
-        cost = settings.scale * float(totals[:, d + 1].sum())
-        by_coef, objective = settings.scale * totals[:, :d], cost
-        if settings.l2 > 0:
-            by_coef += settings.l2 * coef
-            objective += settings.l2 / 2 * float((coef * coef).sum())
-        gradient = metric.to_gradient(by_coef, settings.scale * totals[:, d])
-        if not np.isfinite(gradient).all():
+        totals = self.settings.scale * totals
+        cost = objective = float(sum(totals[:, d + 1].tolist()))
+        by_coef = totals[:, :d]
+        if l2 > 0:
+            by_coef += l2 * coef
+            objective += l2 / 2 * float(np.vdot(coef, coef))
+        gradient = metric.to_gradient(by_coef, totals[:, d])
+        norm = math.sqrt(np.vdot(gradient, gradient))
+        if not math.isfinite(norm) and not np.isfinite(gradient).all():
             objective = math.inf  # as if the cost had overflowed
-        return _Point(objective, cost, gradient, float(np.linalg.norm(gradient)))
+        return _Point(objective, cost, gradient, norm)
 
     def _descend(self, stage: Stage, metric: Metric, exact: bool) -> Steps:
         """Steps in one metric; True when the gradient is at its floor, or within `tol` of the first one.
@@ -424,12 +426,10 @@ class AutomaticDescent(AutomaticSolver):
                     return True
             step, coef, new_level, new = found
             change = new.gradient - point.gradient
-            inner = float((change * step).sum())
-            if not exact and inner > 1e-14 * float((change * change).sum()):
+            inner = float(np.vdot(change, step))
+            if not exact and inner > 1e-14 * float(np.vdot(change, change)):
                 pairs = [*pairs[1 - PAIRS :], (step, change, inner)]
-            steps, changes, products = (
-                map(list, zip(*pairs, strict=True)) if pairs else ([], [], [])
-            )
+            steps, changes, products = zip(*pairs, strict=True) if pairs else ((), (), ())
             stage = stage._replace(
                 point=new, level=new_level, taken=stage.taken + 1, history=history, steps=steps,
                 changes=changes, inner=products,
@@ -456,7 +456,7 @@ class AutomaticDescent(AutomaticSolver):
 
         With it come the coefficients, the levels and the point that it leads to.
         """
-        slope = float((point.gradient * direction).sum())
+        slope = float(np.vdot(point.gradient, direction))
         if slope >= 0:
             return None
         length = 1.0
@@ -473,7 +473,7 @@ class AutomaticDescent(AutomaticSolver):
                     return (step, coef, new_level, new) if smaller else None
                 # If objectives differ by rounding alone, slopes decide (Hager and Zhang, 2005).
                 equal = new.objective <= point.objective + 1e-12 * abs(point.objective)
-                if equal and abs((new.gradient * direction).sum()) <= -0.9 * slope:
+                if equal and abs(np.vdot(new.gradient, direction)) <= -0.9 * slope:
                     return step, coef, new_level, new
                 better = (
                     -slope * length**2 / (2 * (new.objective - point.objective - slope * length))

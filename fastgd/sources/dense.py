@@ -34,13 +34,6 @@ _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
 
 
-def _readable(x: np.ndarray, dtype: np.dtype) -> bool:
-    """Whether the kernels can read x as it lies."""
-    flags = x.flags
-    contiguous = flags.c_contiguous or flags.f_contiguous
-    return contiguous and x.dtype in _NATIVE and x.itemsize <= dtype.itemsize and flags.aligned
-
-
 def _groups(n_parts: int, n_groups: int) -> list[range]:
     n_groups = min(n_parts, n_groups)
     bounds = [n_parts * g // n_groups for g in range(n_groups + 1)]
@@ -67,26 +60,33 @@ class DenseRows:
 
     def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
         n, d = x.shape
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
-        self.converts = not _readable(x, self.dtype)
-        if self.converts and x.size * self.dtype.itemsize <= PART_BYTES:
-            x, self.converts = np.array(x, dtype=self.dtype, order="C"), False
+        flags, item = x.flags, x.itemsize
+        along, across = flags.c_contiguous, flags.f_contiguous
+        native = x.dtype in _NATIVE and flags.aligned
+        # Whether the kernels can't read x as it lies.
+        converts = not ((along or across) and native and item <= dtype.itemsize)
+        if converts and x.size * dtype.itemsize <= PART_BYTES:
+            x, converts = np.array(x, dtype=dtype, order="C"), False
+            item, along, across = dtype.itemsize, True, x.flags.f_contiguous
+        self.converts = converts
         # A single column is a row of numbers: by columns its loop runs over them.
-        self.by_columns = not self.converts and x.flags.f_contiguous and (d == 1 or n > 1)
+        self.by_columns = not converts and across and (d == 1 or n > 1)
         self.x, seen = x, read_only(x)
         self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = seen if not self.converts and x.flags.c_contiguous else None
-        self.y = read_only(np.ascontiguousarray(y, dtype=self.dtype))
+        self.by_rows = seen if along and not converts else None
+        self.y = read_only(np.ascontiguousarray(y, dtype=dtype))
         if weight is None:
-            self.weight = _NOTHING[self.dtype]
+            self.weight = _NOTHING[dtype]
         else:
-            self.weight = read_only(np.ascontiguousarray(weight, dtype=self.dtype))
+            self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
         self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
+        #: Passes that no thread uses, by what they compute.
+        self._passes: dict[Any, list[dense.Pass]] = {}
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
-        row_bytes = d * (4 * self.dtype.itemsize if self.converts else x.dtype.itemsize)
-        rows = PART_BYTES // row_bytes or 1
+        rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
         self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
         self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
@@ -99,18 +99,13 @@ class DenseRows:
     def _bounds(self, part: int) -> tuple[int, int]:
         return part * self.part_rows, min(self.n, (part + 1) * self.part_rows)
 
-    def _over_parts(self, work, into) -> None:
-        """Call ``work(x, first, last, offset, into[g])`` for all parts of every group g."""
-
-        def on_part(group: int, part: int) -> None:
-            first, last = self._bounds(part)
-            if self.converts:
-                block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
-                work(block, 0, last - first, first, into[group])
-            else:
-                work(self.seen, first, last, 0, into[group])
-
-        self._for_each_part(on_part, len(into))
+    def _rows_of(self, part: int) -> tuple[np.ndarray, int, int, int]:
+        """An array with the rows of a part, its first and last row there, and row 0's place in y."""
+        first, last = self._bounds(part)
+        if not self.converts:
+            return self.seen, first, last, 0
+        block = read_only(np.array(self.x[first:last], dtype=self.dtype, order="C"))
+        return block, 0, last - first, first
 
     def _for_each_part(self, work, n_groups: int = _GROUPS) -> None:
         """Call ``work(group, part)`` for all parts, in so many groups; a single one needs no thread."""
@@ -129,17 +124,23 @@ class DenseRows:
 
     def _totals(self, loss, coef, intercept, center, slopes_too: bool) -> np.ndarray:
         """The totals of each group of parts, (groups, outputs, d+2)."""
-        into = np.zeros((min(_GROUPS, self.n_parts), len(coef), self.d + 2))
-        center = None if center is None else read_only(center)
-        y, weight = self._samples(coef.dtype)
+        k, centred = len(coef), center is not None
+        into = np.zeros((min(_GROUPS, self.n_parts), k, self.d + 2))
+        center = read_only(center) if centred else None
+        what = loss, self.by_columns, slopes_too, centred
+        free = self._passes.setdefault((what, k, coef.dtype), [])
 
-        def work(x, first: int, last: int, offset: int, totals) -> None:
-            dense.accumulate(
-                loss, self.by_columns, slopes_too, x, y, weight, center, coef, intercept, first, last,
-                offset, totals,
-            )  # fmt: skip
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
+            try:
+                one = free.pop()
+            except IndexError:
+                one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
+            one.add(center, coef, intercept, first, last, offset, into[group])
+            if not self.converts:  # else it is of this block
+                free.append(one)
 
-        self._over_parts(work, into)
+        self._for_each_part(on_part, len(into))
         return into
 
     def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -165,22 +166,14 @@ class DenseRows:
         into = np.zeros((n_groups, padded, padded))
         weight = self.weight if weight is None else read_only(weight)
 
-        def work(x, first: int, last: int, offset: int, moments) -> None:
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
             statistics.add_moments(
-                self.by_columns,
-                x,
-                self.y,
-                weight,
-                center,
-                scale,
-                y_center,
-                first,
-                last,
-                offset,
-                moments,
-            )
+                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, offset,
+                into[group],
+            )  # fmt: skip
 
-        self._over_parts(work, into)
+        self._for_each_part(on_part, n_groups)
         moments = _ordered_sum(into)[:wide, :wide].copy()
         np.copyto(moments, moments.T, where=_below_diagonal(wide))
         return moments
@@ -190,10 +183,11 @@ class DenseRows:
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
-        def work(x, first: int, last: int, offset: int, group) -> None:
+        def on_part(group: int, part: int) -> None:
+            x, first, last, offset = self._rows_of(part)
             kernel(x, coef, intercept, first, last, offset, out)
 
-        self._over_parts(work, range(min(_GROUPS, self.n_parts)))
+        self._for_each_part(on_part)
         return out
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -266,27 +260,23 @@ class DenseRows:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
         return largest_row_norm(self.x, self.weight, size, fit_intercept)
 
-    def batch_epochs(
-        self, loss, rule, coef, intercept, arrays, stop: int, with_cost: bool
-    ) -> int | None:
+    def batch_epochs(self, loss, rule, arrays, stop: int, with_cost: bool) -> int | None:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        x, dtype, k, order = self.seen, self.dtype, len(coef), dense.GIVEN_ORDER
-        gather, rows_at = 0, 0
-        if not self.by_columns and x.dtype != dtype:
+        x, y, dtype, by_columns = self.seen, self.y, self.dtype, self.by_columns
+        order, k, d = dense.GIVEN_ORDER, len(arrays[0]), self.d
+        rows = dense.rows_of_block(loss, d, x.itemsize, self.n, by_columns)
+        gather = rows_at = copied = 0
+        if not by_columns and x.dtype != dtype:
             gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
-            x = dense.unknown((0, self.d), dtype)
-        one_pass = dense.address_of_pass(self.by_columns, k > 1, order.dtype, x.dtype, dtype)
-        losses, step = (
-            block_losses(loss.formula, True, dtype),
-            advance.address_of_step(rule, _FLOAT64),
-        )
-        scratch = dense.scratch(loss, self.seen, self.y, coef, self.by_columns, gather != 0)
+            x, copied = dense.unknown((0, d), dtype), rows
         return dense.batch_epochs(
-            one_pass, losses, advance.address_of_end(), step, gather, x, rows_at, order, self.y,
-            self.weight, dense.zeros(self.d, dtype), coef, intercept, *(one[0] for one in scratch),
-            np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
+            dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
+            block_losses(loss.formula, True, dtype), advance.address_of_end(),
+            advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
+            np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
+            np.empty((1, k, d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:

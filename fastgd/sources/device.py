@@ -374,8 +374,6 @@ class DeviceRows:
         self,
         loss: Loss | CoupledLoss,
         rule: Rule,
-        coef: np.ndarray,
-        intercept: np.ndarray,
         arrays: tuple[np.ndarray, ...],
         stop: int,
         with_cost: bool,

@@ -90,7 +90,7 @@ class Source(Protocol):
         Raw predictions of one output.
     largest_row_norm(size, fit_intercept)
         The largest weighted squared norm of a row.
-    batch_epochs(loss, rule, coef, intercept, arrays, stop, with_cost)
+    batch_epochs(loss, rule, arrays, stop, with_cost)
         Many epochs of batch descent in one call, or None.
     rows_at_once(), visit(order, first, last)
         Rows in any order, for stochastic loops.
@@ -181,8 +181,6 @@ class Source(Protocol):
         self,
         loss: Any,
         rule: Rule,
-        coef: np.ndarray,
-        intercept: np.ndarray,
         arrays: tuple[np.ndarray, ...],
         stop: int,
         with_cost: bool,
@@ -190,9 +188,8 @@ class Source(Protocol):
         """The epochs of batch descent up to number `stop` in one call, and their status.
 
         None where the source has no such loop: then the solver calls `totals` every epoch. `arrays` are
-        the arguments of `fastgd.cpu.advance.end_of_epoch` from `coef` on, which this changes; `coef` and
-        `intercept` are copies of the first two in `dtype`. `with_cost` asks for a pass at the end, for
-        the cost there.
+        the arguments of `fastgd.cpu.advance.end_of_epoch` from `coef` on, which this changes. `with_cost`
+        asks for a pass at the end, for the cost there.
         """
         ...
 
