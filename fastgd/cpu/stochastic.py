@@ -250,6 +250,7 @@ def end_of_epoch(
         past              IN OUT  (2, k, d+1)         results of the two epochs before
 
     The other arguments are described in `fastgd.cpu`. If a number is not finite, nothing is stored.
+    The cost of a mean of parameters, which met no losses, is not known.
     """
     k, d = coef.shape
     epoch, cost = int(state[EPOCHS]), 0.0
@@ -280,7 +281,7 @@ def end_of_epoch(
         intercept[c] = mean[c, d]
         for j in range(d):
             coef[c, j] = mean[c, j]
-    costs[epoch], state[COST] = cost, math.nan
+    costs[epoch], state[COST] = cost, cost if mean.shape[0] == 0 else math.nan
     state[EPOCHS] = epoch + 1
     return float(RUNNING)
 
