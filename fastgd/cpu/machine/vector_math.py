@@ -120,10 +120,11 @@ def _exp_double(x):
     low = (_P0 + _P1 * r) + (_P2 + _P3 * r) * r2
     high = ((_P4 + _P5 * r) + (_P6 + _P7 * r) * r2) + (_P8 + _P9 * r) * r4
     p = 1.0 + (r + r2 * (low + high * r4))
-    n = _bits_of_double(shifted) - np.int64(_ROUND_BITS)
-    half = n >> np.int64(1)
-    one = _double_of((half + np.int64(1023)) << np.int64(52))
-    other = _double_of((n - half + np.int64(1023)) << np.int64(52))
+    # k + 2048 is positive: AVX2 shifts no signed 64-bit integers.
+    n = np.uint64(_bits_of_double(shifted)) - np.uint64(_ROUND_BITS - 2048)
+    half = n >> np.uint64(1)
+    one = _double_of((half - np.uint64(1)) << np.uint64(52))
+    other = _double_of((n - half - np.uint64(1)) << np.uint64(52))
     return x if x != x else p * one * other
 
 
@@ -164,9 +165,10 @@ _M1, _M2, _M3, _M4 = (
 def _log1p_double(x):
     u = 1.0 + x
     # Shift so that the mantissa lands in [sqrt(1/2), sqrt(2)), then split exponent and mantissa.
-    bits = _bits_of_double(u) + np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
-    k = (bits >> np.int64(52)) - np.int64(1023)
-    bits = (bits & np.int64(0x000FFFFFFFFFFFFF)) + np.int64(0x3FE6A09E667F3BCD)
+    bits = np.uint64(_bits_of_double(u)) + np.uint64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+    # The exponent as the last bits of 2^52 and more: AVX2 converts no 64-bit integers.
+    n = _double_of((bits >> np.uint64(52)) | np.uint64(0x4330000000000000)) - (2.0**52 + 1023.0)
+    bits = (bits & np.uint64(0x000FFFFFFFFFFFFF)) + np.uint64(0x3FE6A09E667F3BCD)
     f = _double_of(bits) - 1.0
     lost = (x - (u - 1.0)) if x < 1.0 else (1.0 - (u - x))
     c = lost / u
@@ -180,7 +182,6 @@ def _log1p_double(x):
     series = series * z + _L2
     series = series * z + _L1
     half = 0.5 * f * f
-    n = np.float64(k)
     result = n * 6.93147180369123816490e-01 + (
         f - (half - (s * (half + z * series) + (n * 1.90821492927058770002e-10 + c)))
     )
