@@ -49,30 +49,29 @@ class Loop:
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
         x, y, weight = map(read_only, (self.x, self.y, self.weight))
-        losses, by_row = np.zeros((k, 2)), self.batch_size == 1
+        met, by_row = np.zeros((k, 2)), self.batch_size == 1
         if by_row:
-            pieces, gather, scratch = (0, 0), 0, stochastic.scratch(k, dtype)
+            one_pass, losses, step, gather = 0, 0, 0, 0
+            scratch = stochastic.scratch(dtype)
         else:
             types = order.dtype, dtype, dtype
-            pieces = (
-                dense.address_of_pass(False, k > 1, *types),
-                advance.address_of_step(GD.rule, dtype),
-            )
+            one_pass = dense.address_of_pass(False, k > 1, *types)
+            losses = block_losses(self.loss, True, dtype)
+            step = advance.address_of_step(GD.rule, dtype)
             gather = dense.address_of_gather(*types)
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
-        one_pass, step = pieces
         given = (
-            one_pass, block_losses(self.loss, not by_row, dtype), step, team.counters(),
-            backoff_address(), x, y, weight, order, self.coef, self.intercept,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self.coef,
+            self.intercept,
             settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
             settings.hyper(dtype),
-            settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), losses,
+            settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
             gather, x.ctypes.data, read_only(np.zeros(d, dtype)), *scratch, self.batch_size, 0, 0.0,
             first, last,
         )  # fmt: skip
         loss = self.loss if by_row else None
         stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)
-        return losses[:, 1].sum()
+        return met[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):
         """The reference's coef, intercept and costs of every output."""

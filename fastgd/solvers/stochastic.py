@@ -151,11 +151,11 @@ class StochasticDescent(Descent):
         """Those of the updates by the rows of a visit, up to `batch_size`."""
         x, y, weight, order = visit[:4]
         loss, dtype = self.loss, self.source.dtype
-        losses = block_losses(loss.formula, not self._by_row, dtype)
         if self._by_row:
-            scratch = stochastic.scratch(len(self.coef), dtype)
-            one_pass, step, gather = 0, 0, 0
+            scratch = stochastic.scratch(dtype)
+            one_pass, losses, step, gather = 0, 0, 0, 0
         else:
+            losses = block_losses(loss.formula, True, dtype)
             # The parts of a batch depend on shapes alone, also where one thread does all of them.
             parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
             scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)
