@@ -227,22 +227,30 @@ def test_the_cost_is_that_of_the_losses_met(batch_size, average, weighted, dtype
 
 
 @pytest.mark.parametrize("n", [50, 5000])
-def test_the_cost_at_the_start(n, weighted):
+@pytest.mark.parametrize("loss_name", ["mse", "bce", "huber", "poisson", "cross_entropy"])
+def test_the_cost_at_the_start(n, loss_name, weighted, close):
     """Of a sample where that is enough, else of all rows."""
     x, y, weight, coef, _ = oracles.problem(n, 4, "bce")
-    source = Counted(x, np.stack([y, 1 - y]), weight if weighted else None, np.float64, 1)
-    solver = descent(source, LOSSES["bce"], np.stack([coef, -coef]), batch_size=1)
+    loss, coef = LOSSES[loss_name], np.stack([coef, -coef])
+    y = y[None] if loss.coupled else np.stack([y, 1 - y])
+    source = Counted(x, y, weight if weighted else None, np.float64, 1, 2)
+    solver = descent(source, loss, coef, batch_size=1)
     solver.run(1)
-    wanted = solver._cost_at_start(source)
-    totals = DenseRows(x, source.y, source.weight, np.float64, 1).totals(
-        solver.loss, np.stack([coef, -coef]), np.zeros(2)
-    )
-    assert wanted == pytest.approx(totals[:, -1].sum() / n, rel=1e-12)
+    totals = source.totals(loss, coef, np.zeros(2))
+    wanted = solver.settings.scale * totals[:, -1].sum()
     source.passes = 0
-    assert solver.first_cost(wanted / 2) == pytest.approx(wanted, rel=0.1)
-    assert source.passes == (n == 50)
-    assert solver.first_cost(2 * wanted) == wanted
-    assert solver.first_cost() == wanted
+    assert solver.first_cost(wanted / 2) == pytest.approx(wanted, rel=0.3)
+    assert source.passes == 0
+    assert solver.first_cost(2 * wanted) == pytest.approx(wanted, rel=1e-12)
+    assert solver.first_cost() == pytest.approx(wanted, rel=1e-12)
+    assert source.passes == (0 if n == 50 else 2)
+
+
+def test_a_cost_at_the_start_that_overflows_in_a_sample():
+    """Plain Python raises where kernels have an infinity."""
+    source = Counted(np.full((3, 1), 1000.0), np.zeros((1, 3)), None, np.float64, 1)
+    assert descent(source, LOSSES["poisson"], np.ones((1, 1)), batch_size=1).first_cost() == np.inf
+    assert source.passes == 1
 
 
 @pytest.mark.parametrize(("batch_size", "large"), [(1, 0.1), (50, 0.8)])

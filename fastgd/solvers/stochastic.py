@@ -11,12 +11,11 @@ from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
-from ..sources.protocol import Source, Visit
+from ..sources.protocol import Visit
 from .protocol import Descent
+from .sampled_cost import sampled_cost
 from .work import Pace
 
-#: Rows whose cost at the start tells whether that of the last epoch is above it.
-_SAMPLE = 1024
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
 
@@ -86,19 +85,12 @@ class StochasticDescent(Descent):
 
     def first_cost(self, enough: float = math.inf) -> float:
         """The cost at the start, or of a sample of the rows if `enough` is no rise from there."""
-        every = self.source.n // _SAMPLE
-        if every > 1:
-            rows, share = self.source.subset(every)
-            cost = self._cost_at_start(rows) / share
-            if cost + self.noise * abs(cost) >= enough:
-                return cost
-        return self._cost_at_start(self.source)
-
-    def _cost_at_start(self, rows: Source) -> float:
-        start = self._low(self._start)
-        coef, intercept = start[:, :-1].copy(), start[:, -1].copy()
-        totals = rows.totals(self.loss, coef, intercept, slopes_too=False)
-        return self.settings.scale * float(totals[:, -1].sum())
+        coef, intercept = self._start[:, :-1], self._start[:, -1]
+        total, exact = sampled_cost(self.source, self.loss, coef, intercept)
+        cost = self.settings.scale * total
+        if exact or cost + self.noise * abs(cost) >= enough:
+            return cost
+        return self.settings.scale * float(self.totals(coef, intercept, False)[:, -1].sum())
 
     def _cost_of(self, epoch: int) -> float:
         """The mean of the losses that the updates of an epoch met; a mean of parameters met none."""
