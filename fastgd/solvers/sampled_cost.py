@@ -1,5 +1,6 @@
 """The cost of evenly spaced rows in plain Python: a kernel for so few would take seconds to compile."""
 
+import itertools
 import math
 from typing import Any
 
@@ -24,18 +25,27 @@ def sampled_cost(
     if every > 1:
         rows, share = source.subset(every, 1)
     z, y = rows.sample(rows.n) @ coef.T + intercept, rows.y.T
-    weights = rows.weight.tolist() or [1.0] * rows.n
     try:
-        losses = [_loss_of_row(loss, *row) for row in zip(z.tolist(), y.tolist(), strict=True)]
+        losses = _losses(loss, z, y)
     except (ArithmeticError, ValueError):
         return math.nan, False
-    return sum(w * a for w, a in zip(weights, losses, strict=True)) / share, every == 1
+    total = rows.weight @ losses if len(rows.weight) else losses.sum()
+    return float(total) / share, every == 1
 
 
-def _loss_of_row(loss: Any, z: list[float], y: list[float]) -> float:
-    if not loss.coupled:
-        return sum(loss.value(a, b, *loss.parameters) for a, b in zip(z, y, strict=True))
+def _losses(loss: Any, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The loss of each row, from raw predictions z (m, k) and targets y (m, k), or (m, 1) if coupled."""
+    if loss.coupled:
+        return np.array(
+            [_coupled_loss(loss, *row) for row in zip(z.tolist(), y[:, 0], strict=True)]
+        )
+    parameters = map(itertools.repeat, loss.parameters)
+    losses = list(map(loss.value, z.ravel().tolist(), y.ravel().tolist(), *parameters))
+    return np.reshape(losses, z.shape).sum(axis=1)
+
+
+def _coupled_loss(loss: Any, z: list[float], label: float) -> float:
     top, rest = z[0], 0.0
     for a in z[1:]:
         top, rest = loss.add(top, rest, a)
-    return loss.value(z[int(y[0])], top, rest)
+    return loss.value(z[int(label)], top, rest)
