@@ -8,7 +8,7 @@ from workloads import Workload, workloads
 WORKLOADS = workloads(
     Workload("linear", 3, epochs=100, lr=0.01, batch_size=1, toy=True),
     *(
-        Workload(model, 100_000, d, "float64", 1, 0.1 / (d + 1), 1, shuffle)
+        Workload(model, 500_000, d, "float64", 1, 0.1 / (d + 1), 1, shuffle)
         for d in (1, 8, 32, 128)
         for model in ("linear", "logistic")
         for shuffle in (False, True)

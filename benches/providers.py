@@ -473,16 +473,18 @@ def sklearn_sgd(work):
 
 
 @functools.cache
-def _numba_loops(logistic: bool):
-    """The loops as anyone would write them first, compiled with a bare njit."""
+def _numba_loops(logistic: bool, fastmath: bool = False):
+    """The loops as anyone would write them first, compiled with a bare njit, or with its fastmath."""
     from numba import njit
 
-    @njit
+    compiled = njit(fastmath=fastmath)
+
+    @compiled
     def slope(z, y):
         one = type(y)(1)
         return one / (one + math.exp(-z)) - y if logistic else z - y
 
-    @njit
+    @compiled
     def batches(x, y, coef, intercept, step, epochs, size):
         n, d = x.shape
         gradient = np.zeros_like(coef)
@@ -503,7 +505,7 @@ def _numba_loops(logistic: bool):
                     coef[j] -= step / (stop - start) * gradient[j]
                 intercept[0] -= step / (stop - start) * by_intercept
 
-    @njit
+    @compiled
     def samples(x, y, coef, intercept, step, order):
         for i in order:
             z = intercept[0]
@@ -514,7 +516,18 @@ def _numba_loops(logistic: bool):
                 coef[j] -= s * x[i, j]
             intercept[0] -= s
 
-    @njit
+    @compiled
+    def samples_in_order(x, y, coef, intercept, step):
+        for i in range(x.shape[0]):
+            z = intercept[0]
+            for j in range(x.shape[1]):
+                z += x[i, j] * coef[j]
+            s = step * slope(z, y[i])
+            for j in range(x.shape[1]):
+                coef[j] -= s * x[i, j]
+            intercept[0] -= s
+
+    @compiled
     def cost_and_gradient(x, y, coef, intercept, gradient):
         cost = by_intercept = 0.0
         for i in range(x.shape[0]):
@@ -532,12 +545,12 @@ def _numba_loops(logistic: bool):
             by_intercept += s
         return cost / x.shape[0], by_intercept / x.shape[0]
 
-    return batches, samples, cost_and_gradient
+    return batches, samples, samples_in_order, cost_and_gradient
 
 
 @provides("Numba loop", "batch", "minibatch", "per-sample", needs="numba")
-def numba_fit(work):
-    batches, samples, _ = _numba_loops(work.logistic)
+def numba_fit(work, fastmath=False):
+    batches, samples, samples_in_order, _ = _numba_loops(work.logistic, fastmath)
 
     def run(x, y):
         x = x.reshape(work.n, work.d)
@@ -545,12 +558,21 @@ def numba_fit(work):
         step = x.dtype.type(work.step)
         if work.kind == "per-sample":
             for epoch in range(work.epochs):
-                samples(x, y, coef, intercept, step, work.order(epoch))
+                if work.shuffle:
+                    samples(x, y, coef, intercept, step, work.order(epoch))
+                else:
+                    samples_in_order(x, y, coef, intercept, step)
         else:
             batches(x, y, coef, intercept, step, work.epochs, work.batch_size or work.n)
         return coef, intercept[0]
 
     return _arrays(work), run
+
+
+@provides("Numba loop, fastmath", "minibatch", "per-sample", needs="numba")
+def numba_fit_fastmath(work):
+    """The same loops with `fastmath=True`, which lets NaN and infinity pass for numbers."""
+    return numba_fit(work, fastmath=True)
 
 
 @provides("Numba loop", "cost", needs="numba")
@@ -559,7 +581,9 @@ def numba_cost(work):
 
     def run(x, y):
         gradient = np.zeros_like(coef)
-        cost, by_intercept = _numba_loops(work.logistic)[2](x, y, coef, y.dtype.type(0.1), gradient)
+        cost, by_intercept = _numba_loops(work.logistic)[-1](
+            x, y, coef, y.dtype.type(0.1), gradient
+        )
         return cost, gradient / work.n, by_intercept
 
     return _arrays(work), run

@@ -83,7 +83,9 @@ def fit(
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
         None: all rows in every update. 1: an update for every row. k: for every k rows, the last
-        batch of an epoch being smaller; under "mean" a batch divides by its own size.
+        batch of an epoch being smaller; under "mean" a batch divides by its own size. With a batch size
+        `Fit.cost` is the mean of the losses that the updates of the last epoch met, each before its
+        update: the fit makes no further pass over x for it.
     shuffle : bool or "block", default=True
         Visiting order when `batch_size` is smaller than n: a fresh uniform permutation each epoch,
         a cheaper local one ("block": windows of 512 rows in random order, shuffled within), or the
@@ -168,8 +170,8 @@ def fit(
     Warns
     -----
     ConvergenceWarning
-        If the run ended above where it began, short of its tolerance or of `patience`, on dependent
-        columns, or on labels that a plane separates.
+        If the run ended above where it began (by more than a tenth with a `batch_size`), short of its
+        tolerance or of `patience`, on dependent columns, or on labels that a plane separates.
 
     See Also
     --------

@@ -25,15 +25,19 @@ class Fit(Prediction):
     intercept : float or ndarray (k,)
         The bias b; 0.0 without one.
     costs : ndarray (n_epochs,)
-        ``costs[e]`` is the cost that the updates of epoch e saw: before the update for batch
-        descent, the mean of the losses before each update for stochastic descent. Without penalty.
+        ``costs[e]`` is the cost that the updates of epoch e saw, without penalty: that before the update,
+        or with a `batch_size` the mean of the losses of all rows, each before the update of its batch.
     cost : float
-        The cost at `coef` and `intercept`, without penalty.
+        The cost at `coef` and `intercept`, without penalty. With a `batch_size` no pass is made for it:
+        it is ``costs[-1]``, or that of an earlier epoch where `coef` is of one (after `validation`, or a
+        divergence), and ``mse_cost(x, y, fit.coef, fit.intercept)`` is the cost at the coefficients. With
+        `average`, whose coefficients no update saw, it is the cost at them.
     n_epochs : int
         Passes over the data that ended in an update.
     converged : bool
         With `tol` (or ``lr="auto"``): the tolerance was met. With `validation`: patience ended the fit.
-        Otherwise: all epochs ran. And the objective ended no higher than it began.
+        Otherwise: all epochs ran. And the objective ended no higher than it began; with a `batch_size`,
+        no more than a tenth of the cost higher, as random updates may.
     method : str
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
         "lbfgs-statistics", "whitened", "whitened-lbfgs", "diagonal-lbfgs" or "newton-lbfgs"; with l1

@@ -122,7 +122,9 @@ def test_every_loop_is_the_textbook_s(loss, loop, penalty):
     np.testing.assert_allclose(fit.intercept, intercept, **close)
     np.testing.assert_allclose(fit.costs, costs, **close)
     np.testing.assert_allclose(fit.path, path, **close)
-    final = reference.cost(x.tolist(), y.tolist(), fit.coef, fit.intercept, loss, weight)
+    final = costs[-1]  # what the updates of the last epoch saw
+    if batch is None:
+        final = reference.cost(x.tolist(), y.tolist(), fit.coef, fit.intercept, loss, weight)
     assert fit.cost == pytest.approx(final, rel=1e-5 if close["rtol"] > 1e-5 else 1e-11)
     assert fit.loss == loss.name
 

@@ -199,7 +199,7 @@ def test_a_state_of_other_rows_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["batch", "minibatch", "lbfgs", "whitened, logistic", "proximal, softmax"]
+    "name", ["batch", "minibatch, average", "lbfgs", "whitened, logistic", "proximal, softmax"]
 )
 def test_parameters_put_back_have_their_cost(name, monkeypatch):
     problem = Problem(name, monkeypatch)

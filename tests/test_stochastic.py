@@ -1,6 +1,7 @@
 """The stochastic loops against the reference's, along the same visiting orders."""
 
 import itertools
+import warnings
 
 import numpy as np
 import oracles
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import read_only
 
+import fastgd
 from fastgd import reference
 from fastgd.cpu import advance, dense, stochastic
 from fastgd.cpu.block_losses import block_losses
@@ -47,30 +49,29 @@ class Loop:
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
         x, y, weight = map(read_only, (self.x, self.y, self.weight))
-        losses, by_row = np.zeros((k, 2)), self.batch_size == 1
+        met, by_row = np.zeros((k, 2)), self.batch_size == 1
         if by_row:
-            pieces, gather, scratch = (0, 0), 0, stochastic.scratch(k, dtype)
+            one_pass, losses, step, gather = 0, 0, 0, 0
+            scratch = stochastic.scratch(dtype)
         else:
             types = order.dtype, dtype, dtype
-            pieces = (
-                dense.address_of_pass(False, k > 1, *types),
-                advance.address_of_step(GD.rule, dtype),
-            )
+            one_pass = dense.address_of_pass(False, k > 1, *types)
+            losses = block_losses(self.loss, True, dtype)
+            step = advance.address_of_step(GD.rule, dtype)
             gather = dense.address_of_gather(*types)
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
-        one_pass, step = pieces
         given = (
-            one_pass, block_losses(self.loss, not by_row, dtype), step, team.counters(),
-            backoff_address(), x, y, weight, order, self.coef, self.intercept,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self.coef,
+            self.intercept,
             settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
             settings.hyper(dtype),
-            settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), losses,
+            settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
             gather, x.ctypes.data, read_only(np.zeros(d, dtype)), *scratch, self.batch_size, 0, 0.0,
             first, last,
         )  # fmt: skip
         loss = self.loss if by_row else None
         stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)
-        return losses[:, 1].sum()
+        return met[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):
         """The reference's coef, intercept and costs of every output."""
@@ -175,22 +176,100 @@ def test_an_empty_order_is_the_given_one(n, loss_name, weighted, batch_size):
     np.testing.assert_allclose(given.intercept, told.intercept, rtol=1e-13)
 
 
-@pytest.mark.parametrize("loss_name", ["mse", "bce"])
-def test_the_cost_where_all_coefficients_are_zero(loss_name, weighted, dtype, close):
-    x, y, weight, _, b = oracles.problem(5000, 4, loss_name, dtype=dtype)
-    loss, intercept = LOSSES[loss_name], np.array([b, -1.0])
-    ys = np.stack([y, np.roll(y, 1)])
-    source = DenseRows(x, ys, weight if weighted else None, dtype, 1)
-    settings = Settings(lr=0.0, l2=0.0, scale=0.5, row_scale=1.0, fit_intercept=True, tol=0.0)
-    for batch_size in (1, 32):
-        coef, level = np.zeros((2, 4)), intercept.copy()
-        solver = StochasticDescent(
-            source, loss, settings, coef, level, False, batch_size=batch_size, shuffle=False, seed=0,
-            mean=True,
-        )  # fmt: skip
-        solver.run(1)
-        totals = source.totals(loss, coef.astype(dtype), intercept.astype(dtype))
-        close(solver.first_cost(), 0.5 * totals[:, -1].sum())
+# --- the cost of a fit, and whether it rose -------------------------------------------------------
+
+
+class Counted(DenseRows):
+    """Rows that count the passes over all of them."""
+
+    passes = 0
+
+    def totals(self, *arguments, **options):
+        self.passes += 1
+        return super().totals(*arguments, **options)
+
+
+def descent(source, loss, coef, **options):
+    settings = Settings(
+        lr=0.001, l2=0.0, scale=1 / source.n, row_scale=1.0, fit_intercept=True, tol=0.0
+    )
+    return StochasticDescent(
+        source, loss, settings, coef.copy(), np.zeros(len(coef)), False, shuffle=False, seed=0, mean=True,
+        **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 32], ids="batch{}".format)
+@pytest.mark.parametrize("average", [False, True])
+def test_the_cost_is_that_of_the_losses_met(batch_size, average, weighted, dtype, close):
+    x, y, weight, coef, _ = oracles.problem(5000, 4, "bce", dtype=dtype)
+    source = Counted(x, y[None], weight if weighted else None, dtype, 1)
+    solver = descent(
+        source, LOSSES["bce"], coef[None].astype(float), batch_size=batch_size, average=average
+    )
+    solver.run(3)
+    assert solver.cost() > 0
+    assert source.passes == average  # no update met a loss at a mean of parameters
+    if average:
+        totals = source.totals(
+            solver.loss, *(a.astype(dtype) for a in (solver.coef, solver.intercept))
+        )
+        close(solver.cost(), solver.settings.scale * totals[:, -1].sum())
+        return
+    assert solver.cost() == solver.costs[2]
+    last = solver.parameters()
+    solver.put(last, 3, 2)
+    assert (solver.epoch, solver.cost()) == (3, solver.costs[1])
+    solver.put(last, 3)
+    assert solver.back()
+    assert (solver.epoch, solver.cost()) == (2, solver.costs[1])
+    assert source.passes == 0
+
+
+@pytest.mark.parametrize("n", [50, 5000])
+@pytest.mark.parametrize("loss_name", ["mse", "bce", "huber", "poisson", "cross_entropy"])
+def test_the_cost_at_the_start(n, loss_name, weighted, close):
+    """Of a sample where that is enough, else of all rows."""
+    x, y, weight, coef, _ = oracles.problem(n, 4, "bce")
+    loss, coef = LOSSES[loss_name], np.stack([coef, -coef])
+    y = y[None] if loss.coupled else np.stack([y, 1 - y])
+    source = Counted(x, y, weight if weighted else None, np.float64, 1, 2)
+    solver = descent(source, loss, coef, batch_size=1)
+    solver.run(1)
+    totals = source.totals(loss, coef, np.zeros(2))
+    wanted = solver.settings.scale * totals[:, -1].sum()
+    source.passes = 0
+    assert solver.first_cost(wanted / 2) == pytest.approx(wanted, rel=0.3)
+    assert source.passes == 0
+    assert solver.first_cost(2 * wanted) == pytest.approx(wanted, rel=1e-12)
+    assert solver.first_cost() == pytest.approx(wanted, rel=1e-12)
+    assert source.passes == (0 if n == 50 else 2)
+
+
+@pytest.mark.jit
+def test_a_cost_at_the_start_that_overflows_in_a_sample():
+    """Plain Python raises where kernels have an infinity."""
+    source = Counted(np.full((3, 1), 1000.0), np.zeros((1, 3)), None, np.float64, 1)
+    assert descent(source, LOSSES["poisson"], np.ones((1, 1)), batch_size=1).first_cost() == np.inf
+    assert source.passes == 1
+
+
+@pytest.mark.parametrize(("batch_size", "large"), [(1, 0.1), (50, 0.8)])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_rise_is_told_and_a_start_at_a_good_point_is_not(batch_size, large, epochs):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((4000, 3))
+    y = x @ [1.0, -2.0, 0.5] + rng.standard_normal(4000)
+    options = {"lr": 0.001, "epochs": epochs, "batch_size": batch_size}
+    with warnings.catch_warnings(action="error"):
+        optimum = fastgd.fit_linear(x, y)
+        for seed in range(10):
+            warm = fastgd.fit_linear(x, y, coef_init=optimum.coef, seed=seed, **options)
+            assert warm.converged
+    start = fastgd.mse_cost(x, y, optimum.coef)
+    with pytest.warns(fastgd.ConvergenceWarning, match=f"the cost rose from {start:.6g} to"):
+        wild = fastgd.fit_linear(x, y, coef_init=optimum.coef, **options | {"lr": large})
+    assert not wild.converged
 
 
 def test_the_order_decides():

@@ -17,16 +17,19 @@ from ..compile.functions import call, kernel, leaf, piece, pointer, with_paramet
 from ..losses import Loss
 from ..settings import COST, EPOCHS, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from . import dense
-from .block_losses import WEIGHT, Z, block_scratch
+from .block_losses import WEIGHT, block_scratch
 from .machine import team
 from .machine.prefetch import LINE, prefetch
+from .machine.tabulated import tabulated
 
-#: Rows that a loop prefetches while it works on the same number; 8 and 16 are slower at d=64. A prefetch
-#: among the updates would keep the compiler from using registers.
-_AHEAD = 4
-#: Shuffled short rows arrive after four updates: prefetch so many bytes, but at most so many rows.
-_BYTES_AHEAD, _MOST_AHEAD = 4096, 32
-#: Rows whose losses are summed in one vectorised loop.
+#: While a loop works on some rows it prefetches as many: so many bytes, and at least and at most so many
+#: rows, in pairs.
+#: A prefetch among the updates of a pair would keep the compiler from using registers.
+_BYTES_AHEAD, _AHEAD, _MOST_AHEAD = 2048, 2, 32
+#: Bytes of a row from which on this pays in the given order too. Shorter rows are prefetched by the
+#: processor itself: once more took 2 to 5 ns a row of up to 16 columns.
+_LONG = 256
+#: Rows whose losses are summed before they are added to the others.
 BLOCK = 256
 
 #: A part of a batch is not worth a thread below so many operations, about 4 µs.
@@ -45,9 +48,10 @@ def per_sample(loss: Loss):
     the first update, and coefficients are loaded and stored once for both: 7 ns a row instead of 12 at
     d=8. Four rows at a time, or a look-ahead of one row for every row, were no faster.
     """
-    # Each row waits for the one before, so latency counts: a logistic update at d=8 took 27 ns with
-    # libm's exp and 37 with the longer chain of the vector code.
-    slope = with_parameter(leaf(loss.slope))
+    # Each row waits for the one before, so latency counts: one column of a logistic loss takes 24 ns a
+    # row with libm's exp, and 18 from a table. The loss of a row stands right after its slope: the
+    # compiler finds what they share, and the processor has time for the rest while the next row waits.
+    value, slope = (with_parameter(tabulated(f)) for f in (loss.value, loss.slope))
 
     @piece
     def updates(
@@ -61,9 +65,9 @@ def per_sample(loss: Loss):
         # An array of the kernel is aligned to a vector; NumPy's is not, and a vector of coefficients
         # that is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
         w = np.empty(d, coef.dtype)
-        ordered, ahead = order.shape[0] > 0, _AHEAD
-        if ordered:
-            ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize)))
+        ordered = order.shape[0] > 0
+        prefetches = ordered or d * x.itemsize >= _LONG
+        ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize) // 2 * 2))
         for block_start in range(first, last, BLOCK):
             m = min(BLOCK, last - block_start)
             for c in range(k):  # outputs are independent
@@ -72,13 +76,13 @@ def per_sample(loss: Loss):
                         row = order[block_start + i] if ordered else block_start + i
                         scratch[0, WEIGHT, i] = weight[row]
                 lr, b = rates[at, c], intercept[c]
-                shrink = one - lr * l2
+                shrink, total = one - lr * l2, 0.0
                 for j in range(d):
                     w[j] = coef[c, j]
                 for group in range(0, m, ahead):
                     group_stop = min(group + ahead, m)
                     soon = block_start + group_stop
-                    for i in range(soon, min(soon + ahead, last)):
+                    for i in range(soon, min(soon + ahead, last) if prefetches else soon):
                         row = order[i] if ordered else i
                         for j in range(0, d, LINE // x.itemsize):
                             prefetch(x, row, j)
@@ -96,12 +100,12 @@ def per_sample(loss: Loss):
                         z1 = p1 + b
                         step1 = lr * scale * scratch[0, WEIGHT, i]
                         y1, y2 = y[c, row1], y[c, row2]
-                        own_y[0, c, i], own_y[0, c, i + 1] = y1, y2
                         u1 = step1 * slope(z1, y1, p)
+                        total += scratch[0, WEIGHT, i] * value(z1, y1, p)
                         z2 = (shrink * p2 + b) - u1 * product
                         step2 = lr * scale * scratch[0, WEIGHT, i + 1]
                         u2 = step2 * slope(z2, y2, p)
-                        scratch[0, Z + c, i], scratch[0, Z + c, i + 1] = z1, z2
+                        total += scratch[0, WEIGHT, i + 1] * value(z2, y2, p)
                         if l2 == zero:
                             for j in range(d):
                                 w[j] -= u1 * x[row1, j] + u2 * x[row2, j]
@@ -114,16 +118,15 @@ def per_sample(loss: Loss):
                         product = b
                         for j in range(d):
                             product += x[row, j] * w[j]
-                        scratch[0, Z + c, i] = product
-                        own_y[0, c, i] = y[c, row]
+                        total += scratch[0, WEIGHT, i] * value(product, y[c, row], p)
                         u = lr * scale * scratch[0, WEIGHT, i] * slope(product, y[c, row], p)
                         for j in range(d):
                             w[j] = shrink * w[j] - u * x[row, j]
                         b -= learn * u
                 intercept[c] = b
+                loss_sums[c, 1] += total
                 for j in range(d):
                     coef[c, j] = w[j]
-            call(losses, scratch[0], own_y[0], 0, p, m, loss_sums)
         return 0.0
 
     return updates
@@ -250,6 +253,7 @@ def end_of_epoch(
         past              IN OUT  (2, k, d+1)         results of the two epochs before
 
     The other arguments are described in `fastgd.cpu`. If a number is not finite, nothing is stored.
+    The cost of a mean of parameters, which met no losses, is not known.
     """
     k, d = coef.shape
     epoch, cost = int(state[EPOCHS]), 0.0
@@ -280,7 +284,7 @@ def end_of_epoch(
         intercept[c] = mean[c, d]
         for j in range(d):
             coef[c, j] = mean[c, j]
-    costs[epoch], state[COST] = cost, math.nan
+    costs[epoch], state[COST] = cost, cost if mean.shape[0] == 0 else math.nan
     state[EPOCHS] = epoch + 1
     return float(RUNNING)
 
@@ -366,8 +370,7 @@ def address_of_end(dtype: np.dtype) -> int:
     return pointer(end_of_epoch, *moving, two, two, 0.0, two, one, three, one, one, three)
 
 
-def scratch(k: int, dtype: np.dtype) -> dense.Scratch:
-    """The scratch of `per_sample`."""
+def scratch(dtype: np.dtype) -> dense.Scratch:
+    """The scratch of `per_sample`: weights of a block."""
     empty = np.empty((0, 0, 0), dtype)
-    own_y = np.empty((1, k, BLOCK), dtype)
-    return dense.Scratch(empty, own_y, block_scratch(1, k, BLOCK, dtype), empty)
+    return dense.Scratch(empty, empty, block_scratch(1, 0, BLOCK, dtype), empty)

@@ -38,7 +38,7 @@ def validation_overflow(problem: Problem, solver: Any, validation: Any) -> NoRet
     """The validation cost is not finite: so are its rows, or the parameters are on their way out."""
     problem.require_finite()
     cost = solver.cost()
-    if not cost <= solver.first_cost():  # on their way out
+    if not cost <= solver.first_cost(cost):  # on their way out
         solver.back()
         diverged(problem, solver, validation)
     raise DivergenceError(

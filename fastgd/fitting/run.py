@@ -92,12 +92,14 @@ class Run:
         if status == NOT_FINITE:
             diagnosis.diverged(problem, solver, held)
         if held and held.epochs:
-            solver.put(held.best, held.epochs)
+            solver.put(held.best, held.epochs, held.best_epoch)
         cost = solver.cost()
         if not math.isfinite(cost):
             diagnosis.diverged(problem, solver, held)
-        before = solver.first_cost() + self._penalty_before
-        self._judge(status, before, cost + problem.penalty(solver.coef))
+        after = cost + problem.penalty(solver.coef)
+        first = solver.first_cost(after - self._penalty_before)
+        before = first + self._penalty_before
+        self._judge(status, before, after, self._slack(before) + solver.noise * abs(first))
         return cost
 
     def _end_at_optimum(self, status: int) -> float:
@@ -124,7 +126,7 @@ class Run:
             if solver.epoch and not held.epochs:
                 held.look(solver.parameters())
             if held.best is not None:
-                solver.put(held.best, held.epochs)
+                solver.put(held.best, held.epochs, held.best_epoch)
         try:
             cost = diagnosis.last_finite_cost(self.problem, solver)
         except KeyboardInterrupt:  # once more: without a pass, the last cost that is known
@@ -166,14 +168,14 @@ class Run:
         """What rounding may add to an objective."""
         return 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
 
-    def _judge(self, status: int, before: float, after: float) -> None:
+    def _judge(self, status: int, before: float, after: float, slack: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""
         solver, held, tol = self.solver, self.validation, self.options.tol
         over = held is not None and held.over
         if tol is not None and status != CONVERGED and not over:
             if not self.stopped:
                 self.warning = diagnosis.short(solver.epoch, tol)
-        elif not (after <= before or after <= before + self._slack(before)):
+        elif not (after <= before or after <= before + slack):
             epochs = held.best_epoch if held else solver.epoch
             self.warning = diagnosis.risen(self.problem, solver, before, after, epochs)
         elif held and not (over or status == CONVERGED or self.stopped):

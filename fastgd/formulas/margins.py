@@ -9,13 +9,18 @@ import math
 from .activations import logistic
 
 
+def log1p_exp(z):
+    """log(1 + exp(−|z|))."""
+    return math.log1p(math.exp(-abs(z)))
+
+
 def binary_cross_entropy(z, y):
     """−y·log σ(z) − (1−y)·log(1−σ(z)) = max(z, 0) − z·y + log(1 + exp(−|z|)), for y in [0, 1].
 
     The last form neither overflows nor cancels, for any z.
     """
     T = type(z)
-    return (z if z > T(0) else T(0)) - z * y + math.log1p(math.exp(-abs(z)))
+    return (z if z > T(0) else T(0)) - z * y + log1p_exp(z)
 
 
 def binary_cross_entropy_slope(z, y):

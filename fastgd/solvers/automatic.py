@@ -101,7 +101,7 @@ class AutomaticSolver:
             self.final_cost = self.settings.scale * float(totals[:, -1].sum())
         return self.final_cost
 
-    def first_cost(self) -> float:
+    def first_cost(self, enough: float = math.inf) -> float:
         """The cost before the first step, once there was one."""
         return self.costs_list[0]
 
@@ -113,7 +113,7 @@ class AutomaticSolver:
         """A copy of the parameters, (k, d+1), intercepts last."""
         return np.column_stack([self.coef, self.intercept])
 
-    def put(self, parameters: np.ndarray, epoch: int) -> None:
+    def put(self, parameters: np.ndarray, epoch: int, of: int | None = None) -> None:
         """Go to parameters from `parameters()`, those of an epoch; no step goes on from there."""
         coef, intercept = parameters[:, :-1].copy(), parameters[:, -1].copy()
         vars(self).update(

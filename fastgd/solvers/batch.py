@@ -50,7 +50,7 @@ class AllRows(Descent):
             self._second, self._center, *anchor = (state[name][0] for name in _STATISTICS)
             self._anchor = tuple(anchor)
 
-    def first_cost(self) -> float:
+    def first_cost(self, enough: float = math.inf) -> float:
         """The cost at the start, once an epoch has run."""
         return self.costs.item(0)
 

@@ -39,12 +39,12 @@ class Solver(Protocol):
     -------
     run(until, after_step)
         Go on to an epoch; the status.
-    parameters(), put(parameters, epoch)
+    parameters(), put(parameters, epoch, of)
         A copy of the parameters, and the way to others.
     back()
         Go back to the parameters of the epoch before.
-    cost(), first_cost()
-        The cost at the parameters, and where the run began.
+    cost(), first_cost(enough)
+        The cost of the parameters, and where the run began.
     state(), load(state)
         All that another solver needs to go on from here.
     """
@@ -77,8 +77,8 @@ class Solver(Protocol):
         """A copy of the parameters, (k, d+1), intercepts last."""
         ...
 
-    def put(self, parameters: np.ndarray, epoch: int) -> None:
-        """Go to parameters from `parameters()`, those of an epoch."""
+    def put(self, parameters: np.ndarray, epoch: int, of: int | None = None) -> None:
+        """Go to parameters from `parameters()` after `epoch` epochs, or after the first `of` of them."""
         ...
 
     def back(self) -> bool:
@@ -86,11 +86,17 @@ class Solver(Protocol):
         ...
 
     def cost(self) -> float:
-        """The cost at the current parameters, without the penalty."""
+        """The cost of the current parameters, without the penalty.
+
+        It is the cost at these parameters, or the mean of the losses that their epoch's updates met.
+        """
         ...
 
-    def first_cost(self) -> float:
-        """The cost where the run began, without the penalty, once an epoch has run."""
+    def first_cost(self, enough: float = math.inf) -> float:
+        """The cost where the run began, without the penalty, once an epoch has run.
+
+        Where it takes a pass, it may be that of a sample of the rows, if this is not below `enough`.
+        """
         ...
 
     def state(self) -> State:
@@ -122,6 +128,8 @@ class Descent:
     would return. `past` (m, k, d+1) are the parameters after the epochs before, the last one first.
     """
 
+    #: By how much of itself the cost of a fit that stays where it began may rise.
+    noise = 0.0
     #: How many parameters `past` has.
     _KEPT = 1
     #: Attributes in `state`, by name without underscores around it, and those that grow.
@@ -210,10 +218,10 @@ class Descent:
     def _low(self, array):
         return array.astype(self.source.dtype)
 
-    def _go(self, coef, intercept, epoch: int, **others) -> None:
+    def _go(self, coef, intercept, epoch: int, cost: float = math.nan, **others) -> None:
         """Take parameters and the number of epochs that led to them, in one step that no signal parts."""
         state = self._state.copy()
-        state[EPOCHS], state[COST] = epoch, math.nan
+        state[EPOCHS], state[COST] = epoch, cost
         vars(self).update(coef=coef, intercept=intercept, _state=state, **others)
 
     def back(self) -> bool:
@@ -230,9 +238,14 @@ class Descent:
         """A copy of what a fit that ended here would return, (k, d+1), intercepts last."""
         return np.concatenate([self.coef, self.intercept[:, None]], axis=1)
 
-    def put(self, parameters: np.ndarray, epoch: int) -> None:
-        """Go to parameters from `parameters()`, those of an epoch."""
-        self._go(parameters[:, :-1].copy(), parameters[:, -1].copy(), epoch)
+    def put(self, parameters: np.ndarray, epoch: int, of: int | None = None) -> None:
+        """Go to parameters from `parameters()` after `epoch` epochs, or after the first `of` of them."""
+        cost = self._cost_of(epoch if of is None else of)
+        self._go(parameters[:, :-1].copy(), parameters[:, -1].copy(), epoch, cost)
+
+    def _cost_of(self, epoch: int) -> float:
+        """The cost of the parameters after an epoch, where it takes no pass; else NaN."""
+        return math.nan
 
     def totals(self, coef=None, intercept=None, slopes_too: bool = True) -> np.ndarray:
         """A true pass at the given parameters, or the current ones."""
@@ -242,8 +255,11 @@ class Descent:
         return self.source.totals(self.loss, *low, slopes_too=slopes_too)
 
     def cost(self) -> float:
-        """The cost at the current parameters, without the penalty."""
-        return self.settings.scale * float(self.totals(slopes_too=False)[:, -1].sum())
+        """The cost of the current parameters, without the penalty: the one that is known, or a pass."""
+        known = float(self._state[COST])
+        if math.isnan(known):
+            return self.settings.scale * float(self.totals(slopes_too=False)[:, -1].sum())
+        return known
 
     def _gradient_norm(self, coef, intercept) -> float:
         """The norm of the objective's gradient at these parameters."""

@@ -6,17 +6,16 @@ import time
 import numpy as np
 
 from ..cpu import advance, dense, stochastic
-from ..cpu.block_losses import WEIGHT, Z, block_losses, block_scratch
+from ..cpu.block_losses import block_losses
 from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number, visiting_order
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
 from .protocol import Descent
+from .sampled_cost import sampled_cost
 from .work import Pace
 
-#: Rows whose losses at the start are added up in one call.
-_ROWS_AT_START = 4096
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
 
@@ -25,13 +24,15 @@ class StochasticDescent(Descent):
     """An update for every row, or for every batch of rows, in the visiting order of each epoch.
 
     The updates move parameters of their own, in the dtype of the computation. At the end of an epoch
-    these, or the mean of all so far, become those of the fit.
+    these, or the mean of all so far, become those of the fit. Their cost is the mean of the losses that
+    the updates of the epoch met; only that of averaged parameters takes a pass.
     """
 
+    noise = 0.1
     # The losses before an update are finite where the parameters after it may be too large already.
     _KEPT = 2
     _SAVED = (
-        *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm", "_first_cost",
+        *Descent._SAVED, "_memory", "_moving", "_moving_intercept", "_mean", "_first_norm",
         "_converged_at",
     )  # fmt: skip
 
@@ -68,7 +69,6 @@ class StochasticDescent(Descent):
         self._row_ns = 20 + 2.0 * source.d * source.k
         self._pace = Pace(self._row_ns)  # in rows
         self._first_norm = -1.0
-        self._first_cost = math.nan
         self._converged_at = -1  # which epoch
 
     @property
@@ -83,30 +83,20 @@ class StochasticDescent(Descent):
             return 1
         return min(stochastic.parts_of(self.batch_size, source.d, source.k), source.n_threads)
 
-    def first_cost(self) -> float:
-        """The cost at the start; the losses of the first epoch's updates would be too late a measure."""
-        return self._first_cost
+    def first_cost(self, enough: float = math.inf) -> float:
+        """The cost at the start, or of a sample of the rows if `enough` is no rise from there."""
+        coef, intercept = self._start[:, :-1], self._start[:, -1]
+        total, exact = sampled_cost(self.source, self.loss, coef, intercept)
+        cost = self.settings.scale * total
+        if exact or cost + self.noise * abs(cost) >= enough:
+            return cost
+        return self.settings.scale * float(self.totals(coef, intercept, False)[:, -1].sum())
 
-    def _cost_at_start(self) -> float:
-        """The cost at the start; where all coefficients are zero it depends on y alone."""
-        source, loss, scale = self.source, self.loss, self.settings.scale
-        if self.coef.any():
-            return self.cost()
-        k, rows = len(self.coef), min(source.n, _ROWS_AT_START)
-        losses = block_losses(loss.formula, not self._by_row, source.dtype)
-        scratch, totals = block_scratch(1, k, rows, source.dtype)[0], np.zeros((k, 2))
-        for first in range(0, source.n, rows):
-            m = min(rows, source.n - first)
-            scratch[Z : Z + k] = self.intercept[:, None]
-            if len(source.weight):
-                scratch[WEIGHT, :m] = source.weight[first : first + m]
-            given = scratch, source.y, first, source.dtype.type(loss.p), m, totals
-            stochastic.called(losses, given)
-        return scale * float(totals[:, 1].sum())
+    def _cost_of(self, epoch: int) -> float:
+        """The mean of the losses that the updates of an epoch met; a mean of parameters met none."""
+        return float(self.costs[epoch - 1]) if epoch and not len(self._mean) else math.nan
 
     def _run(self, stop: int) -> int:
-        if not self.moved:
-            self._first_cost = self._cost_at_start()
         if self._converged_at == self.epoch:
             return CONVERGED
         self._make_room(stop)
@@ -153,11 +143,11 @@ class StochasticDescent(Descent):
         """Those of the updates by the rows of a visit, up to `batch_size`."""
         x, y, weight, order = visit[:4]
         loss, dtype = self.loss, self.source.dtype
-        losses = block_losses(loss.formula, not self._by_row, dtype)
         if self._by_row:
-            scratch = stochastic.scratch(len(self.coef), dtype)
-            one_pass, step, gather = 0, 0, 0
+            scratch = stochastic.scratch(dtype)
+            one_pass, losses, step, gather = 0, 0, 0, 0
         else:
+            losses = block_losses(loss.formula, True, dtype)
             # The parts of a batch depend on shapes alone, also where one thread does all of them.
             parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
             scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)

@@ -30,7 +30,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from ...compile.functions import global_names, leaf
 
 #: No "reassoc": it would allow the compiler to cancel the corrections that exp and log1p need.
-_EXACT: Any = {
+EXACT: Any = {
     "fastmath": {"contract"},
     "error_model": "numpy",
     "forceinline": True,
@@ -85,7 +85,7 @@ def _reinterpret(source, target, llvm):
 
 
 _double_of = _reinterpret(types.int64, types.float64, ir.DoubleType())
-_bits_of_double = _reinterpret(types.float64, types.int64, ir.IntType(64))
+bits_of_double = _reinterpret(types.float64, types.int64, ir.IntType(64))
 _single_of = _reinterpret(types.int32, types.float32, ir.FloatType())
 _bits_of_single = _reinterpret(types.float32, types.int32, ir.IntType(32))
 
@@ -120,10 +120,11 @@ def _exp_double(x):
     low = (_P0 + _P1 * r) + (_P2 + _P3 * r) * r2
     high = ((_P4 + _P5 * r) + (_P6 + _P7 * r) * r2) + (_P8 + _P9 * r) * r4
     p = 1.0 + (r + r2 * (low + high * r4))
-    n = _bits_of_double(shifted) - np.int64(_ROUND_BITS)
-    half = n >> np.int64(1)
-    one = _double_of((half + np.int64(1023)) << np.int64(52))
-    other = _double_of((n - half + np.int64(1023)) << np.int64(52))
+    # k + 2048 is positive: AVX2 shifts no signed 64-bit integers.
+    n = np.uint64(bits_of_double(shifted)) - np.uint64(_ROUND_BITS - 2048)
+    half = n >> np.uint64(1)
+    one = _double_of((half - np.uint64(1)) << np.uint64(52))
+    other = _double_of((n - half - np.uint64(1)) << np.uint64(52))
     return x if x != x else p * one * other
 
 
@@ -164,9 +165,10 @@ _M1, _M2, _M3, _M4 = (
 def _log1p_double(x):
     u = 1.0 + x
     # Shift so that the mantissa lands in [sqrt(1/2), sqrt(2)), then split exponent and mantissa.
-    bits = _bits_of_double(u) + np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
-    k = (bits >> np.int64(52)) - np.int64(1023)
-    bits = (bits & np.int64(0x000FFFFFFFFFFFFF)) + np.int64(0x3FE6A09E667F3BCD)
+    bits = np.uint64(bits_of_double(u)) + np.uint64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+    # The exponent as the last bits of 2^52 and more: AVX2 converts no 64-bit integers.
+    n = _double_of((bits >> np.uint64(52)) | np.uint64(0x4330000000000000)) - (2.0**52 + 1023.0)
+    bits = (bits & np.uint64(0x000FFFFFFFFFFFFF)) + np.uint64(0x3FE6A09E667F3BCD)
     f = _double_of(bits) - 1.0
     lost = (x - (u - 1.0)) if x < 1.0 else (1.0 - (u - x))
     c = lost / u
@@ -180,7 +182,6 @@ def _log1p_double(x):
     series = series * z + _L2
     series = series * z + _L1
     half = 0.5 * f * f
-    n = np.float64(k)
     result = n * 6.93147180369123816490e-01 + (
         f - (half - (s * (half + z * series) + (n * 1.90821492927058770002e-10 + c)))
     )
@@ -229,12 +230,12 @@ def _tanh_double(x):
     q = q * r + _P2
     q = q * r + _P1
     q = q * r + _P0
-    scale = _double_of((_bits_of_double(shifted) + np.int64(1023)) << np.int64(52))
+    scale = _double_of((bits_of_double(shifted) + np.int64(1023)) << np.int64(52))
     m = scale * (r + r * r * q) + (scale - 1.0)
     return math.copysign(m / (2.0 + m), x)
 
 
-@register_jitable(**_EXACT)
+@register_jitable(**EXACT)
 def _expm1_single(y):
     """exp(y) − 1 for −60 < y ≤ 0."""
     one = np.float32(1.0)
@@ -333,7 +334,7 @@ def _erf_double(x):
     a = abs(x)
     a = 6.0 if a > 6.0 else a
     shifted = a * 128.0 + _ROUND
-    i = np.uint64(_bits_of_double(shifted)) & np.uint64(1023)
+    i = np.uint64(bits_of_double(shifted)) & np.uint64(1023)
     r = (shifted - _ROUND) * 0.0078125
     d = a - r
     r2 = r * r
@@ -377,50 +378,59 @@ def _erf_single(x):
     return math.copysign(_expm1_single(-(g * a)), x)
 
 
-@overload(exp, jit_options=_EXACT)
+@overload(exp, jit_options=EXACT)
 def _exp(x):
     return _exp_single if x == types.float32 else _exp_double
 
 
-@overload(log1p, jit_options=_EXACT)
+@overload(log1p, jit_options=EXACT)
 def _log1p(x):
     return _log1p_single if x == types.float32 else _log1p_double
 
 
-@overload(tanh, jit_options=_EXACT)
+@overload(tanh, jit_options=EXACT)
 def _tanh(x):
     return _tanh_single if x == types.float32 else _tanh_double
 
 
-@overload(atan, jit_options=_EXACT)
+@overload(atan, jit_options=EXACT)
 def _atan(x):
     return _atan_single if x == types.float32 else _atan_double
 
 
-@overload(erf, jit_options=_EXACT)
+@overload(erf, jit_options=EXACT)
 def _erf(x):
     return _erf_single if x == types.float32 else _erf_double
 
 
-@overload(floor, jit_options=_EXACT)
+@overload(floor, jit_options=EXACT)
 def _floor(x):
     # Numba's own is an int64, and the way there and back three times as long.
     return lambda x: np.floor(x)
 
 
-def vectorised(function):
-    """The same plain function with this module in place of `math`, ready for kernels."""
+def with_twins(function, twins):
+    """The same plain function with other objects in place of globals, ready for kernels.
+
+    `twins` are pairs of an object and the one to take its place, also in the functions that are called.
+    """
     if not isinstance(function, python_types.FunctionType):
         return function
     scope = dict(function.__globals__)
     for name in global_names(function):
         value = scope.get(name)
-        if value is math:
-            scope[name] = sys.modules[__name__]
+        other = [twin for original, twin in twins if value is original]
+        if other:
+            scope[name] = other[0]
         elif isinstance(value, python_types.FunctionType):
-            scope[name] = vectorised(value)
+            scope[name] = with_twins(value, twins)
     twin = python_types.FunctionType(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
     )
     twin.__module__ = function.__module__
     return leaf(twin)
+
+
+def vectorised(function):
+    """The same plain function with this module in place of `math`, ready for kernels."""
+    return with_twins(function, ((math, sys.modules[__name__]),))

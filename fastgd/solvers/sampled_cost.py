@@ -1,0 +1,51 @@
+"""The cost of evenly spaced rows in plain Python: a kernel for so few would take seconds to compile."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..losses import CoupledLoss, Loss
+from ..sources.protocol import Source
+
+#: The most losses, about half a microsecond each.
+_MOST = 256
+
+
+def sampled_cost(
+    source: Source, loss: Loss | CoupledLoss, coef: np.ndarray, intercept: np.ndarray
+) -> tuple[float, bool]:
+    """The summed cost of all rows as a sample tells it, and whether the sample holds all rows.
+
+    NaN where a loss overflows or is not defined: plain Python raises.
+    """
+    every, share = -(-source.n * len(coef) // _MOST), 1.0
+    rows = source
+    if every > 1:
+        rows, share = source.subset(every, 1)
+    z, y = rows.sample(rows.n) @ coef.T + intercept, rows.y.T
+    try:
+        losses = _losses(loss, z, y)
+    except (ArithmeticError, ValueError):
+        return math.nan, False
+    total = rows.weight @ losses if len(rows.weight) else losses.sum()
+    return float(total) / share, every == 1
+
+
+def _losses(loss: Any, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The loss of each row, from raw predictions z (m, k) and targets y (m, k), or (m, 1) if coupled."""
+    if loss.coupled:
+        return np.array(
+            [_coupled_loss(loss, *row) for row in zip(z.tolist(), y[:, 0], strict=True)]
+        )
+    parameters = map(itertools.repeat, loss.parameters)
+    losses = list(map(loss.value, z.ravel().tolist(), y.ravel().tolist(), *parameters))
+    return np.reshape(losses, z.shape).sum(axis=1)
+
+
+def _coupled_loss(loss: Any, z: list[float], label: float) -> float:
+    top, rest = z[0], 0.0
+    for a in z[1:]:
+        top, rest = loss.add(top, rest, a)
+    return loss.value(z[int(label)], top, rest)
