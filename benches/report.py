@@ -4,10 +4,11 @@
     python benches/report.py bench.json --save benches/results/NAME.json
     python benches/report.py benches/results/NAME.json
     python benches/report.py benches/results/NAME.json --into benches/results/README.md
-    python benches/report.py benches/results/NAME.json --short --into README.md
+    python benches/report.py benches/results/{NAME,OTHER}.json --short --into README.md
 
 The third prints the tables again from the record, and the last two write them between the markers of a
-file; `plots.py` draws the scaling curves.
+file that name the last record. Of several records a row is from the last one that has it. `plots.py`
+draws the scaling curves.
 """
 
 import argparse
@@ -172,27 +173,26 @@ SHORT = {
     "10,000x784 float32, 128 units, 10 classes, batches of 64, 1 epoch": (
         "network 784-128-10, 10,000 rows float32, an epoch in batches of 64"
     ),
-    "linear, 3 points, batch, 100 epochs (AMD EPYC, 2026-11-26)": (
-        "least squares, 3 points, 100 epochs (AMD EPYC, 2026-11-26)"
-    ),
+    "linear, 3 points, batch, 100 epochs": "least squares, 3 points, 100 epochs",
     "first fit of a process, linear, 3 points, warm cache": "first fit of a process, 3 points",
 }
 
 
-def short(record: dict) -> str:
+def short(records: list[dict]) -> str:
     """A dozen rows: fastgd, the fastest rival, and how many times as long that takes."""
     lines = []
     for name, shown in SHORT.items():
-        seconds = record["workloads"][name]["seconds"]
+        number = max(i for i, record in enumerate(records) if name in record["workloads"])
+        seconds = records[number]["workloads"][name]["seconds"]
         ours = seconds["fastgd"]
         rivals = {who: s for who, s in seconds.items() if not who.startswith("fastgd")}
         best = min(rivals, key=rivals.__getitem__)
         cells = [human(ours), f"{human(rivals[best])} ({best})"]
         cells[rivals[best] < ours] = f"**{cells[rivals[best] < ours]}**"
-        lines.append([shown, *cells, f"{rivals[best] / ours:.2g}x"])
-    return "\n".join(
-        [*_markdown(["workload", "fastgd", "fastest rival", "ratio"], lines), "", _machine(record)]
-    )
+        lines.append([shown + r"\*" * number, *cells, f"{rivals[best] / ours:.2g}x"])
+    machines = [r"\*" * number + _machine(record) for number, record in enumerate(records)]
+    table = _markdown(["workload", "fastgd", "fastest rival", "ratio"], lines)
+    return "\n".join([*table, "", "\n\n".join(machines)])
 
 
 def _machine(record: dict) -> str:
@@ -203,9 +203,10 @@ def _machine(record: dict) -> str:
     )
 
 
-def write_into(path: pathlib.Path, text: str) -> None:
-    """Put the text between the markers ``<!-- table: … -->`` and ``<!-- end of table -->`` of a file."""
-    pattern = re.compile(r"(<!-- table: [^\n]*-->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+def write_into(path: pathlib.Path, record: str, text: str) -> None:
+    """Put the text between ``<!-- table: … record … -->`` and ``<!-- end of table -->`` of a file."""
+    marker = rf"(<!-- table: [^\n]*{re.escape(record)}[^\n]*-->\n)"
+    pattern = re.compile(marker + r".*?(\n<!-- end of table -->)", re.DOTALL)
     found = path.read_text(encoding="utf-8")
     written, count = pattern.subn(lambda m: m[1] + text + m[2], found)
     if count != 1:
@@ -215,21 +216,21 @@ def write_into(path: pathlib.Path, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("file", type=pathlib.Path)
+    parser.add_argument("files", type=pathlib.Path, nargs="+")
     parser.add_argument("--save", type=pathlib.Path, help="where to keep the compact record")
     parser.add_argument("--short", action="store_true", help="the dozen rows of the README")
     parser.add_argument(
         "--into", type=pathlib.Path, help="the file that has a place for the tables"
     )
     arguments = parser.parse_args()
-    record = json.loads(arguments.file.read_text())
-    if "benchmarks" in record:
-        record = compact(record)
+    records = [json.loads(file.read_text()) for file in arguments.files]
+    records = [compact(record) if "benchmarks" in record else record for record in records]
+    record = records[-1]
     if arguments.save:
         arguments.save.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    text = short(record) if arguments.short else tables(record)
+    text = short(records) if arguments.short else tables(record)
     if arguments.into:
-        write_into(arguments.into, text)
+        write_into(arguments.into, arguments.files[-1].name, text)
     else:
         print(text)
 
