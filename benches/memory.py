@@ -25,11 +25,19 @@ def _anonymous() -> int:
     return (resident - shared) * mmap.PAGESIZE
 
 
+#: A parameter of glibc's `mallopt`, and its value: from so many bytes on an array is a mapping of its own,
+#: which goes back when the array does. By itself the allocator raises this with the arrays it has seen, and
+#: then keeps or does not keep 5 MB of them, as what came between decides.
+_MMAP_THRESHOLD, _OWN_MAPPING = -3, 1 << 16
+
+
 def _trim() -> None:
     """Give back what the allocator keeps, or a call would find its memory already there."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _OWN_MAPPING)
+        libc.malloc_trim(0)
 
 
 def _resident_peak(call: Callable[[], object]) -> int:

@@ -90,7 +90,7 @@ class BatchDescent(AllRows):
         one_pass = source.work("pass")
         on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
         self._epochs = self._switch = epochs
-        if loss.quadratic and on_moments < one_pass:
+        if loss.quadratic:
             build = source.work("moments")
             if build + epochs * on_moments < epochs * one_pass:
                 self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0

@@ -24,7 +24,8 @@ def sampled_cost(
     rows = source
     if every > 1:
         rows, share = source.subset(every, 1)
-    z, y = rows.sample(rows.n) @ coef.T + intercept, rows.y.T
+    # Not a product of BLAS, whose first one takes 32 MB for its buffers.
+    z, y = np.einsum("ij,cj->ic", rows.sample(rows.n), coef) + intercept, rows.y.T
     try:
         losses = _losses(loss, z, y)
     except (ArithmeticError, ValueError):

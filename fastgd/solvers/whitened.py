@@ -261,7 +261,7 @@ class AutomaticDescent(AutomaticSolver):
         bool
             False if columns are dependent and the metric of the bound has not been made.
         """
-        far = np.zeros(self.source.n, bool)
+        far: Any = None  # no row
         while True:
             at = (self.coef, self.intercept) if stage is None else stage.at
             margins = margins_at(self.source, at)
@@ -272,7 +272,9 @@ class AutomaticDescent(AutomaticSolver):
                 if self.trouble or self.stopped or self.epoch >= self.epochs:
                     return True
             # A small gradient proves an optimum if the rows have the curvature that the metric assumes.
-            known, far = far, (margins > FAR) | (margins < -FAR)
+            known, far = far, None
+            if most > FAR or least < -FAR:
+                far = (margins > FAR) | (margins < -FAR)
             if stage is None and done and np.array_equal(far, known):
                 return True
             metric = self._metric_at(at, margins)
