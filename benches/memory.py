@@ -25,9 +25,9 @@ def _anonymous() -> int:
     return (resident - shared) * mmap.PAGESIZE
 
 
-#: A parameter of glibc's `mallopt`, and its value: from so many bytes on an array is a mapping of its
-#: own, which goes back with it. By itself the allocator raises this with the arrays that it has seen, and then
-#: keeps some of them or not, as what came between decides.
+#: A parameter of glibc's `mallopt`, and its value: from so many bytes an array is a mapping of its own,
+#: which goes back with it. By itself the allocator raises this with what it has seen, and then keeps some
+#: arrays or not, as what came between decides.
 _MMAP_THRESHOLD, _OWN_MAPPING = -3, 1 << 16
 
 
