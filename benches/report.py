@@ -164,16 +164,20 @@ SHORT = {
     "adam, logistic, 50,000x100 float32, batches of 256, 2 epochs": (
         "Adam, logistic, 50,000×100 float32, batches of 256, 2 epochs"
     ),
-    "logistic, 100,000x32 float64, shuffled SGD, 1 epoch": (
-        "logistic, 100,000×32, an epoch of shuffled SGD"
+    "poisson, 500,000x50, condition 10, l2 0.0001, to 1e-8 of the optimum": (
+        "Poisson with l2, 500,000×50, to 1e-8 of the optimum"
     ),
-    "linear, 100,000x8 float64, SGD in given order, 1 epoch": (
-        "least squares, 100,000×8, an epoch of SGD in the given order"
+    "logistic, 500,000x32 float64, shuffled SGD, 1 epoch": (
+        "logistic, 500,000×32, an epoch of shuffled SGD"
     ),
+    "linear, 500,000x8 float64, SGD in given order, 1 epoch": (
+        "least squares, 500,000×8, an epoch of SGD in the given order"
+    ),
+    "logistic, 500,000x32 float64, SGD in given order, 1 epoch": "logistic, 500,000×32, the same",
     "10,000x784 float32, 128 units, 10 classes, batches of 64, 1 epoch": (
         "network 784-128-10, 10,000 rows float32, an epoch in batches of 64"
     ),
-    "linear, 3 points, batch, 100 epochs": "least squares, 3 points, 100 epochs",
+    "linear, 3 points, 100 epochs, no option": "least squares, 3 points, 100 epochs",
     "first fit of a process, linear, 3 points, warm cache": "first fit of a process, 3 points",
 }
 

@@ -107,7 +107,8 @@ class Workload(NamedTuple):
         info = {} if self.points else {"cost": self._cost(x, y, result)}
         if self.shuffle and name in ("scikit-learn", "fastgd, given order"):
             cost, reference = info["cost"], self._cost(x, y, expected)  # another order
-            assert abs(cost - reference) < 0.2 * reference, f"{name}: cost {cost}, not {reference}"
+            # The last rows alone may double it; a model of the mean has five times as much.
+            assert 0.5 < cost / reference < 2, f"{name}: cost {cost}, not {reference}"
         else:
             ours, theirs = _numbers(result), _numbers(expected)
             error = np.abs(ours - theirs).max() / np.abs(theirs).max()
