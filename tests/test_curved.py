@@ -177,6 +177,16 @@ def test_a_paused_fit_goes_on_to_the_same_bits():
     assert resumed.n_epochs == whole.n_epochs
 
 
+@pytest.mark.parametrize("power", [0.0, 2.5, 3.0])
+def test_a_loss_that_is_not_convex(power):
+    """Rows with a negative second derivative have none in the metric; steps still descend."""
+    x, y = data(GAMMA)
+    loss = Tweedie(power)
+    fit = fastgd.fit(x, y, loss)
+    assert fit.converged
+    assert np.abs(gradient(loss, x, y, fit)).max() < 1e-7
+
+
 def test_what_is_refused():
     x, y = data(POISSON, n=50)
     with pytest.raises(

@@ -133,7 +133,8 @@ class CurvedDescent(AutomaticDescent):
         weight = self.source.weight
         if len(weight):
             after = after[weight > 0] / weight[weight > 0]
-        return bool(after.min() <= _FLAT * after.max())
+        after = after[after > 0]  # a row that is not convex here has 0
+        return not len(after) or bool(after.min() < _FLAT * after.max())
 
     def _is_outdated(self, stage: Stage, history: History) -> bool:
         """Whether the last step made the gradient little smaller: the Hessian has changed since."""

@@ -30,10 +30,15 @@ def margins_at(source: Source, at: Parameters) -> np.ndarray:
 def row_curvatures(source: Source, loss: Any, rows: np.ndarray, of_margins: bool) -> np.ndarray:
     """The weighted second derivative of each row's loss, written over its margin or its prediction.
 
-    A loss without a second derivative gives its bound, or else a difference of slopes.
+    A loss without a second derivative gives its bound, or else a difference of slopes. What is negative,
+    as for Tweedie's loss with a power above 2, is 0.
     """
     if loss.second is None and math.isfinite(loss.curvature):
         rows[:] = loss.curvature * (source.weight if len(source.weight) else 1.0)
     else:
         curvatures(loss, rows, source.y[0], source.weight, of_margins, source.n_threads)
+        if not math.isfinite(
+            loss.curvature
+        ):  # it may not be convex, and a metric has no other sign
+            np.maximum(rows, 0.0, out=rows)
     return rows
