@@ -23,8 +23,6 @@ from .whitened import AutomaticDescent, Stage
 #: A sample is one row in so many, where that leaves so many rows per column; its tolerance, and its most
 #: steps.
 _SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL, _SAMPLE_EPOCHS = 32, 50, 1e-3, 100
-#: Trial lengths of a step.
-_TRIES = 40
 #: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
 _SLOW = 0.2
 #: A Hessian is good enough where no row's second derivative has changed by more than this factor.
@@ -47,7 +45,9 @@ class CurvedDescent(AutomaticDescent):
             before = self._curvatures_at(at)
             metric = self._metric_of(before)
             if stage is None:
-                stage = self._stage_in(metric, at)
+                stage = self._stage_at(at, metric, False)
+                if not math.isfinite(stage.first):  # `tol` can't refer to a start that overflows
+                    stage = stage._replace(first=stage.point.norm)
                 if not math.isfinite(stage.point.objective):
                     self.trouble = "overflow"
                     return False
@@ -89,19 +89,6 @@ class CurvedDescent(AutomaticDescent):
         penalty = self.settings.l2 / 2 * float((at.coef * at.coef).sum())
         found = self.settings.scale * float(totals[:, -1].sum()) + penalty
         return found if math.isfinite(found) else math.inf
-
-    def _stage_in(self, metric: Metric, at: Parameters) -> Stage:
-        """The stage at the current parameters in the Hessian there."""
-        level = self._centred(metric, self.intercept)
-        point = self._evaluate(metric, self.coef, level)
-        first = point.norm
-        if self.settings.tol > 0:
-            coef, intercept = self.start
-            first = self._evaluate(metric, coef, intercept + coef @ metric.center).norm
-            first = first if math.isfinite(first) else point.norm
-        return Stage(
-            False, True, point, level, first, math.inf, _TRIES, at_coef=at[0], at_intercept=at[1]
-        )
 
     # --- the Hessian -----------------------------------------------------------------------------
 
