@@ -40,12 +40,11 @@ class CurvedDescent(AutomaticDescent):
         self.method = "newton-lbfgs" if self.source.d <= FULL_METRIC else "diagonal-lbfgs"
         if stage is None:
             self._start()
+        before = self._curvatures_at((self.coef, self.intercept) if stage is None else stage.at)
         while True:
-            at = (self.coef, self.intercept) if stage is None else stage.at
-            before = self._curvatures_at(at)
             metric = self._metric_of(before)
             if stage is None:
-                stage = self._stage_at(at, metric, False)
+                stage = self._stage_at((self.coef, self.intercept), metric, False)
                 if not math.isfinite(stage.first):  # `tol` can't refer to a start that overflows
                     stage = stage._replace(first=stage.point.norm)
                 if not math.isfinite(stage.point.objective):
@@ -53,12 +52,11 @@ class CurvedDescent(AutomaticDescent):
                     return False
             self.null = metric.null
             done = yield from self._descend(stage, metric, False)
-            if self.stopped or self.epoch >= self.epochs:
+            after = self._curvatures_at((self.coef, self.intercept))
+            if self.stopped or self.epoch >= self.epochs or (done and _are_near(before, after)):
                 break
-            if done and self._is_hessian_here(before):
-                break
-            stage = None
-        if self.settings.l2 == 0 and self._is_flat():
+            stage, before = None, after
+        if self.settings.l2 == 0 and self._is_flat(after):
             self.trouble = "unbounded"
         elif metric.null.any():
             self.trouble = "dependent"
@@ -109,19 +107,13 @@ class CurvedDescent(AutomaticDescent):
             return diagonal_metric(source, float(curvatures.sum()) / mass * settings.scale, *how)
         return full_metric(source, settings.scale, *how, curvatures)
 
-    def _is_hessian_here(self, before: np.ndarray) -> bool:
-        """Whether no row's second derivative is far from what the metric assumes."""
-        after = self._curvatures_at((self.coef, self.intercept))
-        return bool((after <= _CHANGED * before).all() and (before <= _CHANGED * after).all())
-
-    def _is_flat(self) -> bool:
+    def _is_flat(self, curvatures: np.ndarray) -> bool:
         """Whether some rows went so far that their second derivative is gone, for want of an optimum."""
-        after = self._curvatures_at((self.coef, self.intercept))
         weight = self.source.weight
         if len(weight):
-            after = after[weight > 0] / weight[weight > 0]
-        after = after[after > 0]  # a row that is not convex here has 0
-        return not len(after) or bool(after.min() < _FLAT * after.max())
+            curvatures = curvatures[weight > 0] / weight[weight > 0]
+        curvatures = curvatures[curvatures > 0]  # a row that is not convex here has 0
+        return not len(curvatures) or bool(curvatures.min() < _FLAT * curvatures.max())
 
     def _is_outdated(self, stage: Stage, history: History) -> bool:
         """Whether the last step made the gradient little smaller: the Hessian has changed since."""
@@ -144,3 +136,8 @@ class CurvedDescent(AutomaticDescent):
         stalled = len(history) > 1 and norm < 1e-8 * size and not shrinks(history[-2:])
         self.converged = norm <= 1e-11 * size or stalled
         return self.converged
+
+
+def _are_near(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether no row's second derivative is far from what a metric assumes."""
+    return bool((after <= _CHANGED * before).all() and (before <= _CHANGED * after).all())
