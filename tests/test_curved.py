@@ -93,7 +93,7 @@ def test_lasso(loss, raw):
 
 
 def test_a_sample_gives_the_start_of_many_rows():
-    x, y = data(POISSON, n=32 * 50 * (D + 1) + 5)
+    x, y = data(POISSON, n=32 * 100 * (D + 1) + 5)
     fit = fastgd.fit(x, y, "poisson")
     assert fit.converged
     assert fit.n_epochs <= 6
@@ -162,7 +162,7 @@ def test_a_loss_of_your_own_without_a_second_derivative():
 
 
 def test_a_paused_fit_goes_on_to_the_same_bits():
-    x, y = data(GAMMA, n=32 * 50 * (D + 1) + 5)
+    x, y = data(GAMMA, n=32 * 100 * (D + 1) + 5)
     whole = fastgd.fit(x, y, "gamma", callback=lambda fit: False)
     kept = []
 

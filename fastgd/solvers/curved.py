@@ -8,7 +8,6 @@ the gradient much smaller: for one step far from the optimum, and for all that a
 at the optimum of a sample spares most of the steps over all rows.
 """
 
-import copy
 import math
 from typing import Any
 
@@ -20,9 +19,6 @@ from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
 from .per_row import Parameters, row_curvatures
 from .whitened import AutomaticDescent, Stage
 
-#: A sample is one row in so many, where that leaves so many rows per column; its tolerance, and its most
-#: steps.
-_SAMPLED, _ROWS_A_COLUMN, _SAMPLE_TOL, _SAMPLE_EPOCHS = 32, 50, 1e-3, 100
 #: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
 _SLOW = 0.2
 #: A Hessian is good enough where no row's second derivative has changed by more than this factor.
@@ -66,18 +62,10 @@ class CurvedDescent(AutomaticDescent):
 
     def _start(self) -> None:
         """Move to the optimum of a sample of many rows, if it is better."""
-        source, settings = self.source, self.settings
-        if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1) or source.d > FULL_METRIC:
+        sample = self._sample(self.coef, self.intercept) if self.source.d <= FULL_METRIC else None
+        if sample is None:
             return
-        rows, weight_fraction = source.subset(_SAMPLED)
-        if not weight_fraction > 0:
-            return
-        on_sample = copy.copy(settings)
-        on_sample.scale, on_sample.tol = settings.scale / weight_fraction, _SAMPLE_TOL
-        sample = type(self)(
-            rows, self.loss, on_sample, self.coef, self.intercept, _SAMPLE_EPOCHS, False
-        )
-        sample.run(_SAMPLE_EPOCHS)
+        sample.run(sample.epochs)
         if sample.converged and self._objective(sample) <= self._objective(self):
             self.coef, self.intercept = sample.coef, sample.intercept
 

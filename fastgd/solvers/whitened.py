@@ -162,22 +162,20 @@ class AutomaticDescent(AutomaticSolver):
         return (yield from self._follow_curvature(sampled=True, stage=stage))
 
     def _sample(self, coef: np.ndarray, intercept: np.ndarray) -> "AutomaticDescent | None":
-        """The solver over a sample of rows; None if they have no weight."""
+        """The solver over a sample of rows; None if they are too few, or have no weight."""
+        if self.source.n < _SAMPLED * _ROWS_A_COLUMN * (self.source.d + 1):
+            return None
         rows, weight_fraction = self.source.subset(_SAMPLED)
         if not weight_fraction > 0:
             return None
         on_sample = copy.copy(self.settings)
         on_sample.scale, on_sample.tol = self.settings.scale / weight_fraction, _SAMPLE_TOL
-        return AutomaticDescent(
-            rows, self.loss, on_sample, coef, intercept, _SAMPLE_EPOCHS, False
-        )  # fmt: skip
+        return type(self)(rows, self.loss, on_sample, coef, intercept, _SAMPLE_EPOCHS, False)
 
     def _start_from_sample(self) -> tuple[Stage, Metric] | None:
         """Move to the optimum of a sample; the stage there and its metric, None if it is no better."""
         source = self.source
         if not self.loss.open_ended or self.loss.coupled or source.d > FULL_METRIC:
-            return None
-        if source.n < _SAMPLED * _ROWS_A_COLUMN * (source.d + 1):
             return None
         sample = self._sample(self.coef, self.intercept)
         if sample is None:
