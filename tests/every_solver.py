@@ -12,6 +12,7 @@ from fastgd.settings import Settings
 from fastgd.solvers import joint, proximal, whitened
 from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.batch import BatchDescent
+from fastgd.solvers.curved import CurvedDescent
 from fastgd.solvers.joint import CoupledDescent
 from fastgd.solvers.lbfgs import LBFGSDescent
 from fastgd.solvers.protocol import Solver
@@ -45,6 +46,8 @@ def problem(loss_name, n=N):
         return x, np.stack([z, -2 * z + noise]), weight, 2
     if loss_name == "bce":
         return x, (z > 0.2)[None].astype(float), weight, 1
+    if loss_name == "poisson":
+        return x, np.floor(np.exp(z))[None], weight, 1
     return x, np.digitize(z, [-1.0, 1.0])[None].astype(float), weight, K
 
 
@@ -153,12 +156,15 @@ SOLVERS = {
     ),
     "whitened, from a sample": automatic("bce")._replace(**_SAMPLED),
     "diagonal": automatic("bce")._replace(**_DIAGONAL),
+    "newton": automatic("poisson", CurvedDescent),
+    "newton, tol": automatic("poisson", CurvedDescent, tol=1e-6),
     "joint": automatic("cross_entropy", CoupledDescent),
     "joint, no penalty": automatic("cross_entropy", CoupledDescent, l2=0.0),
     "joint, tol": automatic("cross_entropy", CoupledDescent, tol=1e-9),
     "proximal": automatic("mse", ProximalDescent, l1=0.05),
     "proximal, logistic": automatic("bce", ProximalDescent, l1=0.01),
     "proximal, softmax": automatic("cross_entropy", ProximalDescent, l1=0.01),
+    "proximal, poisson": automatic("poisson", ProximalDescent, l1=0.01),
     "proximal, tol": automatic("bce", ProximalDescent, l1=0.01, tol=1e-9),
     "proximal, from a sample": automatic("bce", ProximalDescent, l1=0.01)._replace(**_SAMPLED),
     "accelerated": automatic("bce", ProximalDescent, l1=0.01)._replace(**_DIAGONAL),
