@@ -77,8 +77,9 @@ def fit(
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
         internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
-        with a line search, for one column of y. The loss must be smooth: "quantile", "hinge" and
-        "epsilon_insensitive" are not.
+        with a line search, for one column of y. Where the slope jumps, as that of "quantile", "hinge" and
+        "epsilon_insensitive", steps are those of an interior point method, to a duality gap of 1e-9 of
+        the objective, for one column of y and up to 2048 of x.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -108,7 +109,8 @@ def fit(
         1992).
     tol : float, optional
         Above 0: stop when the gradient norm is below `tol` times that at the start ("auto": both
-        in whitened coordinates). Default: run all epochs, or to rounding with "auto".
+        in whitened coordinates; for a loss with jumps in its slope, when the duality gap is below `tol`
+        times the objective). Default: run all epochs, or to rounding with "auto".
     reduction : {"mean", "sum"}, default="mean"
         Whether the cost is the mean or the sum of the losses.
     l1, l2 : float, default=0.0

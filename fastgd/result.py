@@ -41,7 +41,7 @@ class Fit(Prediction):
     method : str
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
         "lbfgs-statistics", "whitened", "whitened-lbfgs", "diagonal-lbfgs" or "newton-lbfgs"; with l1
-        "proximal-newton" or "proximal-accelerated".
+        "proximal-newton" or "proximal-accelerated"; for losses with kinks "interior-point".
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.
     gradient_norms : ndarray (n_epochs,) or None

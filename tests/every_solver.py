@@ -13,6 +13,7 @@ from fastgd.solvers import joint, proximal, whitened
 from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.batch import BatchDescent
 from fastgd.solvers.curved import CurvedDescent
+from fastgd.solvers.interior import InteriorDescent
 from fastgd.solvers.joint import CoupledDescent
 from fastgd.solvers.lbfgs import LBFGSDescent
 from fastgd.solvers.protocol import Solver
@@ -23,6 +24,7 @@ from fastgd.solvers.whitened import AutomaticDescent
 #: mypy says here what a solver lacks.
 KINDS: tuple[type[Solver], ...] = (
     BatchDescent, StochasticDescent, LBFGSDescent, AutomaticDescent, CoupledDescent, ProximalDescent,
+    InteriorDescent,
 )  # fmt: skip
 
 N, D, K = 90, 3, 3
@@ -44,7 +46,9 @@ def problem(loss_name, n=N):
     z = x @ coef + noise
     if loss_name == "mse":
         return x, np.stack([z, -2 * z + noise]), weight, 2
-    if loss_name == "bce":
+    if loss_name in ("quantile", "epsilon_insensitive"):
+        return x, z[None], weight, 1
+    if loss_name in ("bce", "hinge"):
         return x, (z > 0.2)[None].astype(float), weight, 1
     if loss_name == "poisson":
         return x, np.floor(np.exp(z))[None], weight, 1
@@ -158,6 +162,9 @@ SOLVERS = {
     "diagonal": automatic("bce")._replace(**_DIAGONAL),
     "newton": automatic("poisson", CurvedDescent),
     "newton, tol": automatic("poisson", CurvedDescent, tol=1e-6),
+    "interior": automatic("quantile", InteriorDescent),
+    "interior, l1": automatic("epsilon_insensitive", InteriorDescent, l1=0.01),
+    "interior, labels, tol": automatic("hinge", InteriorDescent, tol=1e-3),
     "joint": automatic("cross_entropy", CoupledDescent),
     "joint, no penalty": automatic("cross_entropy", CoupledDescent, l2=0.0),
     "joint, tol": automatic("cross_entropy", CoupledDescent, tol=1e-9),

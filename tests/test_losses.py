@@ -212,8 +212,24 @@ def test_second_is_the_slope_of_the_slope(loss, z, share):
     assert 0 <= found <= loss.curvature
 
 
-def test_the_losses_with_jumps_in_the_slope_have_no_second_derivative():
-    assert {n for n, loss in LOSSES.items() if not loss.smooth} == LOSSES.keys() - SMOOTH.keys()
+KINKED = {name: loss for name, loss in LOSSES.items() if loss.kinks is not None}
+
+
+def test_the_losses_with_jumps_in_the_slope_have_kinks_and_no_second_derivative():
+    assert {n for n, loss in LOSSES.items() if not loss.smooth} == KINKED.keys()
+    assert LOSSES.keys() - SMOOTH.keys() == KINKED.keys()
+
+
+@pytest.mark.parametrize("loss", KINKED.values(), ids=KINKED)
+@given(z=st.floats(-9, 9), share=st.floats(0, 1))
+def test_kinks_make_the_loss(loss, z, share):
+    y = target(loss, share)
+    low, kinks = loss.kinks(y, *loss.parameters)
+    first = kinks[0][0]
+    found = value(loss, first, y) + low * (z - first)
+    found += sum(jump * max(0.0, z - place) for place, jump in kinks)
+    assert found == pytest.approx(value(loss, z, y), rel=1e-12, abs=1e-14)
+    assert [place for place, _ in kinks] == sorted(place for place, _ in kinks)
 
 
 @pytest.mark.parametrize("loss", SMOOTH.values(), ids=SMOOTH)

@@ -67,10 +67,10 @@ def risen(problem: Problem, solver: Any, before: float, after: float, epochs: in
     )
 
 
-def short(epochs: int, tol: float | None) -> str:
-    """The gradient is larger than asked for."""
+def short(epochs: int, tol: float | None, measure: str = "gradient") -> str:
+    """The gradient, or what else tells how far the optimum is, is larger than asked for."""
     goal = "rounding" if tol is None else f"tol={tol}"
-    return f"the gradient is short of {goal} after {epochs} epochs; allow more epochs."
+    return f"the {measure} is short of {goal} after {epochs} epochs; allow more epochs."
 
 
 def impatient(best_epoch: int, epochs: int, patience: int) -> str:

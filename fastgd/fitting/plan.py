@@ -60,20 +60,23 @@ def _numeric(on_gpu: bool, all_rows: bool) -> Any:
 def _automatic(problem: Problem, settings: Settings) -> Any:
     """The solver of lr="auto": its metric bounds the curvature."""
     loss = problem.loss
-    if not (loss.smooth and (math.isfinite(loss.curvature) or not loss.coupled)):
+    if not loss.smooth and loss.kinks is None:
+        raise InputError(
+            f"lr='auto' needs a loss whose slope has no jumps, or one that names its `kinks`; that of "
+            f"the loss {loss.name!r} jumps. Pass lr as a number."
+        )
+    if loss.coupled and not math.isfinite(loss.curvature):
         raise _unbounded(loss)
     if len(problem.y) > 1 and not math.isfinite(loss.curvature):
         raise InputError(
             f"lr='auto' fits one column of y at a time with the loss {loss.name!r}, and y has "
             f"{len(problem.y)}; pass one, or lr as a number."
         )
-    if (
-        problem.options.l1
-        and problem.x.shape[1] > FULL_METRIC
-        and not math.isfinite(loss.curvature)
-    ):
+    penalised = problem.options.l1 or loss.kinks is not None
+    if penalised and problem.x.shape[1] > FULL_METRIC and not math.isfinite(loss.curvature):
+        of_l1 = " with l1" if loss.kinks is None else ""
         raise InputError(
-            f"lr='auto' with l1 takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
+            f"lr='auto'{of_l1} takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
             f"{problem.x.shape[1]}; pass lr as a number."
         )
     if loss.coupled and (loss.link is None or not loss.open_ended):
@@ -103,6 +106,10 @@ def _starts_at_zero(problem: Problem) -> bool:
 
 
 def _automatic_solver(problem: Problem) -> Any:
+    if problem.loss.kinks is not None:
+        from ..solvers.interior import InteriorDescent
+
+        return InteriorDescent
     if problem.options.l1:
         from ..solvers.proximal import ProximalDescent
 

@@ -111,7 +111,7 @@ class Run:
         if solver.trouble:
             self.warning = diagnosis.no_optimum(self.problem, solver.trouble, solver.null)
         elif not self.converged and not self.stopped:
-            self.warning = diagnosis.short(solver.epoch, self.options.tol)
+            self.warning = diagnosis.short(solver.epoch, self.options.tol, solver.measure)
         return solver.final_cost
 
     def kept(self) -> Fit | None:

@@ -49,6 +49,11 @@ def hinge_slope(z, y):
     return -side if side * z <= T(1) else (T(0) if side * z > T(1) else z)
 
 
+def hinge_kinks(y):
+    """The slope −y left of the kink, which is at 1 for y = 1 and at −1 for y = 0, with a jump of 1."""
+    return -y, ((2.0 * y - 1.0, 1.0),)
+
+
 def squared_hinge(z, y):
     """max(0, 1 − m)²."""
     T = type(z)

@@ -56,6 +56,11 @@ def quantile_slope(z, y, p):
     return T(1) - p if r > T(0) else (-p if r < T(0) else r)
 
 
+def quantile_kinks(y, p):
+    """The slope −q left of the kink at y, with a jump of 1."""
+    return -p, ((y, 1.0),)
+
+
 def epsilon_insensitive(z, y, p):
     """max(0, |z − y| − ε), with ε = p."""
     T = type(z)
@@ -68,6 +73,11 @@ def epsilon_insensitive_slope(z, y, p):
     T = type(z)
     r = z - y
     return T(1) if r > p else (T(-1) if r < -p else T(0) * r)
+
+
+def epsilon_insensitive_kinks(y, p):
+    """The slope −1 left of the kinks at y − ε and y + ε, with a jump of 1 at each."""
+    return -1.0, ((y - p, 1.0), (y + p, 1.0))
 
 
 def squared_epsilon_insensitive(z, y, p):

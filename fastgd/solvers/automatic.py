@@ -44,6 +44,8 @@ class AutomaticSolver:
     keep_path : bool
     """
 
+    #: What `tol` refers to.
+    measure = "gradient"
     #: The named tuple from which a run goes on.
     _kind_of_stage: type
 

@@ -1,0 +1,402 @@
+"""`lr="auto"` for losses that are lines between kinks, such as the quantile's: an interior point method.
+
+The loss of a row is low·z + Σ jump·max(0, z − kink), and so is an l1 penalty in a coefficient. Each kink
+has a dual variable, the share of its jump that the slope takes, the rest of that share, and two slacks:
+how far the prediction is above and below. At the optimum above·rest and below·share are 0; Newton's steps
+on these conditions with Mehrotra's predictor and corrector (1992) take 10 to 20 rounds for any number of
+rows (Portnoy and Koenker, 1997). A round takes the second moments of the rows, each weighted by how near
+it is to its kinks, and five passes. The sum of the products is the duality gap: no objective is lower by
+more than that.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..losses import Loss
+from .automatic import AutomaticSolver, Steps
+from .metric import EPS, Metric, full_metric
+from .per_row import Parameters
+
+#: The sum of y·z, whose gradient is X^T y.
+_LINEAR = Loss("linear", lambda z, y: z * y, lambda z, y: y)
+#: The default of `tol`, the gap relative to the objective; and the largest one of a descent that stalls.
+_GAP, _LARGEST_GAP = 1e-9, 1e-7
+#: Rounds without a smaller gap that end the descent.
+_STALLED = 10
+#: The share of the way to the boundary that a step takes at most.
+_INSIDE = 0.9995
+#: The first slacks in units of the mean distance, and the ends of the first shares.
+_SLACK, _ENDS = 0.3, (0.1, 0.9)
+#: Kinks at a time, for temporary arrays that stay in the cache.
+_PART = 1 << 13
+
+
+class Stage(NamedTuple):
+    """All that the next round needs beside the parameters.
+
+    Attributes
+    ----------
+    state : ndarray (4, m)
+        The share, the rest, and the slacks above and below of every kink: the first kinks of all rows,
+        the second ones, and with l1 that of every coefficient.
+    residual : float
+        The norm of the gradient at these shares, whose slopes are not yet in balance.
+    best : float
+        The smallest gap so far.
+    stalled : int
+        Rounds since.
+    """
+
+    state: np.ndarray
+    residual: float
+    best: float
+    stalled: int
+
+
+class InteriorDescent(AutomaticSolver):
+    """The solver behind `lr="auto"` for a loss that names its kinks."""
+
+    measure = "duality gap"
+    _kind_of_stage = Stage
+    loss: Loss
+
+    def _descent(self, stage: Stage | None) -> Steps:
+        self.method = "interior-point"
+        settings = self.settings
+        self.metric = self._first_metric()
+        self.null = self.metric.null
+        self._read_kinks()
+        away = self._distances(*self.start)
+        totals = self.source.totals(self.loss, *self.start, slopes_too=False)
+        first = settings.scale * float(totals[:, -1].sum())
+        self.offset = first - self._varying_cost(away)
+        if abs(self.offset) < 16 * EPS * abs(first):
+            self.offset = 0.0
+        if not math.isfinite(first):
+            self.trouble = "overflow"
+            return False
+        if stage is None:
+            self.final_cost = first
+            if self._is_least():
+                self.converged = True
+                return True
+            coef, intercept = self._nearest(away)
+            away = self._distances(coef, intercept)
+            stage = self._stage_at(coef, away)
+            self._accept_step(first, coef, intercept, self._cost_at(away), stage)
+            yield
+        else:
+            away = self._distances(self.coef, self.intercept)
+            self.final_cost = self._cost_at(away)
+        while not self._is_optimal(stage, away) and self.epoch < self.epochs and not self.stopped:
+            before = self.final_cost
+            stage, coef, intercept = self._round(stage, away)
+            away = self._distances(coef, intercept)
+            self._accept_step(before, coef, intercept, self._cost_at(away), stage)
+            yield
+        self._finish(stage)
+        if self.converged and self.null.any() and not settings.l1:
+            self.trouble = "dependent"
+        return True
+
+    def _first_metric(self) -> Metric:
+        """The coordinates of the steps: whitened columns; with l1, which needs all, scaled ones."""
+        source, settings = self.source, self.settings
+        how = source, settings.scale, settings.l2, settings.fit_intercept
+        if not settings.l1:
+            return full_metric(*how)
+        metric = full_metric(*how, whitened=False)
+        metric.whiten = metric.scale * _inverse_root(metric.hessian.diagonal())
+        return metric
+
+    # --- the kinks -------------------------------------------------------------------------------
+
+    def _read_kinks(self) -> None:
+        """Set the places and jumps of the kinks, and their weights in the objective."""
+        source, settings, y = self.source, self.settings, self.source.y[0].astype(np.float64)
+        low, kinks = self.loss.kinks(y, *self.loss.parameters)  # type: ignore[misc]
+        self.several, m = len(kinks), len(kinks) * source.n
+        self.low = np.broadcast_to(low, y.shape)
+        jumps = np.array([np.broadcast_to(jump, y.shape) for _, jump in kinks])
+        places = np.array([np.broadcast_to(place, y.shape) for place, _ in kinks])
+        self.weight = np.full(source.n, settings.scale)
+        if len(source.weight):
+            self.weight *= source.weight
+        # What a row adds at each of its kinks, less the slope to the left: the least is one of them.
+        values = [self.low * (places[j] - places[0]) for j in range(self.several)]
+        for j, place in enumerate(places):
+            values[j] = values[j] + (jumps * np.maximum(place - places, 0)).sum(axis=0)
+        bounded = (self.low <= 0).all() and (self.low + jumps.sum(axis=0) >= 0).all()
+        self.least = float(self.weight @ np.min(values, axis=0)) if bounded else -math.inf
+        penalised = settings.l1 * self.metric.scale if settings.l1 else np.empty(0)
+        self.rows = slice(0, m)
+        self.coefs = slice(m, m + len(penalised))
+        self.mass = np.concatenate([(self.weight * jumps).ravel(), 2 * penalised])
+        # The products go to zero together; that of a coefficient counts no more than that of a row.
+        mean = float(self.mass[self.rows].sum()) / m
+        self.aims = np.minimum(1.0, mean / self.mass[self.coefs])
+        self.total = mean * m + float(self.aims @ self.mass[self.coefs])
+        self.jumps = jumps.ravel()
+        self.at = np.concatenate([places.ravel(), np.zeros(len(penalised))])
+
+    def _distances(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """How far the predictions are above their kinks, and scaled coefficients above zero."""
+        away = self._of_kinks(coef, intercept)
+        away -= self.at
+        return away
+
+    def _of_kinks(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """Predictions, and scaled coefficients, one for each kink."""
+        parts = [self.source.predictions(coef, intercept)] * self.several
+        if self.settings.l1:
+            parts.append((coef / self.metric.scale).ravel())
+        return np.concatenate(parts)
+
+    def _of_rows(self, jumps: np.ndarray, *factors: np.ndarray) -> np.ndarray:
+        """The sums over the kinks of a row: of jumps·factor, or of jumps·(factor + factor·factor)."""
+        n, total = self.source.n, np.zeros(self.source.n)
+        for rows in _parts(n):
+            for j in range(self.several):
+                at = slice(rows.start + j * n, rows.stop + j * n)
+                first, *others = (factor[at] for factor in factors)
+                total[rows] += jumps[at] * (first + others[0] * others[1] if others else first)
+        return total
+
+    def _cost_at(self, away: np.ndarray) -> float:
+        return self.offset + self._varying_cost(away)
+
+    def _varying_cost(self, away: np.ndarray) -> float:
+        """The cost above that of every row at its first kink."""
+        left = float((self.weight * self.low) @ away[: self.source.n])
+        return left + float(self.mass[self.rows] @ np.maximum(away[self.rows], 0))
+
+    def _mean_of(self, values: np.ndarray) -> float:
+        """The weighted mean over the kinks of all rows."""
+        mass = self.mass[self.rows]
+        return float(mass @ values[self.rows]) / float(mass.sum())
+
+    # --- the start -------------------------------------------------------------------------------
+
+    def _nearest(self, away: np.ndarray) -> Parameters:
+        """The parameters with the smallest squared distances from the kinks."""
+        mass, beside = self.mass[self.coefs], self.settings.l2 * self.coef
+        if self.settings.l1:
+            beside = beside + mass * away[self.coefs] / self.metric.scale
+        gradient = self._transposed(self._of_rows(self.jumps, away), beside)
+        u = _solver(self._hessian(np.ones(len(away))))(-gradient)
+        coef, level = self.metric.to_parameters(u)
+        return self.coef + coef, self.intercept + level - coef @ self.metric.center
+
+    def _stage_at(self, coef: np.ndarray, away: np.ndarray) -> Stage:
+        """The first stage: shares with small slopes, and slacks far from zero."""
+        state = np.empty((4, len(away)))
+        balanced = -self.low / self._of_rows(self.jumps, np.ones(len(away)))
+        state[0, self.rows] = np.tile(balanced, self.several)
+        state[0, self.coefs] = 0.5
+        np.clip(state[0], *_ENDS, out=state[0])
+        state[1] = 1 - state[0]
+        slack = _SLACK * self._mean_of(np.abs(away))
+        slack = slack or float(np.abs(self.at).max(initial=0.0)) or 1.0
+        state[2], state[3] = np.maximum(away, 0) + slack, np.maximum(-away, 0) + slack
+        residual = self._gradient(coef, state[0], np.zeros(len(away)), away)
+        return Stage(state, float(np.linalg.norm(residual)), math.inf, 0)
+
+    # --- a round ---------------------------------------------------------------------------------
+
+    def _gradient(
+        self, coef: np.ndarray, share: np.ndarray, curvature: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray:
+        """The gradient with the shares + curvature·wanted as slopes, in whitened coordinates."""
+        slope = self._of_rows(self.jumps, share, curvature, wanted)
+        slope += self.low
+        beside = self.settings.l2 * coef
+        if self.settings.l1:
+            at = self.coefs
+            slopes = self.mass[at] * (share[at] + curvature[at] * wanted[at] - 0.5)
+            beside = beside + slopes / self.metric.scale
+        return self._transposed(slope, beside)
+
+    def _transposed(self, slope: np.ndarray, by_coef: np.ndarray) -> np.ndarray:
+        """The gradient of rows with these slopes, and one in the coefficients beside it."""
+        source, metric, d = self.source, self.metric, self.source.d
+        rows = source.with_targets(slope[None], np.float64)
+        totals = rows.totals(_LINEAR, np.zeros((1, d)), np.zeros(1), metric.center)
+        totals *= self.settings.scale
+        return metric.to_gradient(totals[:, :d] + by_coef, totals[:, d])
+
+    def _hessian(self, curvature: np.ndarray) -> np.ndarray:
+        """The Hessian for these curvatures of the kinks, in whitened coordinates."""
+        metric, scale = self.metric, self.metric.scale
+        weight = self._of_rows(self.mass, curvature)
+        moments = self.source.moments(metric.center, scale, np.zeros(0), weight)
+        diagonal = moments.reshape(-1)[:: len(moments) + 1][1:]
+        diagonal += self.settings.l2 * scale * scale
+        if self.settings.l1:
+            diagonal += self.mass[self.coefs] * curvature[self.coefs]
+        # `metric` takes the gradient of a row of moments as it does that of an output.
+        half = metric.to_gradient(moments[:, 1:] / scale, moments[:, 0])
+        return metric.to_gradient(half[1:].T / scale, half[0])
+
+    def _round(self, stage: Stage, away: np.ndarray) -> tuple[Stage, np.ndarray, np.ndarray]:
+        """The stage and the parameters after a round."""
+        state, coef, m = stage.state, self.coef, len(away)
+        curvature, extra, wanted = np.empty(m), np.zeros((2, m)), away.copy()
+        for part in _parts(m):
+            share, rest, above, below = state[:, part]
+            curvature[part] = 1 / (above / rest + below / share)
+        solve = _solver(self._hessian(curvature))
+
+        def move() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            """The step of the parameters, and of what is at the kinks."""
+            u = solve(-self._gradient(coef, state[0], curvature, wanted))
+            step, level = self.metric.to_parameters(u)
+            by = step, level - step @ self.metric.center
+            return *by, self._of_kinks(*by)
+
+        # The predictor: to products of zero.
+        *_, by = move()
+        longest, sums = np.ones(2), np.zeros(4)
+        for part in _parts(m):
+            mass, values = self.mass[part], state[:, part]
+            changes = _changes(values, curvature[part], wanted[part], by[part], extra[:, part])
+            longest = np.maximum(longest, _ratios(values, changes))
+            share, rest, above, below = values
+            by_share, by_rest, by_above, by_below = changes
+            sums += [
+                mass @ (above * rest + below * share),
+                mass @ (by_above * rest + by_below * share),
+                mass @ (above * by_rest + below * by_share),
+                mass @ (by_above * by_rest + by_below * by_share),
+            ]
+            extra[0, part], extra[1, part] = -by_above * by_rest, -by_below * by_share
+        primal, dual = self._lengths(longest, 1.0)
+        gap = float(sums[0])
+        predicted = gap + primal * sums[1] + dual * sums[2] + primal * dual * sums[3]
+        barrier = (predicted / gap) ** 3 * gap / (2 * self.total)
+        # The corrector: to equal products, with the second order of the predictor.
+        extra[:, self.rows] += barrier
+        extra[:, self.coefs] += barrier * self.aims
+        for part in _parts(m):
+            share, rest = state[:2, part]
+            wanted[part] += extra[1, part] / share - extra[0, part] / rest
+        step, level, by = move()
+        longest, moves = np.ones(2), np.empty((4, m))
+        for part in _parts(m):
+            values = state[:, part]
+            changes = _changes(values, curvature[part], wanted[part], by[part], extra[:, part])
+            longest = np.maximum(longest, _ratios(values, changes))
+            for move_of, change in zip(moves, changes, strict=True):
+                move_of[part] = change
+        primal, dual = self._lengths(longest, _INSIDE)
+        for length, row, values in zip((dual, dual, primal, primal), moves, state, strict=True):
+            row *= length
+            row += values
+        best, stalled = (gap, 0) if gap < 0.9 * stage.best else (stage.best, stage.stalled + 1)
+        new = Stage(moves, (1 - dual) * stage.residual, best, stalled)
+        return new, coef + primal * step, self.intercept + primal * level
+
+    def _lengths(self, longest: np.ndarray, share: float) -> tuple[float, float]:
+        """The lengths of the primal and the dual step; a square penalty ties them."""
+        primal, dual = (min(1.0, share / float(ratio)) for ratio in longest)
+        if self.settings.l2:
+            primal = dual = min(primal, dual)
+        return primal, dual
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _objective(self) -> float:
+        coef, l1, l2 = self.coef, self.settings.l1, self.settings.l2
+        penalty = l1 * float(np.abs(coef).sum())
+        penalty += l2 / 2 * float(np.vdot(coef, coef)) if l2 else 0.0
+        return self.final_cost + penalty
+
+    def _is_least(self) -> bool:
+        """Whether every row is at the least that it can cost."""
+        least = self.offset + self.least
+        return self._objective() <= least + 4 * EPS * abs(self.offset)
+
+    def _is_optimal(self, stage: Stage, away: np.ndarray) -> bool:
+        """Whether the gap is within `tol` of the objective, or at rounding, or no longer falls."""
+        gap = rounding = size = 0.0
+        for part in _parts(len(away)):
+            mass, far = self.mass[part], np.abs(away[part])
+            share, rest, above, below = stage.state[:, part]
+            gap += float(mass @ (above * rest + below * share))
+            size += float(mass @ far)
+            rounding += float(mass @ np.abs(self.at[part]))
+        objective = abs(self._objective())
+        error = gap + stage.residual * math.sqrt(self.total) * self._mean_of(np.abs(away))
+        within = max((self.settings.tol or _GAP) * objective, 4 * EPS * (size + rounding))
+        self.converged = error <= within
+        if stage.stalled > _STALLED and not self.converged:
+            self.converged = error <= _LARGEST_GAP * objective
+            return True
+        return self.converged
+
+    def _finish(self, stage: Stage) -> None:
+        """Set coefficients to zero whose slope is within the penalty, and find the final cost."""
+        coef = self.coef
+        if self.settings.l1 and self.converged and self.epoch:
+            share, rest, above, below = stage.state[:, self.coefs]
+            slacks = stage.state[2] + stage.state[3]
+            size = max(self._mean_of(slacks), float(slacks[self.coefs].mean()))
+            zero = np.maximum(above, below) < np.minimum(share, rest) * size
+            coef = np.where(zero, 0.0, coef)
+            if self.keep_path:
+                self.path_list[self.epoch - 1] = coef.copy()
+        vars(self).update(coef=coef, final_cost=math.nan if self.epoch else self.final_cost)
+        self.cost()
+
+
+def _parts(m: int) -> Iterator[slice]:
+    """Slices of so many numbers that go through the cache."""
+    return (slice(first, min(m, first + _PART)) for first in range(0, m, _PART))
+
+
+def _changes(
+    values: np.ndarray, curvature: np.ndarray, wanted: np.ndarray, by: np.ndarray, extra: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """The step of shares, rests and slacks, for a step `by` of the predictions.
+
+    The products become `extra`, to first order.
+    """
+    share, rest, above, below = values
+    by_share = curvature * (by + wanted)
+    by_above = (extra[0] + above * by_share) / rest - above
+    by_below = (extra[1] - below * by_share) / share - below
+    return by_share, -by_share, by_above, by_below
+
+
+def _ratios(values: np.ndarray, changes: tuple[np.ndarray, ...]) -> tuple[float, float]:
+    """How much of the slacks, and of the shares and rests, a step of length 1 takes at most."""
+    share, rest, above, below = (
+        float(np.max(-change / value, initial=0.0))
+        for value, change in zip(values, changes, strict=True)
+    )
+    return max(above, below), max(share, rest)
+
+
+def _inverse_root(values: np.ndarray) -> np.ndarray:
+    """1/√value, and 0 where that is 0."""
+    return np.asarray((values > 0) / np.sqrt(np.where(values > 0, values, 1.0)))
+
+
+def _solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that solves a linear system of the matrix, whose diagonal is raised by rounding."""
+    unit = _inverse_root(hessian.diagonal())
+    scaled, ridge = hessian * np.outer(unit, unit), 8 * EPS * len(hessian)
+    scaled.flat[:: len(scaled) + 1] = 1.0
+    while True:
+        try:
+            root = np.linalg.inv(np.linalg.cholesky(scaled + ridge * np.eye(len(scaled))))
+            break
+        except np.linalg.LinAlgError:
+            ridge *= 100
+
+    def solve(gradient: np.ndarray) -> np.ndarray:
+        return (unit * (root.T @ (root @ (unit * gradient[0]))))[None]
+
+    return solve
