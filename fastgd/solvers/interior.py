@@ -24,8 +24,10 @@ from .per_row import Parameters
 _LINEAR = Loss("linear", lambda z, y: z * y, lambda z, y: y)
 #: The default of `tol`, the gap relative to the objective; and the largest one of a descent that stalls.
 _GAP, _LARGEST_GAP = 1e-9, 1e-7
+#: Where a round makes the gap smaller by this factor, others follow down to the least gap.
+_FAST, _LEAST_GAP = 0.1, 1e-13
 #: Rounds without a smaller gap that end the descent.
-_STALLED = 10
+_STALLED = 30
 #: The share of the way to the boundary that a step takes at most.
 _INSIDE = 0.9995
 #: The first slacks in units of the mean distance, and the ends of the first shares.
@@ -42,8 +44,8 @@ class Stage(NamedTuple):
     state : ndarray (4, m)
         The share, the rest, and the slacks above and below of every kink: the first kinks of all rows,
         the second ones, and with l1 that of every coefficient.
-    residual : float
-        The norm of the gradient at these shares, whose slopes are not yet in balance.
+    residual : ndarray
+        The gradient at these shares, whose slopes are not yet in balance.
     best : float
         The smallest gap so far.
     stalled : int
@@ -51,7 +53,7 @@ class Stage(NamedTuple):
     """
 
     state: np.ndarray
-    residual: float
+    residual: np.ndarray
     best: float
     stalled: int
 
@@ -202,7 +204,7 @@ class InteriorDescent(AutomaticSolver):
         slack = slack or float(np.abs(self.at).max(initial=0.0)) or 1.0
         state[2], state[3] = np.maximum(away, 0) + slack, np.maximum(-away, 0) + slack
         residual = self._gradient(coef, state[0], np.zeros(len(away)), away)
-        return Stage(state, float(np.linalg.norm(residual)), math.inf, 0)
+        return Stage(state, residual, math.inf, 0)
 
     # --- a round ---------------------------------------------------------------------------------
 
@@ -272,7 +274,7 @@ class InteriorDescent(AutomaticSolver):
                 mass @ (by_above * by_rest + by_below * by_share),
             ]
             extra[0, part], extra[1, part] = -by_above * by_rest, -by_below * by_share
-        primal, dual = self._lengths(longest, 1.0)
+        primal, dual = (1 / float(ratio) for ratio in longest)
         gap = float(sums[0])
         predicted = gap + primal * sums[1] + dual * sums[2] + primal * dual * sums[3]
         barrier = (predicted / gap) ** 3 * gap / (2 * self.total)
@@ -290,20 +292,15 @@ class InteriorDescent(AutomaticSolver):
             longest = np.maximum(longest, _ratios(values, changes))
             for move_of, change in zip(moves, changes, strict=True):
                 move_of[part] = change
-        primal, dual = self._lengths(longest, _INSIDE)
+        primal, dual = (min(1.0, _INSIDE / float(ratio)) for ratio in longest)
         for length, row, values in zip((dual, dual, primal, primal), moves, state, strict=True):
             row *= length
             row += values
         best, stalled = (gap, 0) if gap < 0.9 * stage.best else (stage.best, stage.stalled + 1)
-        new = Stage(moves, (1 - dual) * stage.residual, best, stalled)
+        by_penalty = self.metric.to_gradient(self.settings.l2 * step, np.zeros(1))
+        residual = (1 - dual) * stage.residual + (primal - dual) * by_penalty
+        new = Stage(moves, residual, best, stalled)
         return new, coef + primal * step, self.intercept + primal * level
-
-    def _lengths(self, longest: np.ndarray, share: float) -> tuple[float, float]:
-        """The lengths of the primal and the dual step; a square penalty ties them."""
-        primal, dual = (min(1.0, share / float(ratio)) for ratio in longest)
-        if self.settings.l2:
-            primal = dual = min(primal, dual)
-        return primal, dual
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -327,27 +324,34 @@ class InteriorDescent(AutomaticSolver):
             gap += float(mass @ (above * rest + below * share))
             size += float(mass @ far)
             rounding += float(mass @ np.abs(self.at[part]))
-        objective = abs(self._objective())
-        error = gap + stage.residual * math.sqrt(self.total) * self._mean_of(np.abs(away))
-        within = max((self.settings.tol or _GAP) * objective, 4 * EPS * (size + rounding))
-        self.converged = error <= within
+        objective, coef, center = abs(self._objective()), self.coef, self.metric.center
+        residual = float(np.linalg.norm(stage.residual)) * math.sqrt(self.total)
+        error = gap + residual * self._mean_of(np.abs(away))
+        terms = float((np.abs(coef) @ np.abs(center) + np.abs(self.intercept)).sum())
+        rounding = 4 * EPS * (size + rounding + self.total * terms)
+        self.converged = error <= max((self.settings.tol or _GAP) * objective, rounding)
         if stage.stalled > _STALLED and not self.converged:
             self.converged = error <= _LARGEST_GAP * objective
             return True
+        if self.converged and not self.settings.tol and gap > rounding:
+            # The last rounds are cheap digits of the coefficients.
+            return gap > _FAST * stage.best or error <= _LEAST_GAP * objective
         return self.converged
 
     def _finish(self, stage: Stage) -> None:
         """Set coefficients to zero whose slope is within the penalty, and find the final cost."""
-        coef = self.coef
+        coef, intercept = self.coef, self.intercept
         if self.settings.l1 and self.converged and self.epoch:
             share, rest, above, below = stage.state[:, self.coefs]
             slacks = stage.state[2] + stage.state[3]
             size = max(self._mean_of(slacks), float(slacks[self.coefs].mean()))
             zero = np.maximum(above, below) < np.minimum(share, rest) * size
-            coef = np.where(zero, 0.0, coef)
+            dropped = np.where(zero, coef, 0.0)
+            coef, intercept = coef - dropped, intercept + dropped @ self.metric.center
             if self.keep_path:
                 self.path_list[self.epoch - 1] = coef.copy()
-        vars(self).update(coef=coef, final_cost=math.nan if self.epoch else self.final_cost)
+        cost = math.nan if self.epoch else self.final_cost
+        vars(self).update(coef=coef, intercept=intercept, final_cost=cost)
         self.cost()
 
 
