@@ -193,7 +193,7 @@ def test_a_cost_of_zero(loss):
     assert again.coef.tolist() == start["coef_init"].tolist()
 
 
-@pytest.mark.parametrize("size", [1e-250, 1e-8, 1e8, 1e250])
+@pytest.mark.parametrize("size", [1e-8, 1e8, 1e250])
 def test_targets_of_any_size(size):
     x, y = data(Quantile())
     fit, plain = (fastgd.fit(x, y * by, Quantile(0.7)) for by in (size, 1.0))

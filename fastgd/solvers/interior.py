@@ -88,16 +88,13 @@ class InteriorDescent(AutomaticSolver):
             coef, intercept = self._nearest(away)
             away = self._distances(coef, intercept)
             stage = self._stage_at(coef, away)
-            self._accept_step(first, coef, intercept, self._cost_at(away), stage)
+            self._accept_step(first, coef, intercept, self._cost_at(stage), stage)
             yield
-        else:
-            away = self._distances(self.coef, self.intercept)
-            self.final_cost = self._cost_at(away)
-        while not self._is_optimal(stage, away) and self.epoch < self.epochs and not self.stopped:
+        self.final_cost = self._cost_at(stage)
+        while not self._is_optimal(stage) and self.epoch < self.epochs and not self.stopped:
             before = self.final_cost
-            stage, coef, intercept = self._round(stage, away)
-            away = self._distances(coef, intercept)
-            self._accept_step(before, coef, intercept, self._cost_at(away), stage)
+            stage, coef, intercept = self._round(stage)
+            self._accept_step(before, coef, intercept, self._cost_at(stage), stage)
             yield
         self._finish(stage)
         if self.converged and self.null.any() and not settings.l1:
@@ -167,8 +164,9 @@ class InteriorDescent(AutomaticSolver):
                 total[rows] += jumps[at] * (first + others[0] * others[1] if others else first)
         return total
 
-    def _cost_at(self, away: np.ndarray) -> float:
-        return self.offset + self._varying_cost(away)
+    def _cost_at(self, stage: Stage) -> float:
+        """The cost, but for the rounding of steps that add up."""
+        return self.offset + self._varying_cost(stage.state[2] - stage.state[3])
 
     def _varying_cost(self, away: np.ndarray) -> float:
         """The cost above that of every row at its first kink."""
@@ -242,10 +240,10 @@ class InteriorDescent(AutomaticSolver):
         half = metric.to_gradient(moments[:, 1:] / scale, moments[:, 0])
         return metric.to_gradient(half[1:].T / scale, half[0])
 
-    def _round(self, stage: Stage, away: np.ndarray) -> tuple[Stage, np.ndarray, np.ndarray]:
+    def _round(self, stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray]:
         """The stage and the parameters after a round."""
-        state, coef, m = stage.state, self.coef, len(away)
-        curvature, extra, wanted = np.empty(m), np.zeros((2, m)), away.copy()
+        state, coef, m = stage.state, self.coef, len(self.at)
+        curvature, extra, wanted = np.empty(m), np.zeros((2, m)), state[2] - state[3]
         for part in _parts(m):
             share, rest, above, below = state[:, part]
             curvature[part] = 1 / (above / rest + below / share)
@@ -315,18 +313,18 @@ class InteriorDescent(AutomaticSolver):
         least = self.offset + self.least
         return self._objective() <= least + 4 * EPS * abs(self.offset)
 
-    def _is_optimal(self, stage: Stage, away: np.ndarray) -> bool:
+    def _is_optimal(self, stage: Stage) -> bool:
         """Whether the gap is within `tol` of the objective, or at rounding, or no longer falls."""
         gap = rounding = size = 0.0
-        for part in _parts(len(away)):
-            mass, far = self.mass[part], np.abs(away[part])
+        for part in _parts(len(self.at)):
+            mass = self.mass[part]
             share, rest, above, below = stage.state[:, part]
             gap += float(mass @ (above * rest + below * share))
-            size += float(mass @ far)
+            size += float(mass @ (above + below))
             rounding += float(mass @ np.abs(self.at[part]))
         objective, coef, center = abs(self._objective()), self.coef, self.metric.center
         residual = float(np.linalg.norm(stage.residual)) * math.sqrt(self.total)
-        error = gap + residual * self._mean_of(np.abs(away))
+        error = gap + residual * size / float(self.mass.sum())
         terms = float((np.abs(coef) @ np.abs(center) + np.abs(self.intercept)).sum())
         rounding = 4 * EPS * (size + rounding + self.total * terms)
         self.converged = error <= max((self.settings.tol or _GAP) * objective, rounding)
