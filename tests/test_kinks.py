@@ -152,6 +152,15 @@ def test_more_columns_than_rows(loss):
         assert fastgd.fit(x, y, loss).cost == pytest.approx(0, abs=1e-12)
 
 
+def test_a_small_penalty_on_targets_that_are_met():
+    """Coefficients that are set to zero leave the others to meet them."""
+    for seed in range(6):
+        x, y = data(Quantile(), 6 + seed, seed, d=30)
+        fit = fastgd.fit(x, y, Quantile(0.3), l1=1e-4)
+        assert (fit.coef != 0).sum() <= 6 + seed
+        assert objective(fit, 1e-4) == pytest.approx(lowest(Quantile(0.3), x, y, l1=1e-4), rel=1e-6)
+
+
 @every_loss
 def test_constant_and_dependent_columns(loss):
     x, y = data(loss)

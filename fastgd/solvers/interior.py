@@ -23,7 +23,7 @@ from .per_row import Parameters
 #: The sum of y·z, whose gradient is X^T y.
 _LINEAR = Loss("linear", lambda z, y: z * y, lambda z, y: y)
 #: The default of `tol`, the gap relative to the objective; and the largest one of a descent that stalls.
-_GAP, _LARGEST_GAP = 1e-9, 1e-7
+_GAP, _LARGEST_GAP = 1e-9, 1e-6
 #: Where a round makes the gap smaller by this factor, others follow down to the least gap.
 _FAST, _LEAST_GAP = 0.1, 1e-13
 #: Rounds without a smaller gap that end the descent.
@@ -92,9 +92,12 @@ class InteriorDescent(AutomaticSolver):
             yield
         self.final_cost = self._cost_at(stage)
         while not self._is_optimal(stage) and self.epoch < self.epochs and not self.stopped:
-            before = self.final_cost
-            stage, coef, intercept = self._round(stage)
-            self._accept_step(before, coef, intercept, self._cost_at(stage), stage)
+            new, coef, intercept = self._round(stage)
+            cost = self._cost_at(new)
+            if not math.isfinite(cost):  # rounding left nothing to step on
+                break
+            self._accept_step(self.final_cost, coef, intercept, cost, new)
+            stage = new
             yield
         self._finish(stage)
         if self.converged and self.null.any() and not settings.l1:
@@ -243,10 +246,7 @@ class InteriorDescent(AutomaticSolver):
     def _round(self, stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray]:
         """The stage and the parameters after a round."""
         state, coef, m = stage.state, self.coef, len(self.at)
-        curvature, extra, wanted = np.empty(m), np.zeros((2, m)), state[2] - state[3]
-        for part in _parts(m):
-            share, rest, above, below = state[:, part]
-            curvature[part] = 1 / (above / rest + below / share)
+        curvature, extra, wanted = _curvature(state), np.zeros((2, m)), state[2] - state[3]
         solve = _solver(self._hessian(curvature))
 
         def move() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -323,39 +323,62 @@ class InteriorDescent(AutomaticSolver):
             size += float(mass @ (above + below))
             rounding += float(mass @ np.abs(self.at[part]))
         objective, coef, center = abs(self._objective()), self.coef, self.metric.center
-        residual = float(np.linalg.norm(stage.residual)) * math.sqrt(self.total)
-        error = gap + residual * size / float(self.mass.sum())
+        way = size / math.sqrt(self.total) + self.metric.norm(coef, np.zeros(1))
         terms = float((np.abs(coef) @ np.abs(center) + np.abs(self.intercept)).sum())
         rounding = 4 * EPS * (size + rounding + self.total * terms)
-        self.converged = error <= max((self.settings.tol or _GAP) * objective, rounding)
-        if stage.stalled > _STALLED and not self.converged:
-            self.converged = error <= _LARGEST_GAP * objective
-            return True
-        if self.converged and not self.settings.tol and gap > rounding:
+        rounding += 16 * EPS * math.sqrt(self.total) * way
+        within = max((self.settings.tol or _GAP) * objective, rounding)
+        if gap + float(np.linalg.norm(stage.residual)) * way <= within:
             # The last rounds are cheap digits of the coefficients.
-            return gap > _FAST * stage.best or error <= _LEAST_GAP * objective
-        return self.converged
+            last = gap <= rounding or gap <= _LEAST_GAP * objective or gap > _FAST * stage.best
+            if not (last or self.settings.tol):
+                return False
+        elif stage.stalled <= _STALLED:
+            return False
+        nothing = np.zeros(len(self.at))  # the gradient itself, with the rounding of all rounds
+        residual = np.linalg.norm(self._gradient(coef, stage.state[0], nothing, nothing))
+        self.converged = gap + float(residual) * way <= max(within, _LARGEST_GAP * objective)
+        return True
 
     def _finish(self, stage: Stage) -> None:
         """Set coefficients to zero whose slope is within the penalty, and find the final cost."""
-        coef, intercept = self.coef, self.intercept
         if self.settings.l1 and self.converged and self.epoch:
             share, rest, above, below = stage.state[:, self.coefs]
             slacks = stage.state[2] + stage.state[3]
             size = max(self._mean_of(slacks), float(slacks[self.coefs].mean()))
             zero = np.maximum(above, below) < np.minimum(share, rest) * size
-            dropped = np.where(zero, coef, 0.0)
-            coef, intercept = coef - dropped, intercept + dropped @ self.metric.center
+            coef, intercept = self._without(zero, _curvature(stage.state))
             if self.keep_path:
                 self.path_list[self.epoch - 1] = coef.copy()
-        cost = math.nan if self.epoch else self.final_cost
-        vars(self).update(coef=coef, intercept=intercept, final_cost=cost)
-        self.cost()
+            vars(self).update(coef=coef, intercept=intercept)
+        if self.epoch:
+            self.final_cost = math.nan
+            self.cost()
+
+    def _without(self, zero: np.ndarray, curvature: np.ndarray) -> Parameters:
+        """The parameters without some coefficients, where the others keep rows at their kinks."""
+        unit = self.metric.whiten
+        dropped = np.where(zero, self.coef[0] / np.where(unit > 0, unit, 1.0), 0.0)
+        hessian, kept = self._hessian(curvature), np.append(~zero, True)
+        u = np.append(-dropped, 0.0)[None]
+        u[:, kept] = _solver(hessian[np.ix_(kept, kept)])(-u @ hessian[:, kept])
+        coef, level = self.metric.to_parameters(u)
+        intercept = self.intercept + level - coef @ self.metric.center
+        return np.where(zero, 0.0, self.coef + coef), intercept
 
 
 def _parts(m: int) -> Iterator[slice]:
     """Slices of so many numbers that go through the cache."""
     return (slice(first, min(m, first + _PART)) for first in range(0, m, _PART))
+
+
+def _curvature(state: np.ndarray) -> np.ndarray:
+    """The curvature of each kink, in units of its mass."""
+    curvature = np.empty(state.shape[1])
+    for part in _parts(len(curvature)):
+        share, rest, above, below = state[:, part]
+        curvature[part] = 1 / (above / rest + below / share)
+    return curvature
 
 
 def _changes(
@@ -399,6 +422,10 @@ def _solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
             ridge *= 100
 
     def solve(gradient: np.ndarray) -> np.ndarray:
-        return (unit * (root.T @ (root @ (unit * gradient[0]))))[None]
+        wanted = unit * gradient[0]
+        u = root.T @ (root @ wanted)
+        for _ in range(2):  # the ridge is no part of the matrix
+            u += root.T @ (root @ (wanted - scaled @ u))
+        return (unit * u)[None]
 
     return solve
