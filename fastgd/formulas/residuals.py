@@ -23,6 +23,16 @@ def squared_error_second(z, y):
     return T(2)
 
 
+def product(z, y):
+    """y·z, whose gradient in the coefficients is X^T y."""
+    return y * z
+
+
+def product_slope(z, y):
+    """y."""
+    return y
+
+
 def huber(z, y, p):
     """r²/2 where |r| ≤ δ, else δ·(|r| − δ/2), with r = z − y and δ = p."""
     T = type(z)

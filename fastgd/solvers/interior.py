@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..formulas.residuals import product, product_slope
 from ..losses import Loss
 from .automatic import AutomaticSolver, Steps
 from .metric import EPS, Metric, full_metric
 from .per_row import Parameters
 
 #: The sum of y·z, whose gradient is X^T y.
-_LINEAR = Loss("linear", lambda z, y: z * y, lambda z, y: y)
+_LINEAR = Loss("product", product, product_slope)
 #: The default of `tol`, the gap relative to the objective; and the largest one of a descent that stalls.
 _GAP, _LARGEST_GAP = 1e-9, 1e-6
 #: Where a round makes the gap smaller by this factor, others follow down to the least gap.
@@ -158,7 +159,7 @@ class InteriorDescent(AutomaticSolver):
         return np.concatenate(parts)
 
     def _of_rows(self, jumps: np.ndarray, *factors: np.ndarray) -> np.ndarray:
-        """The sums over the kinks of a row: of jumps·factor, or of jumps·(factor + factor·factor)."""
+        """The sums over the kinks of a row of jumps·first, or of jumps·(first + second·third)."""
         n, total = self.source.n, np.zeros(self.source.n)
         for rows in _parts(n):
             for j in range(self.several):

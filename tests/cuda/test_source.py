@@ -9,6 +9,7 @@ from fastgd.errors import InputError
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
 from fastgd.solvers.batch import BatchDescent
+from fastgd.solvers.interior import InteriorDescent
 from fastgd.solvers.step_size import largest_stable_lr
 from fastgd.solvers.whitened import AutomaticDescent
 from fastgd.sources.dense import DenseRows
@@ -209,6 +210,23 @@ def test_automatic_descent_runs_on_it(loss_name, weighted):
         assert descent.converged
         runs.append(np.append(descent.coef, descent.intercept))
     np.testing.assert_allclose(*runs, rtol=1e-8)
+
+
+@pytest.mark.parametrize("l1", [0.0, 0.01])
+def test_a_loss_with_kinks_runs_on_it(l1):
+    x, y, weight, *_ = whole_numbers(45, 3)
+    runs = []
+    for rows in (DeviceRows, DenseRows):
+        source = rows(x, y, weight, np.float64, 1)
+        how = settings()
+        how.l1 = l1
+        descent = InteriorDescent(
+            source, LOSSES["quantile"], how, np.zeros((1, 3)), np.zeros(1), 100, False
+        )
+        descent.run(100)
+        assert descent.converged
+        runs.append(np.append(descent.coef, descent.intercept))
+    np.testing.assert_allclose(*runs, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1])
