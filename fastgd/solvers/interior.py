@@ -10,7 +10,7 @@ more than that.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from ..formulas.residuals import product, product_slope
 from ..losses import Loss
 from .automatic import AutomaticSolver, Steps
+from .kinks import Kinks, parts
 from .metric import EPS, Metric, full_metric
 from .per_row import Parameters
 
@@ -33,8 +34,6 @@ _STALLED = 30
 _INSIDE = 0.9995
 #: The first slacks in units of the mean distance, and the ends of the first shares.
 _SLACK, _ENDS = 0.3, (0.1, 0.9)
-#: Kinks at a time, for temporary arrays that stay in the cache.
-_PART = 1 << 13
 
 
 class Stage(NamedTuple):
@@ -71,11 +70,11 @@ class InteriorDescent(AutomaticSolver):
         settings = self.settings
         self.metric = self._first_metric()
         self.null = self.metric.null
-        self._read_kinks()
-        away = self._distances(*self.start)
+        self.kinks = Kinks(self.source, self.loss, settings, self.metric.scale)
+        away = self.kinks.distances(*self.start)
         totals = self.source.totals(self.loss, *self.start, slopes_too=False)
         first = settings.scale * float(totals[:, -1].sum())
-        self.offset = first - self._varying_cost(away)
+        self.offset = first - self.kinks.cost(away)
         if abs(self.offset) < 16 * EPS * abs(first):
             self.offset = 0.0
         if not math.isfinite(first):
@@ -87,7 +86,7 @@ class InteriorDescent(AutomaticSolver):
                 self.converged = True
                 return True
             coef, intercept = self._nearest(away)
-            away = self._distances(coef, intercept)
+            away = self.kinks.distances(coef, intercept)
             stage = self._stage_at(coef, away)
             self._accept_step(first, coef, intercept, self._cost_at(stage), stage)
             yield
@@ -115,95 +114,31 @@ class InteriorDescent(AutomaticSolver):
         metric.whiten = metric.scale * _inverse_root(metric.hessian.diagonal())
         return metric
 
-    # --- the kinks -------------------------------------------------------------------------------
-
-    def _read_kinks(self) -> None:
-        """Set the places and jumps of the kinks, and their weights in the objective."""
-        source, settings, y = self.source, self.settings, self.source.y[0].astype(np.float64)
-        low, kinks = self.loss.kinks(y, *self.loss.parameters)  # type: ignore[misc]
-        self.several, m = len(kinks), len(kinks) * source.n
-        self.low = np.broadcast_to(low, y.shape)
-        jumps = np.array([np.broadcast_to(jump, y.shape) for _, jump in kinks])
-        places = np.array([np.broadcast_to(place, y.shape) for place, _ in kinks])
-        self.weight = np.full(source.n, settings.scale)
-        if len(source.weight):
-            self.weight *= source.weight
-        # What a row adds at each of its kinks, less the slope to the left: the least is one of them.
-        values = [self.low * (places[j] - places[0]) for j in range(self.several)]
-        for j, place in enumerate(places):
-            values[j] = values[j] + (jumps * np.maximum(place - places, 0)).sum(axis=0)
-        bounded = (self.low <= 0).all() and (self.low + jumps.sum(axis=0) >= 0).all()
-        self.least = float(self.weight @ np.min(values, axis=0)) if bounded else -math.inf
-        penalised = settings.l1 * self.metric.scale if settings.l1 else np.empty(0)
-        self.rows = slice(0, m)
-        self.coefs = slice(m, m + len(penalised))
-        self.mass = np.concatenate([(self.weight * jumps).ravel(), 2 * penalised])
-        # The products go to zero together; that of a coefficient counts no more than that of a row.
-        mean = float(self.mass[self.rows].sum()) / m
-        self.aims = np.minimum(1.0, mean / self.mass[self.coefs])
-        self.total = mean * m + float(self.aims @ self.mass[self.coefs])
-        self.jumps = jumps.ravel()
-        self.at = np.concatenate([places.ravel(), np.zeros(len(penalised))])
-
-    def _distances(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """How far the predictions are above their kinks, and scaled coefficients above zero."""
-        away = self._of_kinks(coef, intercept)
-        away -= self.at
-        return away
-
-    def _of_kinks(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """Predictions, and scaled coefficients, one for each kink."""
-        parts = [self.source.predictions(coef, intercept)] * self.several
-        if self.settings.l1:
-            parts.append((coef / self.metric.scale).ravel())
-        return np.concatenate(parts)
-
-    def _of_rows(self, jumps: np.ndarray, *factors: np.ndarray) -> np.ndarray:
-        """The sums over the kinks of a row of jumps·first, or of jumps·(first + second·third)."""
-        n, total = self.source.n, np.zeros(self.source.n)
-        for rows in _parts(n):
-            for j in range(self.several):
-                at = slice(rows.start + j * n, rows.stop + j * n)
-                first, *others = (factor[at] for factor in factors)
-                total[rows] += jumps[at] * (first + others[0] * others[1] if others else first)
-        return total
-
     def _cost_at(self, stage: Stage) -> float:
         """The cost, but for the rounding of steps that add up."""
-        return self.offset + self._varying_cost(stage.state[2] - stage.state[3])
-
-    def _varying_cost(self, away: np.ndarray) -> float:
-        """The cost above that of every row at its first kink."""
-        left = float((self.weight * self.low) @ away[: self.source.n])
-        return left + float(self.mass[self.rows] @ np.maximum(away[self.rows], 0))
-
-    def _mean_of(self, values: np.ndarray) -> float:
-        """The weighted mean over the kinks of all rows."""
-        mass = self.mass[self.rows]
-        return float(mass @ values[self.rows]) / float(mass.sum())
+        return self.offset + self.kinks.cost(stage.state[2] - stage.state[3])
 
     # --- the start -------------------------------------------------------------------------------
 
     def _nearest(self, away: np.ndarray) -> Parameters:
         """The parameters with the smallest squared distances from the kinks."""
-        mass, beside = self.mass[self.coefs], self.settings.l2 * self.coef
+        kinks, beside = self.kinks, self.settings.l2 * self.coef
         if self.settings.l1:
-            beside = beside + mass * away[self.coefs] / self.metric.scale
-        gradient = self._transposed(self._of_rows(self.jumps, away), beside)
+            beside = beside + kinks.mass[kinks.coefs] * away[kinks.coefs] / self.metric.scale
+        gradient = self._transposed(kinks.of_rows(kinks.jumps, away), beside)
         u = _solver(self._hessian(np.ones(len(away))))(-gradient)
         coef, level = self.metric.to_parameters(u)
         return self.coef + coef, self.intercept + level - coef @ self.metric.center
 
     def _stage_at(self, coef: np.ndarray, away: np.ndarray) -> Stage:
         """The first stage: shares with small slopes, and slacks far from zero."""
-        state = np.empty((4, len(away)))
-        balanced = -self.low / self._of_rows(self.jumps, np.ones(len(away)))
-        state[0, self.rows] = np.tile(balanced, self.several)
-        state[0, self.coefs] = 0.5
+        kinks, state = self.kinks, np.empty((4, len(away)))
+        balanced = -kinks.low / kinks.of_rows(kinks.jumps, np.ones(len(away)))
+        state[0, kinks.rows], state[0, kinks.coefs] = np.tile(balanced, kinks.number), 0.5
         np.clip(state[0], *_ENDS, out=state[0])
         state[1] = 1 - state[0]
-        slack = _SLACK * self._mean_of(np.abs(away))
-        slack = slack or float(np.abs(self.at).max(initial=0.0)) or 1.0
+        slack = _SLACK * kinks.mean(np.abs(away))
+        slack = slack or float(np.abs(kinks.at).max(initial=0.0)) or 1.0
         state[2], state[3] = np.maximum(away, 0) + slack, np.maximum(-away, 0) + slack
         residual = self._gradient(coef, state[0], np.zeros(len(away)), away)
         return Stage(state, residual, math.inf, 0)
@@ -214,12 +149,11 @@ class InteriorDescent(AutomaticSolver):
         self, coef: np.ndarray, share: np.ndarray, curvature: np.ndarray, wanted: np.ndarray
     ) -> np.ndarray:
         """The gradient with the shares + curvature·wanted as slopes, in whitened coordinates."""
-        slope = self._of_rows(self.jumps, share, curvature, wanted)
-        slope += self.low
-        beside = self.settings.l2 * coef
+        kinks, at, beside = self.kinks, self.kinks.coefs, self.settings.l2 * coef
+        slope = kinks.of_rows(kinks.jumps, share, curvature, wanted)
+        slope += kinks.low
         if self.settings.l1:
-            at = self.coefs
-            slopes = self.mass[at] * (share[at] + curvature[at] * wanted[at] - 0.5)
+            slopes = kinks.mass[at] * (share[at] + curvature[at] * wanted[at] - 0.5)
             beside = beside + slopes / self.metric.scale
         return self._transposed(slope, beside)
 
@@ -234,19 +168,19 @@ class InteriorDescent(AutomaticSolver):
     def _hessian(self, curvature: np.ndarray) -> np.ndarray:
         """The Hessian for these curvatures of the kinks, in whitened coordinates."""
         metric, scale = self.metric, self.metric.scale
-        weight = self._of_rows(self.mass, curvature)
+        weight = self.kinks.of_rows(self.kinks.mass, curvature)
         moments = self.source.moments(metric.center, scale, np.zeros(0), weight)
         diagonal = moments.reshape(-1)[:: len(moments) + 1][1:]
         diagonal += self.settings.l2 * scale * scale
         if self.settings.l1:
-            diagonal += self.mass[self.coefs] * curvature[self.coefs]
+            diagonal += self.kinks.mass[self.kinks.coefs] * curvature[self.kinks.coefs]
         # `metric` takes the gradient of a row of moments as it does that of an output.
         half = metric.to_gradient(moments[:, 1:] / scale, moments[:, 0])
         return metric.to_gradient(half[1:].T / scale, half[0])
 
     def _round(self, stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray]:
         """The stage and the parameters after a round."""
-        state, coef, m = stage.state, self.coef, len(self.at)
+        state, coef, m = stage.state, self.coef, len(self.kinks.at)
         curvature, extra, wanted = _curvature(state), np.zeros((2, m)), state[2] - state[3]
         solve = _solver(self._hessian(curvature))
 
@@ -255,13 +189,13 @@ class InteriorDescent(AutomaticSolver):
             u = solve(-self._gradient(coef, state[0], curvature, wanted))
             step, level = self.metric.to_parameters(u)
             by = step, level - step @ self.metric.center
-            return *by, self._of_kinks(*by)
+            return *by, self.kinks.values(*by)
 
         # The predictor: to products of zero.
         *_, by = move()
         longest, sums = np.ones(2), np.zeros(4)
-        for part in _parts(m):
-            mass, values = self.mass[part], state[:, part]
+        for part in parts(m):
+            mass, values = self.kinks.mass[part], state[:, part]
             changes = _changes(values, curvature[part], wanted[part], by[part], extra[:, part])
             longest = np.maximum(longest, _ratios(values, changes))
             share, rest, above, below = values
@@ -276,16 +210,16 @@ class InteriorDescent(AutomaticSolver):
         primal, dual = (1 / float(ratio) for ratio in longest)
         gap = float(sums[0])
         predicted = gap + primal * sums[1] + dual * sums[2] + primal * dual * sums[3]
-        barrier = (predicted / gap) ** 3 * gap / (2 * self.total)
+        barrier = (predicted / gap) ** 3 * gap / (2 * self.kinks.total)
         # The corrector: to equal products, with the second order of the predictor.
-        extra[:, self.rows] += barrier
-        extra[:, self.coefs] += barrier * self.aims
-        for part in _parts(m):
+        extra[:, self.kinks.rows] += barrier
+        extra[:, self.kinks.coefs] += barrier * self.kinks.aims
+        for part in parts(m):
             share, rest = state[:2, part]
             wanted[part] += extra[1, part] / share - extra[0, part] / rest
         step, level, by = move()
         longest, moves = np.ones(2), np.empty((4, m))
-        for part in _parts(m):
+        for part in parts(m):
             values = state[:, part]
             changes = _changes(values, curvature[part], wanted[part], by[part], extra[:, part])
             longest = np.maximum(longest, _ratios(values, changes))
@@ -311,23 +245,23 @@ class InteriorDescent(AutomaticSolver):
 
     def _is_least(self) -> bool:
         """Whether every row is at the least that it can cost."""
-        least = self.offset + self.least
+        least = self.offset + self.kinks.least
         return self._objective() <= least + 4 * EPS * abs(self.offset)
 
     def _is_optimal(self, stage: Stage) -> bool:
         """Whether the gap is within `tol` of the objective, or at rounding, or no longer falls."""
         gap = rounding = size = 0.0
-        for part in _parts(len(self.at)):
-            mass = self.mass[part]
+        for part in parts(len(self.kinks.at)):
+            mass = self.kinks.mass[part]
             share, rest, above, below = stage.state[:, part]
             gap += float(mass @ (above * rest + below * share))
             size += float(mass @ (above + below))
-            rounding += float(mass @ np.abs(self.at[part]))
+            rounding += float(mass @ np.abs(self.kinks.at[part]))
         objective, coef, center = abs(self._objective()), self.coef, self.metric.center
-        way = size / math.sqrt(self.total) + self.metric.norm(coef, np.zeros(1))
+        way = size / math.sqrt(self.kinks.total) + self.metric.norm(coef, np.zeros(1))
         terms = float((np.abs(coef) @ np.abs(center) + np.abs(self.intercept)).sum())
-        rounding = 4 * EPS * (size + rounding + self.total * terms)
-        rounding += 16 * EPS * math.sqrt(self.total) * way
+        rounding = 4 * EPS * (size + rounding + self.kinks.total * terms)
+        rounding += 16 * EPS * math.sqrt(self.kinks.total) * way
         within = max((self.settings.tol or _GAP) * objective, rounding)
         if gap + float(np.linalg.norm(stage.residual)) * way <= within:
             # The last rounds are cheap digits of the coefficients.
@@ -336,7 +270,8 @@ class InteriorDescent(AutomaticSolver):
                 return False
         elif stage.stalled <= _STALLED:
             return False
-        nothing = np.zeros(len(self.at))  # the gradient itself, with the rounding of all rounds
+        # The gradient itself, with the rounding of all rounds.
+        nothing = np.zeros(len(self.kinks.at))
         residual = np.linalg.norm(self._gradient(coef, stage.state[0], nothing, nothing))
         self.converged = gap + float(residual) * way <= max(within, _LARGEST_GAP * objective)
         return True
@@ -344,9 +279,9 @@ class InteriorDescent(AutomaticSolver):
     def _finish(self, stage: Stage) -> None:
         """Set coefficients to zero whose slope is within the penalty, and find the final cost."""
         if self.settings.l1 and self.converged and self.epoch:
-            share, rest, above, below = stage.state[:, self.coefs]
+            share, rest, above, below = stage.state[:, self.kinks.coefs]
             slacks = stage.state[2] + stage.state[3]
-            size = max(self._mean_of(slacks), float(slacks[self.coefs].mean()))
+            size = max(self.kinks.mean(slacks), float(slacks[self.kinks.coefs].mean()))
             zero = np.maximum(above, below) < np.minimum(share, rest) * size
             coef, intercept = self._without(zero, _curvature(stage.state))
             if self.keep_path:
@@ -368,15 +303,10 @@ class InteriorDescent(AutomaticSolver):
         return np.where(zero, 0.0, self.coef + coef), intercept
 
 
-def _parts(m: int) -> Iterator[slice]:
-    """Slices of so many numbers that go through the cache."""
-    return (slice(first, min(m, first + _PART)) for first in range(0, m, _PART))
-
-
 def _curvature(state: np.ndarray) -> np.ndarray:
     """The curvature of each kink, in units of its mass."""
     curvature = np.empty(state.shape[1])
-    for part in _parts(len(curvature)):
+    for part in parts(len(curvature)):
         share, rest, above, below = state[:, part]
         curvature[part] = 1 / (above / rest + below / share)
     return curvature
@@ -415,7 +345,8 @@ def _solver(hessian: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     unit = _inverse_root(hessian.diagonal())
     scaled, ridge = hessian * np.outer(unit, unit), 8 * EPS * len(hessian)
     scaled.flat[:: len(scaled) + 1] = 1.0
-    while True:
+    root = np.full_like(scaled, math.nan)
+    while ridge < 1:
         try:
             root = np.linalg.inv(np.linalg.cholesky(scaled + ridge * np.eye(len(scaled))))
             break
