@@ -21,7 +21,7 @@ TOL = {
     "quantile": {"fastgd, tol": 1e-3, "statsmodels": 2e-4},
     "hinge": {"fastgd, tol": 0.1, "LinearSVC": 0.2},
     "squared_hinge": {"fastgd, tol": 0.01, "LinearSVC": 5e-3},
-    "huber": {"fastgd, tol": 1e-3, "HuberRegressor": 1e-3, "statsmodels": 1e-3},
+    "huber": {"fastgd, tol": 5e-4, "HuberRegressor": 1e-3, "statsmodels": 1e-3},
 }
 
 
@@ -101,34 +101,37 @@ class Robust(NamedTuple):
 
 @provides(REFERENCE, "robust")
 def smoothed_newton(work):
-    """Newton's method with kinks that grow narrow."""
+    """Newton's method with kinks that grow narrow, the wide ones on a part of many rows."""
+    kinked, part = work.model in ("quantile", "hinge"), slice(None, None, work.n // 10_000 or 1)
+    widths = np.geomspace(1, work.excess**0.5 / 10, 7) if kinked else [0.0]
+    penalty = np.append(np.full(work.d, work.l2), [] if work.labels else [0.0])
+
+    def descend(a, y, u, width):
+        def objective(u):
+            return work.rows(a @ u, y, width)[0].mean() + penalty @ (u * u) / 2
+
+        for _ in range(30):
+            _, slope, second = work.rows(a @ u, y, width)
+            gradient = slope @ a / len(a) + penalty * u
+            hessian = a.T @ (a * second[:, None]) / len(a) + np.diag(penalty)
+            step, length, before = np.linalg.solve(hessian, gradient), 1.0, objective(u)
+            decrease = float(step @ gradient)
+            while objective(u - length * step) > before - 1e-4 * length * decrease:
+                length /= 2
+                if length < 1e-6:
+                    return u
+            u = u - length * step
+            if decrease < 1e-3 * work.excess * before:
+                break
+        return u
 
     def run(x, y):
         a = x if work.labels else np.column_stack([x, np.ones(len(x))])
-        penalty = np.full(a.shape[1], work.l2)
-        penalty[work.d :] = 0
-        u = np.linalg.lstsq(a[::10], (2 * y - 1 if work.labels else y)[::10], rcond=None)[0]
-
-        def objective(u):
-            value = work.rows(a @ u, y, width)[0]
-            return value.mean() + penalty @ (u * u) / 2
-
-        for width in np.geomspace(1, work.excess**0.5 / 10, 7):
-            for _ in range(30):
-                _, slope, second = work.rows(a @ u, y, width)
-                gradient = slope @ a / len(a) + penalty * u
-                hessian = a.T @ (a * second[:, None]) / len(a) + np.diag(penalty)
-                step, length, before = np.linalg.solve(hessian, gradient), 1.0, objective(u)
-                decrease = float(step @ gradient)
-                while objective(u - length * step) > before - 1e-4 * length * decrease:
-                    length /= 2
-                    if length < 1e-6:
-                        break
-                u -= length * step
-                if decrease < 1e-3 * work.excess * before or length < 1e-6:
-                    break
-            if work.model in ("huber", "squared_hinge"):
-                break
+        u = np.linalg.lstsq(a[part], (2 * y - 1 if work.labels else y)[part], rcond=None)[0]
+        for width in widths[:-2]:
+            u = descend(a[part], y[part], u, width)
+        for width in widths[-2:]:
+            u = descend(a, y, u, width)
         return u[: work.d], (0.0 if work.labels else u[-1])
 
     return _as_they_are, run
