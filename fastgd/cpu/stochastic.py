@@ -21,6 +21,7 @@ from .block_losses import WEIGHT, block_scratch
 from .machine import team
 from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
+from .machine.views import array_at
 
 #: While a loop works on some rows it prefetches as many: so many bytes, and at least and at most so many
 #: rows, in pairs.
@@ -162,7 +163,7 @@ def minibatch(
         totals      OUT     (PARTS, k, d+2) float64  scratch: the sums of each part
         loss_sums   IN OUT  (k, 2) float64           in its last column the sum of the losses, each before
                                                      the update of its row
-        gather      IN      int                      address of `dense.gather`
+        gather      IN      int                      address of `dense.gather`; 0: x is read in place
         rows_at     IN      int                      address of x
         center      IN      (d,)                     zeros
         block, own_y, scratch, gradient              of `dense.Scratch`, one of each for every part
@@ -175,6 +176,7 @@ def minibatch(
     """
     k, d = coef.shape
     T = coef.dtype.type
+    rows = array_at(rows_at, (y.shape[1], d), None, T)  # not read, if `gather`
     alone = parts_of(batch_size, d, k) == 1
     begun = 0  # parts of the phases before
     mine = 0
@@ -197,7 +199,7 @@ def minibatch(
                 for j in range(d + 2):
                     totals[part, c, j] = 0.0
             call(
-                one_pass, block[part], rows_at, order, y, weight, settings[P], center, coef, intercept,
+                one_pass, rows, rows_at, order, y, weight, settings[P], center, coef, intercept,
                 start + m * part // parts, start + m * (part + 1) // parts, 0, losses, True, gather,
                 block[part], own_y[part], scratch[part], gradient[part], totals[part],
             )  # fmt: skip

@@ -150,10 +150,11 @@ class StochasticDescent(Descent):
             losses = block_losses(loss.formula, True, dtype)
             # The parts of a batch depend on shapes alone, also where one thread does all of them.
             parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
-            scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)
+            copied = bool(len(order)) or x.dtype != dtype
+            scratch = dense.scratch(loss, x, y, self._moving, False, copied, parts)
             paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
             one_pass = dense.address_of_pass(False, paired, order.dtype, dtype, dtype)
-            gather = dense.address_of_gather(order.dtype, x.dtype, dtype)
+            gather = dense.address_of_gather(order.dtype, x.dtype, dtype) if copied else 0
             step = advance.address_of_step(rule, dtype)
         return (
             one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self._moving,
