@@ -19,6 +19,8 @@ from fastgd.cpu.machine.atomics import backoff_address
 from fastgd.formulas.updates import GD
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import Settings
+from fastgd.solvers import stochastic as solver
+from fastgd.solvers import work
 from fastgd.solvers.stochastic import StochasticDescent
 from fastgd.sources.dense import DenseRows
 
@@ -58,7 +60,7 @@ class Loop:
             one_pass = dense.address_of_pass(False, k > 1, *types)
             losses = block_losses(self.loss, True, dtype)
             step = advance.address_of_step(GD.rule, dtype)
-            gather = dense.address_of_gather(*types)
+            gather = dense.address_of_gather(*types) if len(order) else 0
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
         given = (
             one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self.coef,
@@ -174,6 +176,62 @@ def test_an_empty_order_is_the_given_one(n, loss_name, weighted, batch_size):
     assert cost == pytest.approx(told.run(range(n), l2=0.1), rel=1e-13)
     np.testing.assert_allclose(given.coef, told.coef, rtol=1e-13)
     np.testing.assert_allclose(given.intercept, told.intercept, rtol=1e-13)
+
+
+# --- threads that share a batch -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_threads_that_share_batches_change_no_bit(monkeypatch, shuffle):
+    x, y, *_ = oracles.problem(2000, 60, "mse")
+    numbers, team_run = [], team.run
+    monkeypatch.setattr(solver, "_SHARED_NS", 0)
+    monkeypatch.setattr(work, "CHUNK_NS", 1e5)
+    monkeypatch.setattr(team, "default_threads", lambda: 3)
+
+    def run(kernel, counters, given, n_threads):
+        numbers.append(n_threads)
+        team_run(kernel, counters, given, n_threads)
+
+    def fit_by(*threads):
+        """A fit whose chunks have these numbers of threads in turn."""
+        turns = itertools.cycle(threads)
+        monkeypatch.setattr(work.Members, "best", property(lambda self: next(turns)))
+        fit = fastgd.fit_linear(
+            x, y, lr=0.01, epochs=3, batch_size=700, shuffle=shuffle, n_threads=3,
+            optimizer=fastgd.Adam(),
+        )  # fmt: skip
+        return fit.coef.tobytes(), fit.intercept, fit.costs.tobytes()
+
+    monkeypatch.setattr(team, "run", run)
+    alone = fit_by(1)
+    assert fit_by(3) == alone
+    assert fit_by(1, 2, 3) == alone
+    assert set(numbers) == {1, 2, 3}
+
+
+def test_a_team_is_as_large_as_takes_the_least_time():
+    members, numbers = work.Members(4), []
+    for slow in (10, 0.1):  # beside other processes, and then alone
+        for _ in range(400):
+            numbers.append(members.best)
+            members.took(members.best, 100, slow if members.best == 4 else 1)
+    assert set(numbers[:2]) == {1, 4}
+    assert 1 <= numbers[2:400].count(4) < 5
+    assert 0 < numbers[400:].count(1) < 200
+    assert numbers[-1] == 4
+
+
+def test_a_trial_is_a_chunk_after_one_of_another_number():
+    members = work.Members(2)
+    assert members.on_trial
+    members.took(1, 1, 1.0)
+    assert members.best == 2
+    assert members.on_trial
+    members.took(2, 1, 0.5)
+    assert members.best == 2
+    assert not members.on_trial
+    assert not work.Members(1).on_trial
 
 
 # --- the cost of a fit, and whether it rose -------------------------------------------------------

@@ -93,20 +93,21 @@ def gather(x_dtype: np.dtype):
 
     The other arguments are described in `fastgd.cpu`.
     """
-    scalar, line = x_dtype.type, LINE // x_dtype.itemsize
+    scalar = x_dtype.type
 
     @piece
     def gathered(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch):
         ordered, d = order.shape[0] > 0, block.shape[1]
         x, n = array_at(rows_at, (y.shape[1], d), None, scalar), order.shape[0]
         distance = min(_MOST_AHEAD, max(4, _BYTES_AHEAD // (d * x.itemsize)))
+        lines = (d * x.itemsize + LINE - 1) // LINE
         for i in range(m):
             row = start + i
             if ordered:
                 # Also rows of later batches: their places follow.
                 row, ahead = order[row], order[min(row + distance, n - 1)]
-                for j in range(0, d, line):
-                    prefetch(x, ahead, j)
+                for line in range(lines):
+                    prefetch(x, ahead, line)
             for j in range(d):
                 block[i, j] = x[row, j] - center[j]
             for c in range(y.shape[0]):
@@ -151,9 +152,9 @@ def rows_pass(paired: bool):
         k, d = coef.shape
         rows, zero = scratch.shape[1], coef.dtype.type(0)
         outputs = 2 if paired else 1  # at a time
-        line = LINE // x.itemsize
-        # The hardware's own prefetcher follows longer rows; ours only costs there.
-        ahead = 2 * d if gather == 0 and d * x.itemsize <= LONGEST_ROW else 0
+        # The hardware's own prefetcher follows longer rows; ours only costs there. Lines of two rows.
+        ahead = d * x.itemsize <= LONGEST_ROW and gather == 0
+        lines = (2 * d * x.itemsize + LINE - 1) // LINE if ahead else 0
         summed = 0
         for start in range(first, last, rows):
             m = min(rows, last - start)
@@ -169,11 +170,11 @@ def rows_pass(paired: bool):
                 )  # fmt: skip
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
             # four products; for two outputs six loads serve eight.
-            fours, stop = at + m // 4 * 4, at + m
-            for r in range(at, fours, 4):
-                i = r - at
-                for j in range(0, ahead, line):
-                    prefetch(x, r + rows, j)
+            fours = m // 4 * 4
+            for i in range(0, fours, 4):
+                four = view(seen, (at + i) * d, (4, d))
+                for line in range(lines):
+                    prefetch(x, at + i + rows, line)
                 for c in range(0, k, outputs):
                     p0, p1, p2, p3 = zero, zero, zero, zero
                     if paired and c + 1 < k:
@@ -181,10 +182,10 @@ def rows_pass(paired: bool):
                         for j in range(d):
                             v, w = coef[c, j], coef[c + 1, j]
                             x0, x1, x2, x3 = (
-                                seen[r, j],
-                                seen[r + 1, j],
-                                seen[r + 2, j],
-                                seen[r + 3, j],
+                                four[0, j],
+                                four[1, j],
+                                four[2, j],
+                                four[3, j],
                             )
                             p0 += x0 * v
                             p1 += x1 * v
@@ -199,18 +200,18 @@ def rows_pass(paired: bool):
                     else:
                         for j in range(d):
                             w = coef[c, j]
-                            p0 += seen[r, j] * w
-                            p1 += seen[r + 1, j] * w
-                            p2 += seen[r + 2, j] * w
-                            p3 += seen[r + 3, j] * w
+                            p0 += four[0, j] * w
+                            p1 += four[1, j] * w
+                            p2 += four[2, j] * w
+                            p3 += four[3, j] * w
                     own, b = scratch[Z + c], intercept[c]
                     own[i], own[i + 1], own[i + 2], own[i + 3] = p0 + b, p1 + b, p2 + b, p3 + b
-            for r in range(fours, stop):
+            for i in range(fours, m):
                 for c in range(k):
                     p0 = zero
                     for j in range(d):
-                        p0 += seen[r, j] * coef[c, j]
-                    scratch[Z + c, r - at] = p0 + intercept[c]
+                        p0 += seen[at + i, j] * coef[c, j]
+                    scratch[Z + c, i] = p0 + intercept[c]
             call(losses, scratch, seen_y, at_y, p, m, totals)
             if not slopes_too:
                 continue
@@ -218,33 +219,33 @@ def rows_pass(paired: bool):
             # innermost loop took them for overlapping and was not vectorised.
             for c in range(0, k, outputs):
                 own, other = scratch[Z + c], scratch[Z + min(c + 1, k - 1)]
-                for r in range(at, fours, 4):
-                    i = r - at
+                for i in range(0, fours, 4):
+                    four = view(seen, (at + i) * d, (4, d))
                     if c == 0:
-                        for j in range(0, ahead, line):
-                            prefetch(x, r + rows + 2, j)
+                        for line in range(lines):
+                            prefetch(x, at + i + rows + 2, line)
                     s0, s1, s2, s3 = own[i], own[i + 1], own[i + 2], own[i + 3]
                     if paired and c + 1 < k:
                         t0, t1, t2, t3 = other[i], other[i + 1], other[i + 2], other[i + 3]
                         for j in range(d):
                             x0, x1, x2, x3 = (
-                                seen[r, j],
-                                seen[r + 1, j],
-                                seen[r + 2, j],
-                                seen[r + 3, j],
+                                four[0, j],
+                                four[1, j],
+                                four[2, j],
+                                four[3, j],
                             )
                             gradient[c, j] += (s0 * x0 + s1 * x1) + (s2 * x2 + s3 * x3)
                             gradient[c + 1, j] += (t0 * x0 + t1 * x1) + (t2 * x2 + t3 * x3)
                     else:
                         for j in range(d):
-                            gradient[c, j] += (s0 * seen[r, j] + s1 * seen[r + 1, j]) + (
-                                s2 * seen[r + 2, j] + s3 * seen[r + 3, j]
+                            gradient[c, j] += (s0 * four[0, j] + s1 * four[1, j]) + (
+                                s2 * four[2, j] + s3 * four[3, j]
                             )
-            for r in range(fours, stop):
+            for i in range(fours, m):
                 for c in range(k):
-                    s0 = scratch[Z + c, r - at]
+                    s0 = scratch[Z + c, i]
                     for j in range(d):
-                        gradient[c, j] += s0 * seen[r, j]
+                        gradient[c, j] += s0 * seen[at + i, j]
             summed += m
             if summed >= _ROWS or start + m == last:
                 for c in range(k):

@@ -69,6 +69,7 @@ def per_sample(loss: Loss):
         ordered = order.shape[0] > 0
         prefetches = ordered or d * x.itemsize >= _LONG
         ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize) // 2 * 2))
+        lines = (d * x.itemsize + LINE - 1) // LINE
         for block_start in range(first, last, BLOCK):
             m = min(BLOCK, last - block_start)
             for c in range(k):  # outputs are independent
@@ -85,8 +86,8 @@ def per_sample(loss: Loss):
                     soon = block_start + group_stop
                     for i in range(soon, min(soon + ahead, last) if prefetches else soon):
                         row = order[i] if ordered else i
-                        for j in range(0, d, LINE // x.itemsize):
-                            prefetch(x, row, j)
+                        for line in range(lines):
+                            prefetch(x, row, line)
                     pairs = group + (group_stop - group) // 2 * 2
                     for i in range(group, pairs, 2):
                         row1, row2 = block_start + i, block_start + i + 1
