@@ -72,7 +72,9 @@ class Loop:
             first, last,
         )  # fmt: skip
         loss = self.loss if by_row else None
-        stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)
+        stochastic.called(
+            stochastic.address_of_updates(loss, by_row and d == 1, order.dtype, dtype, dtype), given
+        )
         return met[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):
@@ -134,12 +136,13 @@ def test_iterates_are_those_of_the_reference(
     weighted=st.booleans(),
     reduction=st.sampled_from(["mean", "sum"]),
     loss_name=st.sampled_from(["mse", "bce"]),
+    d=st.sampled_from([1, 5]),
     seed=st.integers(0, 9),
 )
 def test_penalty_intercept_and_several_outputs(
-    batch_size, l2, learn, weighted, reduction, loss_name, seed
+    batch_size, l2, learn, weighted, reduction, loss_name, d, seed
 ):
-    loop = Loop(33, 5, loss_name, batch_size, weighted=weighted, k=3, seed=seed)
+    loop = Loop(33, d, loss_name, batch_size, weighted=weighted, k=3, seed=seed)
     options = {"lr": 0.01, "l2": l2, "learn": learn, "reduction": reduction}
     orders = orders_of(33, 3)
     costs = [loop.scale(reduction) * loop.run(order, **options) for order in orders]

@@ -170,8 +170,9 @@ class StochasticDescent(Descent):
     def _address(self, visit: Visit) -> int:
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
         loss = self.loss.formula if self._by_row else None
+        one_column = self._by_row and self.source.d == 1
         return stochastic.address_of_updates(
-            loss, visit.order.dtype, visit.x.dtype, self.source.dtype
+            loss, one_column, visit.order.dtype, visit.x.dtype, self.source.dtype
         )
 
     def _within_tolerance(self) -> bool:
