@@ -23,10 +23,11 @@ from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
 from .machine.views import array_at, view
 
-#: While a loop works on some rows it prefetches as many: so many bytes, and at least and at most so many
-#: rows, in pairs.
-#: A prefetch among the updates of a pair would keep the compiler from using registers.
-_BYTES_AHEAD, _AHEAD, _MOST_AHEAD = 2048, 2, 32
+#: Rows are prefetched so many bytes, and at most so many rows, before their update.
+_BYTES_AHEAD, _MOST_AHEAD = 4096, 32
+#: So many bytes, and a pair or two pairs of rows, are prefetched together: among the updates of a pair a
+#: prefetch would keep the compiler from using registers.
+_BYTES_TOGETHER, _TOGETHER = 1024, 4
 #: Bytes of a row from which on this pays in the given order too. Shorter rows are prefetched by the
 #: processor itself: once more took 2 to 5 ns a row of up to 16 columns.
 _LONG = 256
@@ -70,8 +71,11 @@ def per_sample(loss: Loss, one_column: bool):
         w = np.empty(d, coef.dtype)
         ordered = order.shape[0] > 0
         prefetches = ordered or d * x.itemsize >= _LONG
-        ahead = min(_MOST_AHEAD, max(_AHEAD, _BYTES_AHEAD // (d * x.itemsize) // 2 * 2))
         lines = (d * x.itemsize + LINE - 1) // LINE
+        ahead = min(_MOST_AHEAD, max(2, _BYTES_AHEAD // (d * x.itemsize)))
+        together = 2 if d * x.itemsize * _TOGETHER > _BYTES_TOGETHER else _TOGETHER
+        if not prefetches:
+            together = BLOCK
         for block_start in range(first, last, BLOCK):
             m = min(BLOCK, last - block_start)
             for c in range(k):  # outputs are independent
@@ -83,11 +87,13 @@ def per_sample(loss: Loss, one_column: bool):
                 shrink, total = one - lr * l2, 0.0
                 for j in range(d):
                     w[j] = coef[c, j]
-                for group in range(0, m, ahead):
-                    group_stop = min(group + ahead, m)
-                    soon = block_start + group_stop
-                    for i in range(soon, min(soon + ahead, last) if prefetches else soon):
+                for group in range(0, m, together):
+                    group_stop = min(group + together, m)
+                    soon = block_start + group + ahead
+                    for i in range(soon, min(soon + together, last) if prefetches else soon):
                         row = order[i] if ordered else i
+                        if ordered:  # its target is in no cache line of the one before
+                            prefetch(y, c, row * y.itemsize // LINE)
                         for line in range(lines):
                             prefetch(x, row, line)
                     pairs = group + (group_stop - group) // 2 * 2
