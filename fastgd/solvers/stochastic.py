@@ -19,7 +19,7 @@ from .work import Members, Pace
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
 #: The share of a chunk that tells whether another number of threads takes less time.
-_TRIAL = 8
+_TRIAL = 16
 
 
 class StochasticDescent(Descent):
