@@ -33,11 +33,11 @@ class Prediction:
         if "link" in self.__slots__ and self.link is None:
             self.link = link_of(self.loss)
 
-    def raw_prediction(self, x: Any) -> np.ndarray:
+    def raw_prediction(self, x: Any, offset: Any = None) -> np.ndarray:
         """What comes before any link."""
         raise NotImplementedError
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: Any, offset: Any = None) -> np.ndarray:
         """The predicted targets, or of a fit on labels the predicted labels.
 
         Targets are the inverse link of the raw prediction: itself for most losses, exp(z) for "poisson",
@@ -46,20 +46,24 @@ class Prediction:
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction; none by default, also where the fit had one.
 
         Returns
         -------
         ndarray (n,) or (n, k)
         """
-        raw = self.raw_prediction(x)
+        raw = self.raw_prediction(x, offset)
         return self._linked(raw) if self.classes is None else self.classes[_places(raw)]
 
-    def predict_proba(self, x: Any) -> np.ndarray:
+    def predict_proba(self, x: Any, offset: Any = None) -> np.ndarray:
         """The probability of each label; for fits on labels only.
 
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction; none by default, also where the fit had one.
 
         Returns
         -------
@@ -70,7 +74,7 @@ class Prediction:
             raise AttributeError(
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
-        raw = self.raw_prediction(x)
+        raw = self.raw_prediction(x, offset)
         # A coupled link needs more of its loss than a fit keeps, but for softmax.
         if self.link is None or (raw.ndim == 2 and callable(self.link)):
             raise AttributeError(f"the loss {self.loss!r} has no probabilities.")
@@ -92,7 +96,7 @@ class Prediction:
         with np.errstate(all="ignore"):  # without the JIT these are NumPy's numbers
             return evaluated(link, np.ascontiguousarray(raw), None)
 
-    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, x: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)², or of a fit on labels the share of right ones.
 
         Parameters
@@ -101,6 +105,8 @@ class Prediction:
         y : array-like (n,) or (n, k)
             Targets, or labels.
         sample_weight : array-like (n,), optional
+        offset : array-like (n,) or (n, k), optional
+            As in `predict`.
 
         Returns
         -------
@@ -114,7 +120,7 @@ class Prediction:
         DivergenceError
             If R² is below the numbers of float64.
         """
-        raw = self.raw_prediction(x)
+        raw = self.raw_prediction(x, offset)
         weight, _ = inputs.in_units(inputs.weights(sample_weight, len(raw), np.float64))
         if self.classes is not None:
             labels = inputs.one_label_a_row(y)
@@ -144,6 +150,15 @@ class Prediction:
                 "units of x and y."
             )
         return score
+
+
+def with_offset(raw: np.ndarray, offset: Any) -> np.ndarray:
+    """Raw predictions (n,) or (n, k) with their known parts."""
+    k = 1 if raw.ndim == 1 else raw.shape[1]
+    fixed = inputs.offsets(offset, len(raw), k, raw.dtype)
+    if fixed is None:
+        return raw
+    return np.asarray(raw + (fixed[0] if raw.ndim == 1 else fixed.T))
 
 
 def _places(raw: np.ndarray) -> np.ndarray:

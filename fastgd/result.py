@@ -7,7 +7,7 @@ import numpy as np
 from . import archive, inputs
 from .errors import InputError
 from .losses import LINKS, link_of
-from .predictor import Prediction
+from .predictor import Prediction, with_offset
 
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -140,13 +140,16 @@ class Fit(Prediction):
             f"{self.n_epochs} epochs, {self.method}, {state})"
         )
 
-    def raw_prediction(self, x: Any) -> np.ndarray:
-        """x·coef + intercept.
+    def raw_prediction(self, x: Any, offset: Any = None) -> np.ndarray:
+        """x·coef + intercept + offset.
 
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
             On the host, or on a GPU, where the work is then done.
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction, as in `fit`; none by default, whatever the
+            fit had.
 
         Returns
         -------
@@ -157,12 +160,12 @@ class Fit(Prediction):
         ------
         InputError
             If x has another number of columns than the fit, or other names of columns, or holds NaN or
-            infinity.
+            infinity; or offset has another shape.
         """
         if inputs.on_gpu(x):
             from .sources import place
 
-            raw = place.predictions(x, self.coef, self.intercept)
+            raw = with_offset(place.predictions(x, self.coef, self.intercept), offset)
             if not np.isfinite(raw).all():
                 row = int(np.argwhere(~np.isfinite(raw))[0][0])
                 raise InputError(
@@ -180,7 +183,7 @@ class Fit(Prediction):
                 for start in range(0, len(x), rows):
                     block = x[start : start + rows].astype(self.coef.dtype)
                     raw[start : start + rows] = block @ self.coef.T
-            raw = raw + self.intercept
+            raw = with_offset(raw + self.intercept, offset)
         if not inputs.is_finite(raw):
             inputs.require_finite(x, "x", inputs.column_names(given))
             row = int(np.argwhere(~np.isfinite(raw))[0][0])

@@ -15,7 +15,13 @@ import numpy as np
 from ..losses import BCE, CoupledLoss, Loss
 from ..sources.protocol import Source
 from .metric import Metric
-from .per_row import Parameters, margins_at, raw_predictions, row_curvatures
+from .per_row import (
+    Parameters,
+    linear_predictions,
+    margins_of,
+    raw_predictions,
+    row_curvatures,
+)
 
 #: A row with a margin above this has a curvature of at most 8e-7.
 FAR = 14.0
@@ -28,11 +34,11 @@ _GROUPED = 5
 
 
 def separated(source: Source, loss: Loss | CoupledLoss, at: Parameters) -> bool:
-    """Whether these parameters classify every row right, which is a proof of separability."""
+    """Whether these parameters classify every row right without an offset: a proof of separability."""
+    raw = linear_predictions(source, at)
     if not loss.coupled:
-        return bool(margins_at(source, at).min() > 0)
+        return bool(margins_of(source, raw[0]).min() > 0)
     y, weight = source.y, source.weight
-    raw = raw_predictions(source, at)
     own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
     right = (raw < own).sum(axis=0) == len(raw) - 1
     counts = weight > 0 if len(weight) else slice(None)
