@@ -166,8 +166,8 @@ def test_columns(d, x, dtype, cc, tmp_path):
     kernel = dense.accumulate(LOSSES["bce"], lay, dtype)
     found = check_pass(kernel, lay, x, dtype, cc, tmp_path)
     in_registers = not lay.tile and lay.vector > 1
-    # The columns, and y and the weights where they have the type of x.
-    assert found == in_registers * (d + 2 * (x == dtype))
+    # The columns, and y, the weights and the offset where they have the type of x.
+    assert found == in_registers * (d + 3 * (x == dtype))
 
 
 @pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
