@@ -15,13 +15,16 @@ Parameters = tuple[np.ndarray, np.ndarray]
 def linear_predictions(source: Source, at: Parameters) -> np.ndarray:
     """x·coef + intercept of all outputs, (k, n): the part of the raw predictions that parameters make."""
     outputs = zip(*at, strict=True)
-    return np.array([source.predictions(w[None], b[None]) for w, b in outputs])
+    raw = [source.predictions(w[None], b[None]) for w, b in outputs]
+    return raw[0][None] if len(raw) == 1 else np.array(raw)  # no second array of one number per row
 
 
 def raw_predictions(source: Source, at: Parameters) -> np.ndarray:
     """The predictions of all outputs before the link, with the offset, (k, n)."""
     raw = linear_predictions(source, at)
-    return raw + source.offset if len(source.offset) else raw
+    if len(source.offset):
+        raw += source.offset
+    return raw
 
 
 def margins_at(source: Source, at: Parameters) -> np.ndarray:
