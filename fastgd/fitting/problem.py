@@ -310,6 +310,7 @@ class Problem:
             start=start,
             classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
+            p=self.loss.p,
             link=named_link(self.loss.link),
             feature_names=self.feature_names,
             state=state,
