@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..losses import BCE, CoupledLoss, Loss
+from ..cpu.elementwise import probabilities
+from ..losses import BCE, CROSS_ENTROPY, CoupledLoss, Loss
 from ..sources.protocol import Source
 from .metric import Metric
 from .per_row import (
@@ -59,13 +60,14 @@ def group_separated(
         The metric of the curvatures of rows, (n,).
     fit_intercept : bool
     """
-    raw, y, classes = raw_predictions(source, at), source.y[0], range(source.k)
+    shares, y, classes = raw_predictions(source, at), source.y[0], range(source.k)
+    probabilities(CROSS_ENTROPY)(shares.T)
     coefs, intercepts = at
     sizes = range(1, len(classes) // 2 + 1 if len(classes) <= _GROUPED else 2)
     for group in (g for size in sizes for g in itertools.combinations(classes, size)):
         others = [c for c in classes if c not in group]
         sides = signed_labels(source, np.isin(y, group))
-        values = np.logaddexp.reduce(raw[list(group)]) - np.logaddexp.reduce(raw[others])
+        values = np.log(shares[list(group)].sum(axis=0)) - np.log(shares[others].sum(axis=0))
         values *= sides
         if not values.max() > FAR:
             continue

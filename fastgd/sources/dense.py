@@ -20,9 +20,9 @@ from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
-#: short ones take more arithmetic than reading.
-PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
+#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C. And predictions,
+#: as short rows and those of many outputs take more arithmetic than reading.
+PART_BYTES, _PART_PREDICTIONS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
 _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
@@ -96,9 +96,9 @@ class DenseRows:
         self._passes: dict[Any, list[dense.Pass]] = {}
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
-        self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
-        self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
+        self.part_rows = rows = min(rows, _PART_PREDICTIONS // self.k or 1)
+        self.n_parts = -(-n // rows) or 1
 
     @property
     def n_threads(self) -> int:
