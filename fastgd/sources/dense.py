@@ -20,7 +20,7 @@ from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C. And predictions,
+#: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C. And predictions,
 #: as short rows and those of many outputs take more arithmetic than reading.
 PART_BYTES, _PART_PREDICTIONS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
