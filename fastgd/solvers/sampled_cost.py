@@ -26,6 +26,8 @@ def sampled_cost(
         rows, share = source.subset(every, 1)
     # Not a product of BLAS, whose first one takes 32 MB for its buffers.
     z, y = np.einsum("ij,cj->ic", rows.sample(rows.n), coef) + intercept, rows.y.T
+    if len(rows.offset):
+        z += rows.offset.T
     try:
         losses = _losses(loss, z, y)
     except (ArithmeticError, ValueError):

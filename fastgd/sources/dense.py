@@ -16,13 +16,13 @@ from ..cpu import advance, dense, statistics
 from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
 from ..losses import Loss
-from .protocol import Visit, gathered, read_only
+from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
-#: short ones take more arithmetic than reading.
-PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
+#: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C. And predictions,
+#: as short rows and those of many outputs take more arithmetic than reading.
+PART_BYTES, _PART_PREDICTIONS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
 _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
@@ -30,8 +30,9 @@ _MOMENT_ENTRIES = 1 << 21
 
 _FLOAT64 = np.dtype(np.float64)
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
-#: No weights, in each dtype.
+#: No weights, and no offset, in each dtype.
 _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
+_NO_OFFSET = {dtype: read_only(np.empty((0, 1), dtype)) for dtype in _NATIVE}
 
 
 def _groups(n_parts: int, n_groups: int) -> list[range]:
@@ -41,7 +42,7 @@ def _groups(n_parts: int, n_groups: int) -> list[range]:
 
 
 class DenseRows:
-    """x (n, d), y (k, n) and weight (n,) or (0,) as a source of costs, gradients and moments.
+    """x (n, d), y (k, n), weight and offset as a source of costs, gradients and moments.
 
     Parameters
     ----------
@@ -56,9 +57,13 @@ class DenseRows:
         None: the processors that this process may use.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
+    offset : ndarray (k, n) or (1, n), optional
+        Fixed parts of the raw predictions.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
+    def __init__(
+        self, x, y, weight, dtype, n_threads: int | None, k: int | None = None, offset=None
+    ):
         n, d = x.shape
         self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
@@ -82,14 +87,18 @@ class DenseRows:
             self.weight = _NOTHING[dtype]
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
-        self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
+        if offset is None:
+            self.offset = _NO_OFFSET[dtype]
+        else:
+            self.offset = read_only(np.ascontiguousarray(offset, dtype=dtype))
+        self._in_other_dtype: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         #: Passes that no thread uses, by what they compute.
         self._passes: dict[Any, list[dense.Pass]] = {}
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
-        self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
-        self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
+        self.part_rows = rows = min(rows, _PART_PREDICTIONS // self.k or 1)
+        self.n_parts = -(-n // rows) or 1
 
     @property
     def n_threads(self) -> int:
@@ -131,26 +140,27 @@ class DenseRows:
         free = self._passes.setdefault((what, k, coef.dtype), [])
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             try:
                 one = free.pop()
             except IndexError:
                 one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
-            one.add(center, coef, intercept, first, last, offset, into[group])
+            one.add(center, coef, intercept, first, last, shift, into[group])
             if not self.converts:  # else it is of this block
                 free.append(one)
 
         self._for_each_part(on_part, len(into))
         return into
 
-    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and weights in a dtype."""
+    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets, weights and offset in a dtype."""
         if dtype == self.dtype:
-            return self.y, self.weight
+            return self.y, self.weight, self.offset
         if self._in_other_dtype is None:
             self._in_other_dtype = (
                 read_only(self.y.astype(dtype)),
                 read_only(self.weight.astype(dtype)),
+                read_only(self.offset.astype(dtype)),
             )
         return self._in_other_dtype
 
@@ -167,9 +177,9 @@ class DenseRows:
         weight = self.weight if weight is None else read_only(weight)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             statistics.add_moments(
-                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, offset,
+                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, shift,
                 into[group],
             )  # fmt: skip
 
@@ -179,13 +189,13 @@ class DenseRows:
         return moments
 
     def predictions(self, coef, intercept) -> np.ndarray:
-        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        """x·coef + intercept, without offset, (n,) float64: coef (1, d), intercept (1,)."""
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
-            kernel(x, coef, intercept, first, last, offset, out)
+            x, first, last, shift = self._rows_of(part)
+            kernel(x, coef, intercept, first, last, shift, out)
 
         self._for_each_part(on_part)
         return out
@@ -245,11 +255,11 @@ class DenseRows:
         if len(self.weight):
             weight = self.weight[rows]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
-        y = self.y[:, rows]
-        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k), share
+        y, offset = self.y[:, rows], taken(self.offset, rows)
+        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k, offset), share
 
     def with_targets(self, y, dtype) -> "DenseRows":
-        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        """The same rows and weights, without offset, with targets y (k, n), in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self._n_threads)
 
     def sample(self, rows: int = 256) -> np.ndarray:
@@ -275,7 +285,7 @@ class DenseRows:
             dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
             block_losses(loss.formula, True, dtype), advance.address_of_end(),
             advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
-            np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
+            self.offset, np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
             np.empty((1, k, d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
@@ -288,8 +298,8 @@ class DenseRows:
     def visit(self, order, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
         if self.by_rows is not None:
-            return Visit(self.by_rows, self.y, self.weight, order, first, last)
-        return gathered(self.x, self.y, self.weight, order, first, last)
+            return Visit(self.by_rows, self.y, self.weight, self.offset, order, first, last)
+        return gathered(self.x, self.y, self.weight, self.offset, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
