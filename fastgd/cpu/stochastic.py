@@ -376,8 +376,8 @@ def address_of_updates(
     )
     updates = minibatch if loss is None else per_sample(loss, one_column)
     return pointer(
-        updates, 0, 0, 0, team.counters(), 0, x, y, vector, y, order, two,
-        one, one, two, hyper, one, three, mean, totals, mean, 0, 0, vector, three, three, three, three, 1, 0, 0.0, 0, 0,
+        updates, 0, 0, 0, team.counters(), 0, x, y, vector, y, order, two, one, one, two, hyper, one,
+        three, mean, totals, mean, 0, 0, vector, three, three, three, three, 1, 0, 0.0, 0, 0,
     )  # fmt: skip
 
 
