@@ -22,6 +22,8 @@ from .whitened import AutomaticDescent, Stage
 
 #: Nanoseconds of a factorisation, per m³ of its m coefficients, and of a step beside its pass.
 _FACTOR_NS, _STEP_NS = 0.1, 1e5
+#: A penalty below this part of a column's curvature does not move what is common to all classes.
+_LOST = 1e-12
 
 
 def is_joint(source: Source) -> bool:
@@ -114,11 +116,18 @@ class JointMetric(Metric):
         m = basis.shape[1]
         inner = np.tensordot(np.tensordot(basis.T, hessian, 1), basis, ([2], [0]))
         inner = np.moveaxis(inner, 3, 2).reshape(m * wide, m * wide)
+        fixed = 0
         if common:
-            inner[-wide], inner[:, -wide] = 0.0, 0.0
+            # The common parts have the curvature of the penalty alone, and a gradient of that and rounding.
+            curvatures = np.diagonal(inner).reshape(m, wide)
+            of_column = curvatures.max(axis=0)
+            lost = curvatures[-1] <= _LOST * of_column
+            lost[0] = True
+            fixed, at = int((lost & (of_column > 0)).sum()), (m - 1) * wide + np.flatnonzero(lost)
+            inner[at], inner[:, at] = 0.0, 0.0
         by_class = whitening(inner).reshape(m, wide, -1)
         rank, with_levels = bound.whiten.shape[1], bound.level_scale > 0
-        self.incomplete = by_class.shape[2] < m * (rank + with_levels) - (common and with_levels)
+        self.incomplete = by_class.shape[2] < m * (rank + with_levels) - fixed
         whiten = np.tensordot(basis, by_class, 1).reshape(k * wide, -1)
         flat = hessian.reshape(k * wide, -1)
         super().__init__(bound.center, whiten, bound.level_scale, flat, bound.scale, bound.null)
