@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ _BEGIN = np.array([-1.0, math.nan, 0.0])
 def new_state() -> np.ndarray:
     """The state before the first epoch."""
     return _BEGIN.copy()
+
+
+@functools.lru_cache(maxsize=64)
+def _padded(hyper: tuple[float, ...], dtype: np.dtype) -> np.ndarray:
+    """The parameters of an optimizer in an array of HYPER; kernels only read it."""
+    return np.array(hyper + (0.0,) * (HYPER - len(hyper)), dtype)
 
 
 class Settings:
@@ -83,8 +90,7 @@ class Settings:
 
     def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
-        given = self.optimizer.hyper()
-        return np.array(given + (0.0,) * (HYPER - len(given)), dtype)
+        return _padded(self.optimizer.hyper(), np.dtype(dtype))
 
     def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
@@ -92,17 +98,23 @@ class Settings:
             rates = np.empty((1, k), dtype)
             rates[...] = self.lr  # as `np.full`, in half of its time
             return rates
-        rate_of, epochs = self.schedule.rate, range(len(self._scheduled), last)
-        of_outputs = [
-            [self._checked(rate_of(lr, epoch), epoch) for epoch in epochs]
-            for lr in np.full(k, self.lr, np.float64).tolist()
-        ]
+        epochs = range(len(self._scheduled), last)
+        of_outputs = [self._rates_of(lr, epochs) for lr in np.full(k, self.lr, np.float64).tolist()]
         self._scheduled += zip(*of_outputs, strict=True)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
+    def _rates_of(self, lr: float, epochs: range) -> list[float]:
+        """The learning rates of some epochs as floats."""
+        rate_of = self.schedule.rate
+        rates = [rate_of(lr, epoch) for epoch in epochs]
+        floats = set(map(type, rates)) == {float}
+        if floats and 0.0 <= min(rates) <= max(rates) < math.inf and not math.isnan(sum(rates)):
+            return rates
+        return list(map(self._checked, rates, epochs))
+
     def _checked(self, given: Any, epoch: int) -> float:
         """A learning rate of the schedule as a float."""
-        rate = given if type(given) is float else real(given)
+        rate = real(given)
         if rate is None or not 0.0 <= rate < math.inf:
             raise InputError(
                 f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "

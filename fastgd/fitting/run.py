@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu.machine.blas import one_thread
 from ..errors import InputError
 from ..result import Fit
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
@@ -37,12 +36,13 @@ class Run:
         """Run, and return what the outside sees."""
         bar = self._bar() if self.options.progress else None
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(all="ignore"), one_thread():
+        with np.errstate(all="ignore"):
             try:
                 self.validation = self.problem.validation()
                 self.solver = plan(self.problem)
                 self._penalty_before = self.problem.penalty(self.solver.coef)
-                self._resume()
+                if self.options.resume is not None:
+                    self._resume(self.options.resume.state)
                 status = self._run(bar)
                 state = self._state() if status != NOT_FINITE else None
                 end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
@@ -59,7 +59,8 @@ class Run:
         def after_step() -> bool:
             if not problem.representable(solver):
                 return True
-            self._look()
+            if self.validation is not None:
+                self._look()
             if bar is not None:
                 bar.update(solver.epoch - bar.n)
             callback = self.options.callback
@@ -73,7 +74,7 @@ class Run:
                 break
         if not problem.representable(solver):
             return NOT_FINITE
-        if status != NOT_FINITE:
+        if held is not None and status != NOT_FINITE:
             self._look()  # an epoch that ended the run itself
         return status
 
@@ -143,11 +144,8 @@ class Run:
         state = self.solver.state()
         return state if self.validation is None else state | self.validation.state()
 
-    def _resume(self) -> None:
-        """Go on from the fit that the caller resumes."""
-        if self.options.resume is None:
-            return
-        state = self.options.resume.state
+    def _resume(self, state: State) -> None:
+        """Go on from the state of the fit that the caller resumes."""
         held = {name: array for name, array in state.items() if name.startswith("validation.")}
         self.solver.load({name: array for name, array in state.items() if name not in held})
         if self.validation is not None:

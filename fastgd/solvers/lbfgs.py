@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..cpu import statistics
+from ..cpu.machine.blas import one_thread
 from ..optimizers import LBFGS
 from ..settings import CONVERGED, NOT_FINITE, RUNNING, Settings
 from ..sources.protocol import Source
@@ -66,6 +67,7 @@ class LBFGSDescent(AllRows):
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
 
+    @one_thread()
     def _run(self, stop: int) -> int:
         self._make_room(stop)
         with np.errstate(all="ignore"):

@@ -7,7 +7,7 @@ is never copied whole.
 
 import functools
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..compile.functions import default_threads
 from ..cpu import advance, dense, statistics
 from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
+from ..formulas.updates import Rule
 from ..losses import Loss
 from .protocol import Visit, gathered, read_only
 from .row_norm import largest_row_norm
@@ -40,6 +41,45 @@ def _groups(n_parts: int, n_groups: int) -> list[range]:
     return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
+class _Layout(NamedTuple):
+    """How kernels read rows, as their shape, dtypes and strides say."""
+
+    copied: bool  #: at once, in C order
+    converts: bool  #: a part at a time
+    by_columns: bool
+    part_rows: int
+    n_parts: int
+    by_rows: bool  #: whether x can be read row by row
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(
+    shape: tuple[int, int],
+    x_dtype: np.dtype,
+    along: bool,
+    across: bool,
+    aligned: bool,
+    dtype: np.dtype,
+    part_bytes: int,
+) -> _Layout:
+    """The layout of rows x that are contiguous `along` a row, or `across` them.
+
+    A part of them has so many bytes.
+    """
+    n, d = shape
+    item = x_dtype.itemsize
+    # Whether the kernels can't read x as it lies.
+    native = x_dtype in _NATIVE and aligned
+    converts = not ((along or across) and native and item <= dtype.itemsize)
+    # A single column is a row of numbers: by columns its loop runs over them.
+    by_columns = not converts and across and (d == 1 or n > 1)
+    # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
+    rows = part_bytes // (d * (4 * dtype.itemsize if converts else item)) or 1
+    rows = min(rows, _PART_ROWS)
+    copied = converts and n * d * dtype.itemsize <= part_bytes
+    return _Layout(copied, converts, by_columns, rows, -(-n // rows) or 1, along and not converts)
+
+
 class DenseRows:
     """x (n, d), y (k, n) and weight (n,) or (0,) as a source of costs, gradients and moments.
 
@@ -58,38 +98,38 @@ class DenseRows:
         The number of outputs, if it is not that of the rows of y.
     """
 
+    _in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
+
     def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
-        n, d = x.shape
         self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
-        flags, item = x.flags, x.itemsize
-        along, across = flags.c_contiguous, flags.f_contiguous
-        native = x.dtype in _NATIVE and flags.aligned
-        # Whether the kernels can't read x as it lies.
-        converts = not ((along or across) and native and item <= dtype.itemsize)
-        if converts and x.size * dtype.itemsize <= PART_BYTES:
-            x, converts = np.array(x, dtype=dtype, order="C"), False
-            item, along, across = dtype.itemsize, True, x.flags.f_contiguous
-        self.converts = converts
-        # A single column is a row of numbers: by columns its loop runs over them.
-        self.by_columns = not converts and across and (d == 1 or n > 1)
+        flags = x.flags
+        layout = _layout(
+            x.shape,
+            x.dtype,
+            flags.c_contiguous,
+            flags.f_contiguous,
+            flags.aligned,
+            dtype,
+            PART_BYTES,
+        )
+        if layout.copied:
+            x = np.array(x, dtype=dtype, order="C")
+            layout = _layout(x.shape, dtype, True, x.flags.f_contiguous, True, dtype, PART_BYTES)
+        _, self.converts, self.by_columns, self.part_rows, self.n_parts, by_rows = layout
         self.x, seen = x, read_only(x)
         self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = seen if along and not converts else None
+        self.by_rows = seen if by_rows else None
         self.y = read_only(np.ascontiguousarray(y, dtype=dtype))
         if weight is None:
             self.weight = _NOTHING[dtype]
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
-        self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
         #: Passes that no thread uses, by what they compute.
         self._passes: dict[Any, list[dense.Pass]] = {}
-        # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
-        rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
-        self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
-        self.n_parts = -(-n // rows) or 1
-        self.n, self.d, self.k = n, d, k or y.shape[0]
+        self.n, self.d = x.shape
+        self.k = k or len(y)
 
     @property
     def n_threads(self) -> int:
@@ -264,19 +304,17 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        x, y, dtype, by_columns = self.seen, self.y, self.dtype, self.by_columns
-        order, k, d = dense.GIVEN_ORDER, len(arrays[0]), self.d
-        rows = dense.rows_of_block(loss, d, x.itemsize, self.n, by_columns)
-        gather = rows_at = copied = 0
-        if not by_columns and x.dtype != dtype:
-            gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
-            x, copied = dense.unknown((0, d), dtype), rows
+        x, y, order = self.seen, self.y, dense.GIVEN_ORDER
+        k, targets = len(arrays[0]), len(y)
+        kernels, gathers, rows, copied, size = _ways(
+            loss.formula, rule, self.by_columns, k, targets, self.n, self.d, x.dtype, self.dtype
+        )
+        rows_at = 0
+        if gathers:
+            x, rows_at = dense.unknown((0, self.d), self.dtype), x.ctypes.data
         return dense.batch_epochs(
-            dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
-            block_losses(loss.formula, True, dtype), advance.address_of_end(),
-            advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
-            np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
-            np.empty((1, k, d + 2)), *arrays, stop, with_cost,
+            *kernels, x, rows_at, order, y, self.weight, np.zeros(size, self.dtype), rows, copied,
+            np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:
@@ -295,6 +333,25 @@ class DenseRows:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
         k = self.k if outputs is None else outputs
         return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
+
+
+@functools.lru_cache(maxsize=256)
+def _ways(
+    loss: Any, rule: Rule, by_columns: bool, k: int, targets: int, n: int, d: int, x_dtype: np.dtype,
+    dtype: np.dtype,
+) -> tuple[tuple[int, ...], bool, int, int, int]:  # fmt: skip
+    """What `batch_epochs` runs on n rows: addresses, whether rows are copied, and its sizes."""
+    order = dense.GIVEN_ORDER.dtype
+    rows = dense.rows_of_block(loss, d, x_dtype.itemsize, n, by_columns)
+    gathers = not by_columns and x_dtype != dtype
+    copied = rows if gathers else 0
+    kernels = (
+        dense.address_of_pass(by_columns, k > 1, order, x_dtype, dtype),
+        block_losses(loss, True, dtype), advance.address_of_end(),
+        advance.address_of_step(rule, _FLOAT64),
+        dense.address_of_gather(order, x_dtype, dtype) if gathers else 0,
+    )  # fmt: skip
+    return kernels, gathers, rows, copied, dense.size_of_numbers(k, d, targets, rows, copied)
 
 
 @functools.lru_cache(maxsize=4)
