@@ -173,14 +173,14 @@ class Fit(Prediction):
         given, x = x, inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in _NATIVE:
-                raw = x @ self.coef.T
+                raw = x.dot(self.coef.T)  # `@` takes twice the time for one row
             else:  # block by block, so that a large integer x is not copied whole
                 raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
                 rows = max(1, _BLOCK_BYTES // (8 * d))
                 for start in range(0, len(x), rows):
                     block = x[start : start + rows].astype(self.coef.dtype)
                     raw[start : start + rows] = block @ self.coef.T
-            raw = raw + self.intercept
+            raw += self.intercept
         if not inputs.is_finite(raw):
             inputs.require_finite(x, "x", inputs.column_names(given))
             row = int(np.argwhere(~np.isfinite(raw))[0][0])

@@ -425,15 +425,16 @@ def parameters(
     """
     if value is None:
         return np.zeros(shape)
-    array = as_array(value, name)
-    found = array.shape
+    single = type(value) is float
+    array: Any = value if single else as_array(value, name)
+    found = () if single else array.shape
     if found != shape and not (found == () and (for_all or shape in ((1,), (1, 1)))):
         short = shape[1:] if shape[0] == 1 else shape
         if found != short:
             expected = short if short else "a number"
             raise InputError(f"{name} has shape {found}; expected {expected}.")
     if finite and not is_finite(array):
-        raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
+        raise InputError(f"{name} is not finite: {shown(np.asarray(array).tolist())}.")
     result = np.empty(shape)
     result[...] = array
     return result

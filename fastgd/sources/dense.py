@@ -346,7 +346,7 @@ def _ways(
     gathers = not by_columns and x_dtype != dtype
     copied = rows if gathers else 0
     kernels = (
-        dense.address_of_pass(by_columns, k > 1, order, x_dtype, dtype),
+        dense.address_of_pass(by_columns, k > 1, order, dtype if gathers else x_dtype, dtype),
         block_losses(loss, True, dtype), advance.address_of_end(),
         advance.address_of_step(rule, _FLOAT64),
         dense.address_of_gather(order, x_dtype, dtype) if gathers else 0,

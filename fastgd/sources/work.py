@@ -5,7 +5,6 @@ made near the point where both ways take the same time: on a machine where the r
 costs less than a factor of 2.
 """
 
-import functools
 from typing import Literal
 
 #: The kinds of work whose time a source can tell.
@@ -29,7 +28,6 @@ def moments_ns(n: int, d: int, k: int) -> float:
     return 5e4 + n * (wide + wide * wide / 50)
 
 
-@functools.lru_cache(maxsize=1024)
 def dense_work(kind: Kind, n: int, d: int, k: int, itemsize: int) -> float:
     """The time of a kind of work on n dense rows of d numbers."""
     return pass_ns(n, d, k, itemsize) if kind == "pass" else moments_ns(n, d, k)
