@@ -14,6 +14,9 @@ from . import diagnosis
 from .plan import plan
 from .problem import Problem
 
+#: The relative rounding error of each dtype.
+_EPS = {np.dtype(kind): float(np.finfo(kind).eps) for kind in (np.float32, np.float64)}
+
 
 class Run:
     """One fit, from its problem to the result.
@@ -164,7 +167,7 @@ class Run:
 
     def _slack(self, before: float) -> float:
         """What rounding may add to an objective."""
-        return 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
+        return 8 * _EPS[self.problem.dtype] * abs(before)
 
     def _judge(self, status: int, before: float, after: float, slack: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""
