@@ -169,7 +169,7 @@ class BatchDescent(AllRows):
         status = statistics.statistics_epochs(
             statistics.address_of_totals(), advance.address_of_end(),
             advance.address_of_step(self.settings.optimizer.rule, _FLOAT64), *self._anchor, self._second,
-            self._center, np.empty((1, k, d + 2)), *self._epochs_arrays(), stop,
+            self._center, np.empty((1, k + 1, d + 2)), *self._epochs_arrays(), stop,
         )  # fmt: skip
         if status == STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()

@@ -130,13 +130,13 @@ class LBFGSDescent(AllRows):
         if self._second is None:
             self._build_statistics(coef, intercept)
             self.method = "lbfgs-statistics"
-        totals = np.empty((self.source.k, self.source.d + 2))
+        totals = np.empty((self.source.k + 1, self.source.d + 2))
         where = self._second, self._center, coef, intercept, totals
         cost = statistics.totals_at(*self._anchor, *where)
         if cost < statistics.STALE_SHARE * self._anchor[0][:, -1].sum():
             self._anchor = self.totals(coef, intercept), coef, intercept
             statistics.totals_at(*self._anchor, *where)
-        return totals
+        return totals[:-1]
 
     # --- an epoch --------------------------------------------------------------------------------
 
