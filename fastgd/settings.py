@@ -40,10 +40,10 @@ def new_state() -> np.ndarray:
     return _BEGIN.copy()
 
 
-@functools.lru_cache(maxsize=64)
-def _padded(hyper: tuple[float, ...], dtype: np.dtype) -> np.ndarray:
-    """The parameters of an optimizer in an array of HYPER; kernels only read it."""
-    return np.array(hyper + (0.0,) * (HYPER - len(hyper)), dtype)
+@functools.lru_cache(maxsize=256)
+def _shared(values: tuple[Any, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of these numbers for kernels, which only read it: fits with equal numbers share it."""
+    return np.array(values, dtype)
 
 
 class Settings:
@@ -80,7 +80,7 @@ class Settings:
         """The numbers for kernels; `last` replaces the tolerance, `p` is the loss's parameter."""
         last = self.tol if last is None else last
         learn = float(self.fit_intercept)
-        return np.array([self.l1, self.l2, self.row_scale, learn, last, p], dtype)
+        return _shared((self.l1, self.l2, self.row_scale, learn, last, p), np.dtype(dtype))
 
     @property
     def plain(self) -> bool:
@@ -90,14 +90,15 @@ class Settings:
 
     def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
-        return _padded(self.optimizer.hyper(), np.dtype(dtype))
+        given = self.optimizer.hyper()
+        return _shared(given + (0.0,) * (HYPER - len(given)), np.dtype(dtype))
 
     def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
         if self.schedule is None:
-            rates = np.empty((1, k), dtype)
-            rates[...] = self.lr  # as `np.full`, in half of its time
-            return rates
+            several = isinstance(self.lr, np.ndarray)
+            lrs = tuple(self.lr.tolist()) if several else (self.lr,) * k
+            return _shared((lrs,), np.dtype(dtype))
         epochs = range(len(self._scheduled), last)
         of_outputs = [self._rates_of(lr, epochs) for lr in np.full(k, self.lr, np.float64).tolist()]
         self._scheduled += zip(*of_outputs, strict=True)
