@@ -168,7 +168,7 @@ class Problem:
     def settings(self) -> Settings:
         """What an epoch needs to know beside the data."""
         o, n = self.options, self.x.shape[0]
-        mass = n if self.weight is None else float(self.weight.sum(dtype=np.float64))
+        mass = n if self.weight is None else float(np.add.reduce(self.weight, dtype=_FLOAT64))
         mean = o.reduction == "mean"
         scale = 1 / (mass * self._entries_a_row) if mean else self.weight_unit
         if not mean:
@@ -256,7 +256,7 @@ class Problem:
         """l1·‖coef‖₁ + l2/2·‖coef‖²."""
         l1, l2 = self.options.l1, self.options.l2
         penalty = l1 * float(np.abs(coef).sum()) if l1 else 0.0
-        return penalty + (l2 / 2 * float((coef**2).sum()) if l2 else 0.0)
+        return penalty + (l2 / 2 * float(np.add.reduce(coef * coef, axis=None)) if l2 else 0.0)
 
     def to_fit(
         self,

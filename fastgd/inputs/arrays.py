@@ -359,7 +359,7 @@ def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
         require_finite(weight, "sample_weight")
         row = int(np.argmin(weight))
         raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
-    if not weight.any():
+    if high == 0:
         raise InputError("sample_weight is zero for every row; at least one must be positive.")
     return weight
 
