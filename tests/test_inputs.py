@@ -259,8 +259,8 @@ OPTIONS = {
     ),
     "validation=10**400": (
         {"validation": HUGE},
-        f"validation is {DIGITS}; pass a fraction of the rows above 0 and below 1, or a tuple (x, y) or "
-        "(x, y, sample_weight).",
+        f"validation is {DIGITS}; pass a fraction of the rows above 0 and below 1, or a tuple (x, y), "
+        "(x, y, sample_weight) or (x, y, sample_weight, offset).",
     ),
     "device=10**400": ({"device": HUGE}, f"device is {DIGITS}; choose from 'cpu', 'cuda'."),
     "dtype=10**6000": (

@@ -48,7 +48,8 @@ class Loop:
         (k, d), dtype = self.coef.shape, self.x.dtype
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
-        x, y, weight = map(read_only, (self.x, self.y, self.weight))
+        arrays = self.x, self.y, self.weight, np.empty((0, 1), dtype)
+        x, y, weight, no_offset = map(read_only, arrays)
         met, by_row = np.zeros((k, 2)), self.batch_size == 1
         if by_row:
             one_pass, losses, step, gather = 0, 0, 0, 0
@@ -61,8 +62,8 @@ class Loop:
             gather = dense.address_of_gather(*types)
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
         given = (
-            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self.coef,
-            self.intercept,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, no_offset, order,
+            self.coef, self.intercept,
             settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
             settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), met,

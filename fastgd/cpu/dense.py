@@ -83,7 +83,7 @@ def rows_of_block(loss: Loss | CoupledLoss, d: int, itemsize: int, n: int, by_co
 def gather(x_dtype: np.dtype):
     """The compiled copy of m rows from place `start` on, with their targets and weights.
 
-    ``(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch)``
+    ``(rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch)``
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x (n, d) in C order, of this dtype
@@ -96,7 +96,7 @@ def gather(x_dtype: np.dtype):
     scalar, line = x_dtype.type, LINE // x_dtype.itemsize
 
     @piece
-    def gathered(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch):
+    def gathered(rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch):
         ordered, d = order.shape[0] > 0, block.shape[1]
         x, n = array_at(rows_at, (y.shape[1], d), None, scalar), order.shape[0]
         distance = min(_MOST_AHEAD, max(4, _BYTES_AHEAD // (d * x.itemsize)))
@@ -110,9 +110,9 @@ def gather(x_dtype: np.dtype):
             for j in range(d):
                 block[i, j] = x[row, j] - center[j]
             for c in range(y.shape[0]):
-                own_y[c, i] = y[c, row + offset]
+                own_y[c, i] = y[c, row + shift]
             if weight.shape[0] > 0:
-                scratch[WEIGHT, i] = weight[row + offset]
+                scratch[WEIGHT, i] = weight[row + shift]
         return 0.0
 
     return gathered
@@ -122,8 +122,8 @@ def gather(x_dtype: np.dtype):
 def rows_pass(paired: bool):
     """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
-    ``(x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-    gather, block, own_y, scratch, gradient, totals)``.
+    ``(x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+    slopes_too, gather, block, own_y, scratch, gradient, totals)``.
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x, for `gather`
@@ -145,8 +145,8 @@ def rows_pass(paired: bool):
 
     @kernel
     def one_pass(
-        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-        gather, block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+        slopes_too, gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero = scratch.shape[1], coef.dtype.type(0)
@@ -158,14 +158,14 @@ def rows_pass(paired: bool):
         for start in range(first, last, rows):
             m = min(rows, last - start)
             if gather == 0:
-                seen, at, seen_y, at_y = x, start, y, start + offset
+                seen, at, seen_y, at_y = x, start, y, start + shift
                 if weight.shape[0] > 0:
                     for i in range(m):
-                        scratch[WEIGHT, i] = weight[start + offset + i]
+                        scratch[WEIGHT, i] = weight[start + shift + i]
             else:
                 seen, at, seen_y, at_y = block, 0, own_y, 0
                 call(
-                    gather, rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch,
+                    gather, rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch,
                 )  # fmt: skip
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
             # four products; for two outputs six loads serve eight.
@@ -211,6 +211,12 @@ def rows_pass(paired: bool):
                     for j in range(d):
                         p0 += seen[r, j] * coef[c, j]
                     scratch[Z + c, r - at] = p0 + intercept[c]
+            for c in range(k if offset.shape[0] > 0 else 0):
+                for i in range(m):
+                    row = start + i
+                    if gather != 0 and order.shape[0] > 0:
+                        row = order[row]
+                    scratch[Z + c, i] += offset[min(c, offset.shape[0] - 1), shift + row]
             call(losses, scratch, seen_y, at_y, p, m, totals)
             if not slopes_too:
                 continue
@@ -263,8 +269,8 @@ def columns_pass(centred: bool):
 
     @kernel
     def one_pass(
-        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-        gather, block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+        slopes_too, gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero, fours = scratch.shape[1], coef.dtype.type(0), d // 4 * 4
@@ -273,7 +279,7 @@ def columns_pass(centred: bool):
             m = min(rows, last - start)
             if weight.shape[0] > 0:
                 for i in range(m):
-                    scratch[WEIGHT, i] = weight[start + offset + i]
+                    scratch[WEIGHT, i] = weight[start + shift + i]
             for c in range(k):
                 for i in range(m):
                     scratch[Z + c, i] = intercept[c]
@@ -296,7 +302,11 @@ def columns_pass(centred: bool):
                     w = coef[c, j]
                     for i in range(m):
                         scratch[Z + c, i] += (x[j, start + i] - c0) * w
-            call(losses, scratch, y, start + offset, p, m, totals)
+            for c in range(k if offset.shape[0] > 0 else 0):
+                for i in range(m):
+                    row = start + i
+                    scratch[Z + c, i] += offset[min(c, offset.shape[0] - 1), shift + row]
+            call(losses, scratch, y, start + shift, p, m, totals)
             if not slopes_too:
                 continue
             for j in range(0, fours, 4):
@@ -365,13 +375,13 @@ class Pass:
     """A pass of a loss over rows x with y and weight, and its scratch: of one thread at a time.
 
     It is for parameters of the shape and dtype of `coef`; if `centred`, a center is subtracted from the
-    rows. The other arguments are described in `fastgd.cpu`; x, y and weight are read-only, and y and
-    weight in the dtype of `coef`.
+    rows. The other arguments are described in `fastgd.cpu`; x, y, weight and offset are read-only,
+    and all but x in the dtype of `coef`.
     """
 
     def __init__(
         self, loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, centred: bool, x, y, weight,
-        coef,
+        offset, coef,
     ) -> None:  # fmt: skip
         (k, d), dtype = coef.shape, coef.dtype
         self._kernel, losses, gathered = _compiled_pass(
@@ -382,14 +392,14 @@ class Pass:
         own = scratch(loss, x, y, coef, by_columns, gathered != 0)
         if gathered != 0:
             rows_at, x, self._no_center = x.ctypes.data, unknown((0, d), dtype), zeros(d, dtype)
-        self._rows = x, rows_at, GIVEN_ORDER, y, weight, dtype.type(loss.p)
+        self._rows = x, rows_at, GIVEN_ORDER, y, weight, offset, dtype.type(loss.p)
         self._scratch = losses, slopes_too, gathered, *own
 
-    def add(self, center, coef, intercept, first: int, last: int, offset: int, totals) -> None:
+    def add(self, center, coef, intercept, first: int, last: int, shift: int, totals) -> None:
         """Add the rows `first` to `last` to `totals`; `center` (d,) is None, or read-only."""
         center = self._no_center if center is None else center
         self._kernel(
-            *self._rows, center, coef, intercept, first, last, offset, *self._scratch, totals
+            *self._rows, center, coef, intercept, first, last, shift, *self._scratch, totals
         )
 
 
@@ -409,7 +419,7 @@ def address_of_pass(
     x, y, vector = unknown((1, 1), x_dtype), unknown((1, 1), dtype), unknown(1, dtype)
     return pointer(
         columns_pass(False) if by_columns else rows_pass(paired), x, 0, np.empty(0, order_dtype), y,
-        vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
+        vector, y, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
         np.empty((1, 1)),
     )  # fmt: skip
 
@@ -418,40 +428,40 @@ def address_of_pass(
 def predictions(by_columns: bool):
     """The compiled pass that writes the predictions of one output to `out`.
 
-    ``(x, coef, intercept, first, last, offset, out)``
+    ``(x, coef, intercept, first, last, shift, out)``
 
         name        dir     shape        meaning
-        out         OUT     (n,)         out[i + offset] = x[i]·coef[0] + intercept[0]
+        out         OUT     (n,)         out[i + shift] = x[i]·coef[0] + intercept[0]
 
     The other arguments are described in `fastgd.cpu`.
     """
 
     @kernel
-    def predict(x, coef, intercept, first, last, offset, out):
+    def predict(x, coef, intercept, first, last, shift, out):
         d = coef.shape[1]
         for i in range(first, last):
             z = intercept[0]
             for j in range(d):
                 z += x[i, j] * coef[0, j]
-            out[i + offset] = z
+            out[i + shift] = z
 
     @kernel
-    def predict_by_columns(xt, coef, intercept, first, last, offset, out):
+    def predict_by_columns(xt, coef, intercept, first, last, shift, out):
         d = coef.shape[1]
         for i in range(first, last):
-            out[i + offset] = intercept[0]
+            out[i + shift] = intercept[0]
         for j in range(d):
             w = coef[0, j]
             for i in range(first, last):
-                out[i + offset] += xt[j, i] * w
+                out[i + shift] += xt[j, i] * w
 
     return predict_by_columns if by_columns else predict
 
 
 @kernel
 def batch_epochs(
-    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, numbers, rows, copied,
-    totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
+    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, offset, numbers, rows,
+    copied, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
     last_epoch, with_cost,
 ):  # fmt: skip
     """Epochs of batch descent in one call, for data small enough that one thread does a pass.
@@ -498,8 +508,8 @@ def batch_epochs(
             for j in range(d + 2):
                 sums[c, j] = 0.0
         call(
-            one_pass, x, rows_at, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses,
-            True, gather, block, own_y, scratch, gradient, sums,
+            one_pass, x, rows_at, order, y, weight, offset, p, center, low, low_intercept, 0, n, 0,
+            losses, True, gather, block, own_y, scratch, gradient, sums,
         )  # fmt: skip
         if epoch == last_epoch:
             state[COST] = 0.0

@@ -17,7 +17,7 @@ from ..compile.functions import call, kernel, leaf, piece, pointer, with_paramet
 from ..losses import Loss
 from ..settings import COST, EPOCHS, L2, LAST, LEARN, NOT_FINITE, RUNNING, SCALE, P
 from . import dense
-from .block_losses import WEIGHT, block_scratch
+from .block_losses import WEIGHT, Z, block_scratch
 from .machine import team
 from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
@@ -55,9 +55,9 @@ def per_sample(loss: Loss):
 
     @piece
     def updates(
-        one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-        hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y, scratch,
-        gradient, batch_size, at, t, first, last,
+        one_pass, losses, step, members, backoff, x, y, weight, offset, order, coef, intercept, settings,
+        rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y,
+        scratch, gradient, batch_size, at, t, first, last,
     ):  # fmt: skip
         k, d = coef.shape
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
@@ -75,6 +75,10 @@ def per_sample(loss: Loss):
                     for i in range(m):
                         row = order[block_start + i] if ordered else block_start + i
                         scratch[0, WEIGHT, i] = weight[row]
+                if offset.shape[0] > 0:
+                    for i in range(m):
+                        row = order[block_start + i] if ordered else block_start + i
+                        scratch[0, Z, i] = offset[min(c, offset.shape[0] - 1), row]
                 lr, b = rates[at, c], intercept[c]
                 shrink, total = one - lr * l2, 0.0
                 for j in range(d):
@@ -97,12 +101,12 @@ def per_sample(loss: Loss):
                             p1 += x1 * w[j]
                             p2 += x2 * w[j]
                             product += x1 * x2
-                        z1 = p1 + b
+                        z1 = p1 + (b + scratch[0, Z, i])
                         step1 = lr * scale * scratch[0, WEIGHT, i]
                         y1, y2 = y[c, row1], y[c, row2]
                         u1 = step1 * slope(z1, y1, p)
                         total += scratch[0, WEIGHT, i] * value(z1, y1, p)
-                        z2 = (shrink * p2 + b) - u1 * product
+                        z2 = (shrink * p2 + (b + scratch[0, Z, i + 1])) - u1 * product
                         step2 = lr * scale * scratch[0, WEIGHT, i + 1]
                         u2 = step2 * slope(z2, y2, p)
                         total += scratch[0, WEIGHT, i + 1] * value(z2, y2, p)
@@ -115,7 +119,7 @@ def per_sample(loss: Loss):
                         b -= learn * (u1 + u2)
                     for i in range(pairs, group_stop):
                         row = order[block_start + i] if ordered else block_start + i
-                        product = b
+                        product = b + scratch[0, Z, i]
                         for j in range(d):
                             product += x[row, j] * w[j]
                         total += scratch[0, WEIGHT, i] * value(product, y[c, row], p)
@@ -140,9 +144,9 @@ def parts_of(m, d, k):
 
 @piece
 def minibatch(
-    one_pass, losses, step, members, backoff, x, y, weight, order, coef, intercept, settings, rates,
-    hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y, scratch,
-    gradient, batch_size, at, t, first, last,
+    one_pass, losses, step, members, backoff, x, y, weight, offset, order, coef, intercept, settings,
+    rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y,
+    scratch, gradient, batch_size, at, t, first, last,
 ):  # fmt: skip
     """One update a batch: what one member of a team of threads does of them.
 
@@ -197,9 +201,9 @@ def minibatch(
                 for j in range(d + 2):
                     totals[part, c, j] = 0.0
             call(
-                one_pass, block[part], rows_at, order, y, weight, settings[P], center, coef, intercept,
-                start + m * part // parts, start + m * (part + 1) // parts, 0, losses, True, gather,
-                block[part], own_y[part], scratch[part], gradient[part], totals[part],
+                one_pass, block[part], rows_at, order, y, weight, offset, settings[P], center, coef,
+                intercept, start + m * part // parts, start + m * (part + 1) // parts, 0, losses, True,
+                gather, block[part], own_y[part], scratch[part], gradient[part], totals[part],
             )  # fmt: skip
             part += 1
             if not alone:
@@ -298,9 +302,9 @@ def called(function, arguments):
 @kernel
 def stochastic_epochs(
     updates, fill_order, end_of_epoch, kind, seed, one_pass, losses, step, members, backoff, x, y, weight,
-    order, moving, moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
-    gather, rows_at, center, block, own_y, scratch, gradient, batch_size, t, scale, coef, intercept, past,
-    state, costs, path, last_epoch,
+    offset, order, moving, moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals,
+    loss_sums, gather, rows_at, center, block, own_y, scratch, gradient, batch_size, t, scale, coef,
+    intercept, past, state, costs, path, last_epoch,
 ):  # fmt: skip
     """Epochs up to `last_epoch` in one call, by one thread; returns the status.
 
@@ -326,7 +330,7 @@ def stochastic_epochs(
             loss_sums[c, 1] = 0.0
         at = epoch - first_epoch if rates.shape[0] > 1 else 0
         call(
-            updates, one_pass, losses, step, members, backoff, x, y, weight, order, moving,
+            updates, one_pass, losses, step, members, backoff, x, y, weight, offset, order, moving,
             moving_intercept, settings, rates, hyper, low_hyper, memory, mean, totals, loss_sums,
             gather, rows_at, center, block, own_y, scratch, gradient, batch_size, at, t, 0, n,
         )  # fmt: skip
@@ -356,9 +360,9 @@ def address_of_updates(
         np.empty(0, order_dtype),
     )
     return pointer(
-        minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, vector, order,
-        two, one, one, two, hyper, one, three, mean, totals, mean, 0, 0, vector, three, three, three,
-        three, 1, 0, 0.0, 0, 0,
+        minibatch if loss is None else per_sample(loss), 0, 0, 0, team.counters(), 0, x, y, vector, y,
+        order, two, one, one, two, hyper, one, three, mean, totals, mean, 0, 0, vector, three, three,
+        three, three, 1, 0, 0.0, 0, 0,
     )  # fmt: skip
 
 
@@ -371,6 +375,7 @@ def address_of_end(dtype: np.dtype) -> int:
 
 
 def scratch(dtype: np.dtype) -> dense.Scratch:
-    """The scratch of `per_sample`: weights of a block."""
-    empty = np.empty((0, 0, 0), dtype)
-    return dense.Scratch(empty, empty, block_scratch(1, 0, BLOCK, dtype), empty)
+    """The scratch of `per_sample`: weights and offsets of a block."""
+    empty, of_block = np.empty((0, 0, 0), dtype), block_scratch(1, 0, BLOCK, dtype)
+    of_block[0, Z] = 0
+    return dense.Scratch(empty, empty, of_block, empty)

@@ -50,6 +50,7 @@ class Options:
     l2: float
     fit_intercept: bool
     sample_weight: Any
+    offset: Any = None
     class_weight: Any = None
     coef_init: Any = None
     intercept_init: Any = None
@@ -146,10 +147,11 @@ def _learning_rate(lr: Any) -> Any:
 
 def _validation(given: Any) -> Any:
     """A fraction of the rows, or a tuple of rows."""
-    if isinstance(given, tuple) and len(given) in (2, 3):
+    if isinstance(given, tuple) and len(given) in (2, 3, 4):
         return given
     wanted = (
-        "a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)"
+        "a fraction of the rows above 0 and below 1, or a tuple (x, y), (x, y, sample_weight) or (x, y, "
+        "sample_weight, offset)"
     )
     if isinstance(given, tuple):
         raise InputError(f"validation has {len(given)} part(s); pass {wanted}.")

@@ -87,7 +87,7 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         if problem.options.intercept_init is None:  # the mean, which is 0 of centred targets
             intercept = intercept + problem.y_center
     elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
-        intercept = constant_prediction(loss, problem.y, problem.weight)
+        intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit
     return _automatic_solver(problem)(
         problem.source(), loss, settings, problem.coef / problem.y_unit,

@@ -14,7 +14,7 @@ from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.protocol import Source
-from .held_out import given_rows, split
+from .held_out import fixed_parts, given_rows, split
 from .options import Options
 
 #: Epochs where the caller names none: with a numeric `lr`, and the most with lr="auto".
@@ -102,14 +102,22 @@ class Problem:
                 options.class_weight, self.y[0], self.classes, weight
             )
             self.unit *= unit
+        self.offset = fixed_parts(options.offset, rows, self.k, self.loss, self.place, self.inner)
         if trained is not None:
             self.held_out = self._taken(others, weight)
-            self.x, self.y, weight = self._taken(trained, weight)
+            self.x, self.y, weight, self.offset = self._taken(trained, weight)
         elif held_out is not None:
             self.held_out = given_rows(
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
+                outputs=self.k, offset=self.offset is not None,
             )  # fmt: skip
+        if self.loss.quadratic and self.offset is not None:
+            # The residual is the same, and second moments know of no offset.
+            self.y, self.offset = self.y - self.offset, None
+            if self.held_out is not None:
+                x_held, y_held, weight_held, offset_held = self.held_out
+                self.held_out = x_held, y_held - offset_held, weight_held, None
         # Weights are rescaled again only if class weights or a split changed them.
         unit = 1.0
         if options.class_weight is not None or trained is not None:
@@ -147,8 +155,8 @@ class Problem:
         self.flat = not self.loss.coupled
         self.k = 1 if self.flat else k
 
-    def _taken(self, which: Any, weight: np.ndarray | None) -> tuple[Any, np.ndarray, Any]:
-        """A copy of these rows of x, y and the weights."""
+    def _taken(self, which: Any, weight: np.ndarray | None) -> tuple[Any, np.ndarray, Any, Any]:
+        """A copy of these rows of x, y, the weights and the offset."""
         if weight is not None:
             weight = weight[which]
             if not weight.any():
@@ -156,7 +164,8 @@ class Problem:
                     "sample_weight is zero for every row on one side of the validation split; choose "
                     "another seed, or pass the rows to validate on."
                 )
-        return self.x[which], self.y[:, which], weight
+        offset = None if self.offset is None else self.offset[:, which]
+        return self.x[which], self.y[:, which], weight, offset
 
     # --- what a solver is made of ------------------------------------------------------------------
 
@@ -188,23 +197,23 @@ class Problem:
 
     def source(self) -> Source:
         """The rows to train on, where they are read."""
-        return self._source_of(self.x, self.y, self.weight)
+        return self._source_of(self.x, self.y, self.weight, self.offset)
 
-    def _source_of(self, x: Any, y: np.ndarray, weight: np.ndarray | None) -> Source:
-        return self.place.rows(x, y, weight, self.inner, self.options.n_threads, self.k)
+    def _source_of(self, x: Any, y: np.ndarray, weight: Any, offset: Any) -> Source:
+        return self.place.rows(x, y, weight, self.inner, self.options.n_threads, self.k, offset)
 
     def validation(self) -> Validation | None:
         """The cost of the rows held out."""
         if self.held_out is None:
             return None
-        x, y, weight = self.held_out
+        x, y, weight, offset = self.held_out
         weight, scale = inputs.in_units(weight)
         if isinstance(self.options.validation, float):
             scale *= self.unit
         if self.options.reduction == "mean":
             mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass * self._entries_a_row)
-        source = self._source_of(x, y, weight)
+        source = self._source_of(x, y, weight, offset)
 
         def cost_of(parameters: np.ndarray) -> float:
             low = parameters.astype(source.dtype)
@@ -307,6 +316,7 @@ class Problem:
             start=start,
             classes=None if self.classes is None else self.classes.copy(),
             loss=self.loss.name,
+            p=self.loss.p,
             link=named_link(self.loss.link),
             feature_names=self.feature_names,
             state=state,

@@ -364,6 +364,20 @@ def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
     return weight
 
 
+def offsets(offset: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray | None:
+    """Fixed parts of the raw predictions, (1, n) of one for all outputs or (k, n), or None."""
+    if offset is None:
+        return None
+    array = as_array(offset, "offset")
+    if array.shape not in ((n,), (n, k)):
+        more = f", or ({n}, {k}), one for each output too" if k > 1 else ""
+        raise InputError(
+            f"offset has shape {array.shape}; expected ({n},), one number a row of x{more}."
+        )
+    require_finite(array, "offset")
+    return _cast(array[None] if array.ndim == 1 else array.T, dtype)
+
+
 def _cast(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     if array.dtype == dtype:
         return np.ascontiguousarray(array)

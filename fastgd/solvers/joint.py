@@ -192,8 +192,8 @@ class PenalisedMetric(Metric):
 class CoupledDescent(AutomaticDescent):
     """The solver behind `lr="auto"` for a loss that couples its outputs.
 
-    The bound of the Hessian is far too large for rare classes and for rows that are certain. Once twice
-    the work of a Hessian was spent in it, the Hessian at the current parameters replaces it.
+    The bound of the Hessian is far too large for rare classes and for rows that are certain. Once
+    the work of a Hessian was spent in it, the Hessian at the current parameters replaces it, and so on.
     """
 
     loss: CoupledLoss
@@ -202,11 +202,12 @@ class CoupledDescent(AutomaticDescent):
         if not is_joint(self.source):
             return (yield from super()._descend(stage, metric, exact))
         bound, by_tol = metric, self.settings.tol > 0
-        refresh = max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
+        least = float(max(4, math.ceil(steps_for_curvature(self.source, True))))
         if stage.at_coef is not None:
             metric = self._joint_at(stage.at, bound)
         elif not stage.history:
-            stage = stage._replace(refresh=refresh)
+            stage = stage._replace(refresh=least)
+        refresh = stage.refresh if math.isfinite(stage.refresh) else least
         while True:
             done = yield from super()._descend(stage, metric, exact)
             if self.stopped or self.epoch >= self.epochs or (done and not metric.incomplete):
@@ -224,6 +225,8 @@ class CoupledDescent(AutomaticDescent):
                 first = point.norm
             elif before > 0:  # the same tolerance, in the norm of the new metric
                 first *= point.norm / before
+            # At last there are steps enough in one metric to show that only rounding is left.
+            refresh = least if done else refresh + 1
             stage = Stage(
                 False, False, point, level, first, math.inf if done else refresh, stage.tries,
                 at_coef=at[0], at_intercept=at[1],

@@ -26,6 +26,8 @@ def sampled_cost(
         rows, share = source.subset(every, 1)
     # Not a product of BLAS, whose first one takes 32 MB for its buffers.
     z = np.add.reduce(rows.sample(rows.n)[:, None, :] * coef, axis=2) + intercept
+    if len(rows.offset):
+        z += rows.offset.T
     try:
         losses = _losses(loss, z, rows.y.T)
     except (ArithmeticError, ValueError):

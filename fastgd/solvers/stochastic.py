@@ -141,7 +141,7 @@ class StochasticDescent(Descent):
 
     def _arguments(self, visit: Visit, loss_sums, rates) -> tuple:
         """Those of the updates by the rows of a visit, up to `batch_size`."""
-        x, y, weight, order = visit[:4]
+        x, y, weight, offset, order = visit[:5]
         loss, dtype = self.loss, self.source.dtype
         if self._by_row:
             scratch = stochastic.scratch(dtype)
@@ -156,10 +156,10 @@ class StochasticDescent(Descent):
             gather = dense.address_of_gather(order.dtype, x.dtype, dtype)
             step = advance.address_of_step(rule, dtype)
         return (
-            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self._moving,
-            self._moving_intercept, self._array, rates, self._hyper, self._low_hyper, self._memory,
-            self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center, *scratch,
-            self.batch_size,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, offset, order,
+            self._moving, self._moving_intercept, self._array, rates, self._hyper, self._low_hyper,
+            self._memory, self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center,
+            *scratch, self.batch_size,
         )  # fmt: skip
 
     def _address(self, visit: Visit) -> int:

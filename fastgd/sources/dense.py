@@ -7,7 +7,7 @@ is never copied whole.
 
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +17,13 @@ from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
 from ..formulas.updates import Rule
 from ..losses import Loss
-from .protocol import Visit, gathered, read_only
+from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
-#: short ones take more arithmetic than reading.
-PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
+#: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C. And predictions,
+#: as short rows and those of many outputs take more arithmetic than reading.
+PART_BYTES, _PART_PREDICTIONS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
 _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
@@ -31,8 +31,9 @@ _MOMENT_ENTRIES = 1 << 21
 
 _FLOAT64 = np.dtype(np.float64)
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
-#: No weights, in each dtype.
+#: No weights, and no offset, in each dtype.
 _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
+_NO_OFFSET = {dtype: read_only(np.empty((0, 1), dtype)) for dtype in _NATIVE}
 
 
 def _groups(n_parts: int, n_groups: int) -> list[range]:
@@ -41,47 +42,8 @@ def _groups(n_parts: int, n_groups: int) -> list[range]:
     return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-class _Layout(NamedTuple):
-    """How kernels read rows, as their shape, dtypes and strides say."""
-
-    copied: bool  #: at once, in C order
-    converts: bool  #: a part at a time
-    by_columns: bool
-    part_rows: int
-    n_parts: int
-    by_rows: bool  #: whether x can be read row by row
-
-
-@functools.lru_cache(maxsize=1024)
-def _layout(
-    shape: tuple[int, int],
-    x_dtype: np.dtype,
-    along: bool,
-    across: bool,
-    aligned: bool,
-    dtype: np.dtype,
-    part_bytes: int,
-) -> _Layout:
-    """The layout of rows x that are contiguous `along` a row, or `across` them.
-
-    A part of them has so many bytes.
-    """
-    n, d = shape
-    item = x_dtype.itemsize
-    # Whether the kernels can't read x as it lies.
-    native = x_dtype in _NATIVE and aligned
-    converts = not ((along or across) and native and item <= dtype.itemsize)
-    # A single column is a row of numbers: by columns its loop runs over them.
-    by_columns = not converts and across and (d == 1 or n > 1)
-    # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
-    rows = part_bytes // (d * (4 * dtype.itemsize if converts else item)) or 1
-    rows = min(rows, _PART_ROWS)
-    copied = converts and n * d * dtype.itemsize <= part_bytes
-    return _Layout(copied, converts, by_columns, rows, -(-n // rows) or 1, along and not converts)
-
-
 class DenseRows:
-    """x (n, d), y (k, n) and weight (n,) or (0,) as a source of costs, gradients and moments.
+    """x (n, d), y (k, n), weight and offset as a source of costs, gradients and moments.
 
     Parameters
     ----------
@@ -96,40 +58,48 @@ class DenseRows:
         None: the processors that this process may use.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
+    offset : ndarray (k, n) or (1, n), optional
+        Fixed parts of the raw predictions.
     """
 
-    _in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
-
-    def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
+    def __init__(
+        self, x, y, weight, dtype, n_threads: int | None, k: int | None = None, offset=None
+    ):
+        n, d = x.shape
         self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
-        flags = x.flags
-        layout = _layout(
-            x.shape,
-            x.dtype,
-            flags.c_contiguous,
-            flags.f_contiguous,
-            flags.aligned,
-            dtype,
-            PART_BYTES,
-        )
-        if layout.copied:
-            x = np.array(x, dtype=dtype, order="C")
-            layout = _layout(x.shape, dtype, True, x.flags.f_contiguous, True, dtype, PART_BYTES)
-        _, self.converts, self.by_columns, self.part_rows, self.n_parts, by_rows = layout
+        flags, item = x.flags, x.itemsize
+        along, across = flags.c_contiguous, flags.f_contiguous
+        native = x.dtype in _NATIVE and flags.aligned
+        # Whether the kernels can't read x as it lies.
+        converts = not ((along or across) and native and item <= dtype.itemsize)
+        if converts and x.size * dtype.itemsize <= PART_BYTES:
+            x, converts = np.array(x, dtype=dtype, order="C"), False
+            item, along, across = dtype.itemsize, True, x.flags.f_contiguous
+        self.converts = converts
+        # A single column is a row of numbers: by columns its loop runs over them.
+        self.by_columns = not converts and across and (d == 1 or n > 1)
         self.x, seen = x, read_only(x)
         self.seen = seen.T if self.by_columns else seen
         #: x row by row, where it can be read so.
-        self.by_rows = seen if by_rows else None
+        self.by_rows = seen if along and not converts else None
         self.y = read_only(np.ascontiguousarray(y, dtype=dtype))
         if weight is None:
             self.weight = _NOTHING[dtype]
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
+        if offset is None:
+            self.offset = _NO_OFFSET[dtype]
+        else:
+            self.offset = read_only(np.ascontiguousarray(offset, dtype=dtype))
+        self._in_other_dtype: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         #: Passes that no thread uses, by what they compute.
         self._passes: dict[Any, list[dense.Pass]] = {}
-        self.n, self.d = x.shape
-        self.k = k or len(y)
+        # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
+        rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
+        self.n, self.d, self.k = n, d, k or y.shape[0]
+        self.part_rows = rows = min(rows, _PART_PREDICTIONS // self.k or 1)
+        self.n_parts = -(-n // rows) or 1
 
     @property
     def n_threads(self) -> int:
@@ -171,26 +141,27 @@ class DenseRows:
         free = self._passes.setdefault((what, k, coef.dtype), [])
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             try:
                 one = free.pop()
             except IndexError:
                 one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
-            one.add(center, coef, intercept, first, last, offset, into[group])
+            one.add(center, coef, intercept, first, last, shift, into[group])
             if not self.converts:  # else it is of this block
                 free.append(one)
 
         self._for_each_part(on_part, len(into))
         return into
 
-    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and weights in a dtype."""
+    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets, weights and offset in a dtype."""
         if dtype == self.dtype:
-            return self.y, self.weight
+            return self.y, self.weight, self.offset
         if self._in_other_dtype is None:
             self._in_other_dtype = (
                 read_only(self.y.astype(dtype)),
                 read_only(self.weight.astype(dtype)),
+                read_only(self.offset.astype(dtype)),
             )
         return self._in_other_dtype
 
@@ -207,9 +178,9 @@ class DenseRows:
         weight = self.weight if weight is None else read_only(weight)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             statistics.add_moments(
-                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, offset,
+                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, shift,
                 into[group],
             )  # fmt: skip
 
@@ -219,13 +190,13 @@ class DenseRows:
         return moments
 
     def predictions(self, coef, intercept) -> np.ndarray:
-        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        """x·coef + intercept, without offset, (n,) float64: coef (1, d), intercept (1,)."""
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
-            kernel(x, coef, intercept, first, last, offset, out)
+            x, first, last, shift = self._rows_of(part)
+            kernel(x, coef, intercept, first, last, shift, out)
 
         self._for_each_part(on_part)
         return out
@@ -285,11 +256,11 @@ class DenseRows:
         if len(self.weight):
             weight = self.weight[rows]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
-        y = self.y[:, rows]
-        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k), share
+        y, offset = self.y[:, rows], taken(self.offset, rows)
+        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k, offset), share
 
     def with_targets(self, y, dtype) -> "DenseRows":
-        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        """The same rows and weights, without offset, with targets y (k, n), in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self._n_threads)
 
     def sample(self, rows: int = 256) -> np.ndarray:
@@ -313,8 +284,8 @@ class DenseRows:
         if gathers:
             x, rows_at = dense.unknown((0, self.d), self.dtype), x.ctypes.data
         return dense.batch_epochs(
-            *kernels, x, rows_at, order, y, self.weight, np.zeros(size, self.dtype), rows, copied,
-            np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
+            *kernels, x, rows_at, order, y, self.weight, self.offset, np.zeros(size, self.dtype), rows,
+            copied, np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:
@@ -326,8 +297,8 @@ class DenseRows:
     def visit(self, order, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
         if self.by_rows is not None:
-            return Visit(self.by_rows, self.y, self.weight, order, first, last)
-        return gathered(self.x, self.y, self.weight, order, first, last)
+            return Visit(self.by_rows, self.y, self.weight, self.offset, order, first, last)
+        return gathered(self.x, self.y, self.weight, self.offset, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
