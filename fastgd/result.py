@@ -180,7 +180,7 @@ class Fit(Prediction):
         given, x = x, inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in _NATIVE:
-                raw = x @ self.coef.T
+                raw = x.dot(self.coef.T)  # `@` takes twice the time for one row
             else:  # block by block, so that a large integer x is not copied whole
                 raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
                 rows = max(1, _BLOCK_BYTES // (8 * d))

@@ -199,10 +199,10 @@ def totals_at(anchor, anchor_coef, anchor_intercept, second, center, coef, inter
         anchor_intercept  IN      (k,)         intercepts of the anchor
         second            IN      (d+1, d+1)   S
         center            IN      (d,)         center of the columns in S
-        totals            OUT     (k, d+2)     totals at (coef, intercept)
+        totals            OUT     (k+1, d+2)   totals at (coef, intercept), and a row of scratch
     """
     k, d = coef.shape
-    move = np.empty(d + 1)
+    move = totals[k]
     summed = 0.0
     for c in range(k):
         move[d] = intercept[c] - anchor_intercept[c]
@@ -237,7 +237,7 @@ def statistics_epochs(
 
         name          dir     shape           meaning
         totals_at     IN      int             address of `totals_at`
-        totals        OUT     (1, k, d+2)     totals of an epoch
+        totals        OUT     (1, k+1, d+2)   totals of an epoch, and a row of scratch
 
     The arguments from `anchor` to `center` are those of `totals_at`, the others those of
     `dense.batch_epochs`.

@@ -84,8 +84,8 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     intercept = problem.intercept
     if loss.quadratic:
         problem.centre_targets()
-        if problem.options.intercept_init is None:
-            intercept = problem.y_center  # the mean, which is 0 of centred targets
+        if problem.options.intercept_init is None:  # the mean, which is 0 of centred targets
+            intercept = intercept + problem.y_center
     elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
         intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit

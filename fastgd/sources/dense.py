@@ -15,6 +15,7 @@ from ..compile.functions import default_threads
 from ..cpu import advance, dense, statistics
 from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
+from ..formulas.updates import Rule
 from ..losses import Loss
 from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
@@ -274,19 +275,17 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        x, y, dtype, by_columns = self.seen, self.y, self.dtype, self.by_columns
-        order, k, d = dense.GIVEN_ORDER, len(arrays[0]), self.d
-        rows = dense.rows_of_block(loss, d, x.itemsize, self.n, by_columns)
-        gather = rows_at = copied = 0
-        if not by_columns and x.dtype != dtype:
-            gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
-            x, copied = dense.unknown((0, d), dtype), rows
+        x, y, order = self.seen, self.y, dense.GIVEN_ORDER
+        k, targets = len(arrays[0]), len(y)
+        kernels, gathers, rows, copied, size = _ways(
+            loss.formula, rule, self.by_columns, k, targets, self.n, self.d, x.dtype, self.dtype
+        )
+        rows_at = 0
+        if gathers:
+            x, rows_at = dense.unknown((0, self.d), self.dtype), x.ctypes.data
         return dense.batch_epochs(
-            dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
-            block_losses(loss.formula, True, dtype), advance.address_of_end(),
-            advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
-            self.offset, np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
-            np.empty((1, k, d + 2)), *arrays, stop, with_cost,
+            *kernels, x, rows_at, order, y, self.weight, self.offset, np.zeros(size, self.dtype), rows,
+            copied, np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:
@@ -305,6 +304,25 @@ class DenseRows:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
         k = self.k if outputs is None else outputs
         return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
+
+
+@functools.lru_cache(maxsize=256)
+def _ways(
+    loss: Any, rule: Rule, by_columns: bool, k: int, targets: int, n: int, d: int, x_dtype: np.dtype,
+    dtype: np.dtype,
+) -> tuple[tuple[int, ...], bool, int, int, int]:  # fmt: skip
+    """What `batch_epochs` runs on n rows: addresses, whether rows are copied, and its sizes."""
+    order = dense.GIVEN_ORDER.dtype
+    rows = dense.rows_of_block(loss, d, x_dtype.itemsize, n, by_columns)
+    gathers = not by_columns and x_dtype != dtype
+    copied = rows if gathers else 0
+    kernels = (
+        dense.address_of_pass(by_columns, k > 1, order, dtype if gathers else x_dtype, dtype),
+        block_losses(loss, True, dtype), advance.address_of_end(),
+        advance.address_of_step(rule, _FLOAT64),
+        dense.address_of_gather(order, x_dtype, dtype) if gathers else 0,
+    )  # fmt: skip
+    return kernels, gathers, rows, copied, dense.size_of_numbers(k, d, targets, rows, copied)
 
 
 @functools.lru_cache(maxsize=4)
