@@ -78,8 +78,8 @@ def fit(
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
         internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
-        with a line search, for one column of y. The loss must be smooth: "quantile", "hinge" and
-        "epsilon_insensitive" are not.
+        with a line search, and columns of y come one after the other. The loss must be smooth: "quantile",
+        "hinge" and "epsilon_insensitive" are not.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional

@@ -103,6 +103,11 @@ class ListRows:
     def with_targets(self, y, dtype):
         return ListRows(self.rows, y.tolist(), self._given(self.weights), dtype)
 
+    def only(self, output):
+        y, fixed = [self.targets[output]], [self.fixed[min(output, len(self.fixed) - 1)]]
+        weights, offset = self._given(self.weights), fixed if len(self.offset) else None
+        return ListRows(self.rows, y, weights, self.dtype, 1, offset)
+
     def subset(self, every, together=64):
         chosen = [i for i in range(self.n) if i % (every * together) < together]
         weights = [self.weights[i] for i in chosen]

@@ -62,11 +62,6 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     loss = problem.loss
     if not (loss.smooth and (math.isfinite(loss.curvature) or not loss.coupled)):
         raise _unbounded(loss)
-    if len(problem.y) > 1 and not math.isfinite(loss.curvature):
-        raise InputError(
-            f"lr='auto' fits one column of y at a time with the loss {loss.name!r}, and y has "
-            f"{len(problem.y)}; pass one, or lr as a number."
-        )
     if (
         problem.options.l1
         and problem.x.shape[1] > FULL_METRIC
@@ -106,7 +101,7 @@ def _automatic_solver(problem: Problem) -> Any:
     if problem.options.l1:
         from ..solvers.proximal import ProximalDescent
 
-        return ProximalDescent
+        return _for_outputs(ProximalDescent, problem)
     if problem.loss.coupled:
         from ..solvers.joint import CoupledDescent
 
@@ -114,10 +109,19 @@ def _automatic_solver(problem: Problem) -> Any:
     if not math.isfinite(problem.loss.curvature):
         from ..solvers.curved import CurvedDescent
 
-        return CurvedDescent
+        return _for_outputs(CurvedDescent, problem)
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent
+
+
+def _for_outputs(kind: Any, problem: Problem) -> Any:
+    """The solver, or one that takes output after output where there is no bound that all share."""
+    if problem.loss.coupled or math.isfinite(problem.loss.curvature) or problem.k == 1:
+        return kind
+    from ..solvers.one_by_one import OneByOne
+
+    return functools.partial(OneByOne, kind)
 
 
 def _unbounded(loss: Any) -> InputError:

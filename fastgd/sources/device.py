@@ -378,6 +378,13 @@ class DeviceRows:
         """The same rows and weights, without offset, with targets y (k, n), in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self.n_threads)
 
+    def only(self, output: int) -> "DeviceRows":
+        """The same rows, weights and offset with the targets of one output."""
+        own = slice(output, output + 1)
+        offset = self.offset[own] if len(self.offset) > 1 else self.offset
+        given = self.x, self.y[own], self.weight, self.dtype, self.n_threads, 1
+        return type(self)(*given, offset if len(offset) else None)
+
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
         return largest_row_norm(self.x, self.weight, size, fit_intercept)

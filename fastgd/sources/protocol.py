@@ -103,6 +103,8 @@ class Source(Protocol):
         A source of some rows.
     with_targets(y, dtype)
         The same rows with other targets.
+    only(output)
+        The same rows with the targets of one output.
     predictions(coef, intercept)
         Raw predictions of one output.
     largest_row_norm(size, fit_intercept)
@@ -187,6 +189,10 @@ class Source(Protocol):
 
     def with_targets(self, y: np.ndarray, dtype: Any) -> "Source":
         """The same rows and weights with targets y (k, n), without offset, in `dtype`: no copy."""
+        ...
+
+    def only(self, output: int) -> "Source":
+        """The same rows, weights and offset with the targets of one output; no row is copied."""
         ...
 
     def predictions(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
