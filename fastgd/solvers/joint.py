@@ -118,7 +118,7 @@ class JointMetric(Metric):
         inner = np.moveaxis(inner, 3, 2).reshape(m * wide, m * wide)
         fixed = 0
         if common:
-            # The common parts have the curvature of the penalty alone, and a gradient of that and rounding.
+            # Common parts have the curvature of the penalty alone, and a gradient of that and rounding.
             curvatures = np.diagonal(inner).reshape(m, wide)
             of_column = curvatures.max(axis=0)
             lost = curvatures[-1] <= _LOST * of_column
