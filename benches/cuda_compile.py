@@ -36,15 +36,15 @@ def kernels():
                 yield (
                     f"accumulate, {title}",
                     dense.accumulate(loss, lay, dtype.name),
-                    (m, m, v, dtype, v, m, v, i8, t),
+                    (m, m, v, m, dtype, v, m, v, i8, t),
                 )
                 yield (
                     f"descend, {title}",
                     loop.batch_epochs(loss, lay, dtype.name, 32),
                     (
-                        m, m, v, m, v, array(f8, 2), array(f8, 1), array(f8, 2), array(f8, 1),
-                        array(f8, 1), array(f8, 1), array(f8, 3), array(i8, 1), t, m, array(f8, 2),
-                        array(f8, 1), i8, i8,
+                        m, m, v, m, m, v,
+                        *(array(f8, ndim) for ndim in (2, 1, 2, 1, 2, 1, 3, 1, 1, 1, 3)),
+                        array(i8, 1), t, m, array(f8, 2), array(f8, 1), i8, i8, i8,
                     ),
                 )  # fmt: skip
             lay = layout.row_layout(32, size, size, True, 64)
@@ -52,7 +52,7 @@ def kernels():
             yield (
                 f"per_sample, {name}, {dtype}",
                 stochastic.per_sample(loss, lay, dtype.name),
-                (m, m, v, order, m, v, m, i8, i8, array(f8, 1)),
+                (m, m, v, m, order, m, v, v, v, i8, i8, array(f8, 1)),
             )
         yield (
             f"moments, {dtype}",

@@ -37,6 +37,7 @@ def fit(
     l1: float = 0.0,
     l2: float = 0.0,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     class_weight: dict[Any, float] | str | None = None,
     coef_init: ArrayLike | None = None,
     intercept_init: ArrayLike | None = None,
@@ -53,7 +54,7 @@ def fit(
     """A linear model of any loss by gradient descent.
 
     Minimises ``cost + l1·‖coef‖₁ + l2/2·‖coef‖²``, with ``cost = mean(loss(z, y))`` and the raw
-    prediction ``z = x·coef + intercept``. With k targets the mean is over all n·k entries.
+    prediction ``z = x·coef + intercept + offset``. With k targets the mean is over all n·k entries.
 
     Parameters
     ----------
@@ -77,9 +78,9 @@ def fit(
         for each target, k models in one reading of x. "auto": a step that provably descends, computed
         from the data, until the gradient is at the rounding of the data; columns are centred and scaled
         internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
-        with a line search, for one column of y. Where the slope jumps, as that of "quantile", "hinge" and
+        with a line search. Where the slope jumps, as that of "quantile", "hinge" and
         "epsilon_insensitive", steps are those of an interior point method, to a duality gap of 1e-9 of
-        the objective, for one column of y and up to 2048 of x.
+        the objective, for up to 2048 columns of x. Both take columns of y one after the other.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -119,6 +120,9 @@ def fit(
         way a coefficient of zero is exactly that.
     sample_weight : array-like (n,), optional
         Non-negative. "mean" divides by their sum; stochastic updates use weights scaled to mean 1.
+    offset : array-like (n,) or (n, k), optional
+        A part of the raw prediction that is known: for "poisson" the log of the exposure of a row. One
+        number a row, or one for each output too. Give that of other rows to `Fit.predict`.
     class_weight : dict or "balanced", optional
         For labels: what the weights of a label's rows are multiplied with: a dict of labels, 1 for those
         not in it, or "balanced", n/(k·n_label), every label as much as the others, as in scikit-learn.
@@ -140,7 +144,7 @@ def fit(
         `validation` after every epoch); a true return value stops the fit.
     progress : bool, default=False
         Show a tqdm bar.
-    validation : float, (x, y) or (x, y, sample_weight), optional
+    validation : float, (x, y), (x, y, sample_weight) or (x, y, sample_weight, offset), optional
         Early stopping: the cost of rows that no update sees is taken after every epoch (in
         `Fit.validation_costs`, without penalty), and the fit returns the parameters for which it was
         lowest. A fraction between 0 and 1 holds out that share of the rows, rounded up, drawn with `seed`
@@ -216,6 +220,7 @@ def fit_linear(
     l1: float = 0.0,
     l2: float = 0.0,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     coef_init: ArrayLike | None = None,
     intercept_init: ArrayLike | None = None,
     keep_path: bool = False,
@@ -238,7 +243,7 @@ def fit_linear(
     x : array-like (n, d), or (n,) for one column
     y : array-like (n,) or (n, k)
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
-l1, l2, sample_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
+l1, l2, sample_weight, offset, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
 progress, validation, patience, resume
         As in `fit`.
 
@@ -288,6 +293,7 @@ def fit_logistic(
     l1: float = 0.0,
     l2: float = 0.0,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     class_weight: dict[Any, float] | str | None = None,
     coef_init: ArrayLike | None = None,
     intercept_init: ArrayLike | None = None,
@@ -318,8 +324,8 @@ def fit_logistic(
     y : array-like (n,)
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
-l1, l2, sample_weight, class_weight, coef_init, intercept_init, keep_path, dtype, device, n_threads, \
-callback, progress, validation, patience, resume
+l1, l2, sample_weight, offset, class_weight, coef_init, intercept_init, keep_path, dtype, device, \
+n_threads, callback, progress, validation, patience, resume
         As in `fit`.
 
     Returns

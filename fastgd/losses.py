@@ -20,6 +20,7 @@ from .formulas.log_links import (
     gamma,
     gamma_second,
     gamma_slope,
+    logarithm,
     negative_binomial,
     negative_binomial_second,
     negative_binomial_slope,
@@ -34,6 +35,7 @@ from .formulas.margins import (
     binary_cross_entropy,
     binary_cross_entropy_second,
     binary_cross_entropy_slope,
+    certain,
     clipped_probability,
     hinge,
     hinge_kinks,
@@ -114,6 +116,9 @@ class Loss(NamedTuple):
         For a loss that is a line between its kinks: ``kinks(y)``, or with ``p``, returns the slope left
         of them all, and the place and the jump of the slope of each, from left to right. y is an array;
         the numbers are arrays like it, or scalars. ``lr="auto"`` takes a loss with jumps if it has this.
+    perfect : callable, optional
+        ``perfect(y)``: the raw prediction with the least loss. With it a fit has a `deviance`, and its
+        `score` is the part of that which it explains.
 
     Examples
     --------
@@ -136,6 +141,7 @@ class Loss(NamedTuple):
     open_ended: bool = False
     smooth: bool = True
     kinks: Callable[..., Any] | None = None
+    perfect: Callable[[Any], Any] | None = None
 
     @property
     def coupled(self) -> bool:
@@ -216,17 +222,23 @@ CROSS_ENTROPY = CoupledLoss(
     softmax,
     open_ended=True,
 )
-MSE = Loss("mse", squared_error, squared_error_slope, 2.0, squared_error_second, quadratic=True)
+MSE = Loss(
+    "mse", squared_error, squared_error_slope, 2.0, squared_error_second, quadratic=True,
+    perfect=identity,
+)  # fmt: skip
 BCE = Loss(
     "bce", binary_cross_entropy, binary_cross_entropy_slope, 0.25, binary_cross_entropy_second,
     link=logistic, targets=LABELS, for_classes=CROSS_ENTROPY, open_ended=True,
+    perfect=certain,
 )  # fmt: skip
 POISSON = Loss(
-    "poisson", poisson, poisson_slope, math.inf, poisson_second, link=exponential, targets=COUNTS
-)
+    "poisson", poisson, poisson_slope, math.inf, poisson_second, link=exponential, targets=COUNTS,
+    perfect=logarithm,
+)  # fmt: skip
 GAMMA = Loss(
-    "gamma", gamma, gamma_slope, math.inf, gamma_second, link=exponential, targets=POSITIVE
-)
+    "gamma", gamma, gamma_slope, math.inf, gamma_second, link=exponential, targets=POSITIVE,
+    perfect=logarithm,
+)  # fmt: skip
 HINGE = Loss(
     "hinge", hinge, hinge_slope, link=None, targets=LABELS, smooth=False, kinks=hinge_kinks
 )
@@ -310,7 +322,9 @@ def Quantile(q: float = 0.5) -> Loss:  # noqa: N802
     q = number(q, "q of Quantile", strict=True)
     if q >= 1:
         raise InputError(f"q of Quantile is {q:g}; pass a number between 0 and 1.")
-    return Loss("quantile", quantile, quantile_slope, p=q, smooth=False, kinks=quantile_kinks)
+    return Loss(
+        "quantile", quantile, quantile_slope, p=q, smooth=False, kinks=quantile_kinks, perfect=identity,
+    )  # fmt: skip
 
 
 def EpsilonInsensitive(epsilon: float = 0.1) -> Loss:  # noqa: N802
@@ -422,7 +436,7 @@ def Tweedie(power: float = 1.5) -> Loss:  # noqa: N802
     targets = REAL if power <= 0 else COUNTS if power < 2 else POSITIVE
     return Loss(
         "tweedie", tweedie, tweedie_slope, math.inf, tweedie_second, link=exponential, targets=targets,
-        p=power,
+        p=power, perfect=logarithm,
     )  # fmt: skip
 
 
@@ -458,7 +472,7 @@ def NegativeBinomial(alpha: float = 1.0) -> Loss:  # noqa: N802
     return Loss(
         "negative_binomial", negative_binomial, negative_binomial_slope, math.inf,
         negative_binomial_second, link=exponential, targets=COUNTS,
-        p=number(alpha, "alpha of NegativeBinomial", strict=True),
+        p=number(alpha, "alpha of NegativeBinomial", strict=True), perfect=logarithm,
     )  # fmt: skip
 
 
@@ -498,6 +512,17 @@ def named_link(link: Any) -> Any:
 def link_of(name: str) -> Any:
     """The inverse link of the loss of this name, as `named_link`; None if there is no such loss."""
     return named_link(LOSSES[name].link) if name in LOSSES else None
+
+
+def with_parameter_of(name: str, p: float) -> Any:
+    """The loss of this name with the parameter p; None if there is no such loss."""
+    makers = {of().name: of for of in FACTORIES}
+    return makers[name](p) if name in makers else LOSSES.get(name)
+
+
+def parameter_of(name: str) -> float:
+    """The usual p of the loss of this name; 0.0 if there is no such loss."""
+    return LOSSES[name].p if name in LOSSES else 0.0
 
 
 def chosen(loss: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from . import inputs
 from .errors import DivergenceError, InputError
 from .formulas.activations import identity
-from .losses import CROSS_ENTROPY, LINKS, link_of
+from .losses import CROSS_ENTROPY, LINKS, link_of, named_link, parameter_of, with_parameter_of
 
 
 class Prediction:
@@ -19,6 +19,8 @@ class Prediction:
     loss: str
     #: A name in `LINKS`, a function, or None.
     link: Any
+    #: The parameter of the loss.
+    p: float = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes: pickle's protocols 0 and 1, and skops, know no slots."""
@@ -32,12 +34,14 @@ class Prediction:
             setattr(self, name, state.get(name))
         if "link" in self.__slots__ and self.link is None:
             self.link = link_of(self.loss)
+        if "p" in self.__slots__ and self.p is None:
+            self.p = parameter_of(self.loss)
 
-    def raw_prediction(self, x: Any) -> np.ndarray:
+    def raw_prediction(self, x: Any, offset: Any = None) -> np.ndarray:
         """What comes before any link."""
         raise NotImplementedError
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: Any, offset: Any = None) -> np.ndarray:
         """The predicted targets, or of a fit on labels the predicted labels.
 
         Targets are the inverse link of the raw prediction: itself for most losses, exp(z) for "poisson",
@@ -46,20 +50,24 @@ class Prediction:
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction; none by default, also where the fit had one.
 
         Returns
         -------
         ndarray (n,) or (n, k)
         """
-        raw = self.raw_prediction(x)
+        raw = self.raw_prediction(x, offset)
         return self._linked(raw) if self.classes is None else self.classes[_places(raw)]
 
-    def predict_proba(self, x: Any) -> np.ndarray:
+    def predict_proba(self, x: Any, offset: Any = None) -> np.ndarray:
         """The probability of each label; for fits on labels only.
 
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction; none by default, also where the fit had one.
 
         Returns
         -------
@@ -70,7 +78,7 @@ class Prediction:
             raise AttributeError(
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
-        raw = self.raw_prediction(x)
+        raw = self.raw_prediction(x, offset)
         # A coupled link needs more of its loss than a fit keeps, but for softmax.
         if self.link is None or (raw.ndim == 2 and callable(self.link)):
             raise AttributeError(f"the loss {self.loss!r} has no probabilities.")
@@ -92,8 +100,11 @@ class Prediction:
         with np.errstate(all="ignore"):  # without the JIT these are NumPy's numbers
             return evaluated(link, np.ascontiguousarray(raw), None)
 
-    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
-        """R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)², or of a fit on labels the share of right ones.
+    def score(self, x: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """How well the fit predicts: R², D², or of a fit on labels the share of right ones.
+
+        D² = 1 − deviance/(that of the best constant) for the losses of counts and positive numbers, and
+        for "quantile"; it is R² = 1 − Σ(y−ŷ)²/Σ(y−ȳ)² for "mse". The other losses, and yours, have R².
 
         Parameters
         ----------
@@ -101,6 +112,8 @@ class Prediction:
         y : array-like (n,) or (n, k)
             Targets, or labels.
         sample_weight : array-like (n,), optional
+        offset : array-like (n,) or (n, k), optional
+            As in `predict`; the best constant is one beside it.
 
         Returns
         -------
@@ -112,38 +125,149 @@ class Prediction:
         InputError
             If x or y can't be used.
         DivergenceError
-            If R² is below the numbers of float64.
+            If the score is below the numbers of float64.
+
+        See Also
+        --------
+        deviance
+
+        References
+        ----------
+        Hastie, Tibshirani and Wainwright (2015), Statistical Learning with Sparsity, equation 3.11.
+        Koenker and Machado (1999), Goodness of fit and related inference processes, JASA 94.
+
+        Examples
+        --------
+        >>> import fastgd
+        >>> x, y = [0, 1, 2, 3], [1, 2, 8, 20]
+        >>> round(fastgd.fit(x, y, loss="poisson").score(x, y), 3)
+        0.992
         """
-        raw = self.raw_prediction(x)
-        weight, _ = inputs.in_units(inputs.weights(sample_weight, len(raw), np.float64))
+        raw = self.raw_prediction(x, offset)
         if self.classes is not None:
-            labels = inputs.one_label_a_row(y)
-            if labels.shape != raw.shape[:1]:
-                raise InputError(f"y has shape {labels.shape}; expected {raw.shape[:1]}.")
-            places = inputs.places_among(labels, self.classes)
+            places = self._places_of(y, len(raw))
             if places.max() < 0:
                 known = inputs.listed(self.classes)
                 raise InputError(f"y holds none of the labels {known} that were fitted.")
+            weight, _ = inputs.in_units(inputs.weights(sample_weight, len(raw), np.float64))
             return float(np.average(places == _places(raw), weights=weight))
-        wanted, _ = inputs.targets(y, len(raw), np.float64)
-        raw = self._linked(raw)
-        got = raw[None, :] if raw.ndim == 1 else raw.T
-        if wanted.shape != got.shape:
-            raise InputError(f"y has shape {wanted.T.shape}; expected {raw.shape}.")
-        counted = slice(None) if weight is None else weight > 0
-        weight = np.ones(len(raw)) if weight is None else weight[counted]
+        loss = self._known_loss()
+        explains = loss is not None and loss.perfect is not None and not loss.quadratic
+        rows = _Rows(raw if explains else self._linked(raw), y, sample_weight, offset)
         with np.errstate(all="ignore"):
-            scores = [
-                _determination(of_y[counted], of_x[counted], weight)
-                for of_y, of_x in zip(wanted, got.astype(np.float64), strict=True)
-            ]
+            if explains:
+                from .deviance import explained
+
+                inputs.require_domain(rows.y, loss.targets, loss.name)
+                scores = explained(loss, rows.got, rows.y, rows.weight, rows.offset)
+            else:
+                pairs = zip(rows.y, rows.got, strict=True)
+                scores = np.array([_determination(y, got, rows.weight) for y, got in pairs])
             score = float(np.mean(scores))
         if not math.isfinite(score):
             raise DivergenceError(
-                "R² is below the numbers of float64: the predictions are far from y; look at the "
+                "the score is below the numbers of float64: the predictions are far from y; look at the "
                 "units of x and y."
             )
         return score
+
+    def deviance(self, x: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """2·Σ weight·(loss − least loss at y), twice the log likelihood ratio to a perfect fit.
+
+        For "mse" it is Σ weight·(y−ŷ)². Over several targets it is summed.
+
+        Parameters
+        ----------
+        x : array-like (n, d), or (n,) for one column
+        y : array-like (n,) or (n, k)
+            Targets, or labels.
+        sample_weight : array-like (n,), optional
+        offset : array-like (n,) or (n, k), optional
+            As in `predict`.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        AttributeError
+            If the loss has none: that of a margin, of ε, "huber", or one of yours.
+        InputError
+            If x or y can't be used.
+        DivergenceError
+            If it overflows.
+
+        References
+        ----------
+        McCullagh and Nelder (1989), Generalized Linear Models, section 2.3.
+
+        Examples
+        --------
+        >>> import fastgd
+        >>> x, y = [0, 1, 2, 3], [1, 2, 8, 20]
+        >>> round(fastgd.fit(x, y, loss="poisson").deviance(x, y), 3)
+        0.229
+        """
+        from .deviance import deviance, has_deviance
+
+        loss = self._known_loss()
+        if loss is None or not has_deviance(loss):
+            raise AttributeError(f"the loss {self.loss!r} has no deviance.")
+        raw = self.raw_prediction(x, offset)
+        if self.classes is not None:
+            places = self._places_of(y, len(raw))
+            if places.min() < 0:
+                row, known = int(np.argmin(places)), inputs.listed(self.classes)
+                raise InputError(f"y at row {row} is none of the labels {known} that were fitted.")
+            y = places.astype(np.float64)
+        rows = _Rows(raw, y, sample_weight, None, bool(loss.coupled))
+        inputs.require_domain(rows.y, loss.targets, loss.name)
+        with np.errstate(all="ignore"):
+            found = rows.unit * deviance(loss, rows.got, rows.y, rows.weight)
+        if not math.isfinite(found):
+            raise DivergenceError(
+                "the deviance overflows float64: the predictions are far from y; look at the units of x."
+            )
+        return found
+
+    def _known_loss(self) -> Any:
+        """The loss of this name and parameter; None where it is one of the caller's own."""
+        loss = with_parameter_of(self.loss, self.p)
+        return loss if loss is not None and named_link(loss.link) == self.link else None
+
+    def _places_of(self, y: Any, n: int) -> np.ndarray:
+        """The place of each label of y among the classes, −1 where it is none of them."""
+        labels = inputs.one_label_a_row(y)
+        if labels.shape != (n,):
+            raise InputError(f"y has shape {labels.shape}; expected {(n,)}.")
+        return inputs.places_among(labels, self.classes)
+
+
+class _Rows:
+    """Targets and weights beside predictions, (k, n) float64, of the rows whose weight is not 0."""
+
+    def __init__(self, got: np.ndarray, y: Any, weight: Any, offset: Any, coupled: bool = False):
+        n, shape = len(got), got.shape
+        got = np.atleast_2d(got.T).astype(np.float64, copy=False)
+        weight, self.unit = inputs.in_units(inputs.weights(weight, n, np.float64))
+        wanted, _ = inputs.targets(y, n, np.float64)
+        if not coupled and wanted.shape != got.shape:
+            raise InputError(f"y has shape {wanted.T.shape}; expected {shape}.")
+        offset = inputs.offsets(offset, n, len(got), np.float64)
+        counted = slice(None) if weight is None else weight > 0
+        self.y, self.got = wanted[:, counted], got[:, counted]
+        self.weight = np.ones(n) if weight is None else weight[counted]
+        self.offset = None if offset is None else offset[:, counted]
+
+
+def with_offset(raw: np.ndarray, offset: Any) -> np.ndarray:
+    """Raw predictions (n,) or (n, k) with their known parts."""
+    k = 1 if raw.ndim == 1 else raw.shape[1]
+    fixed = inputs.offsets(offset, len(raw), k, raw.dtype)
+    if fixed is None:
+        return raw
+    return np.asarray(raw + (fixed[0] if raw.ndim == 1 else fixed.T))
 
 
 def _places(raw: np.ndarray) -> np.ndarray:

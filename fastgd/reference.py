@@ -4,7 +4,7 @@ Slow and simple on purpose. `x` is a list of rows, `y` a list of numbers, `coef`
 function returns new lists. The compiled paths are tested against these, and these against torch.
 
 The objective is  scale · Σᵢ weightᵢ · loss(zᵢ, yᵢ)  +  l1·‖coef‖₁  +  l2/2·‖coef‖²,  with
-zᵢ = xᵢ·coef + intercept; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
+zᵢ = xᵢ·coef + intercept + offsetᵢ; for the mean, scale = 1/Σ weight, for the sum, scale = 1.
 """
 
 from typing import Any
@@ -14,31 +14,41 @@ from .formulas.updates import GD, Optimizer, soft
 from .losses import CROSS_ENTROPY, MSE, Loss
 
 
-def predict(x, coef, intercept=0.0):
-    """zᵢ = xᵢ·coef + intercept, for every row."""
-    return [sum(a * b for a, b in zip(row, coef, strict=True)) + intercept for row in x]
+def predict(x, coef, intercept=0.0, offset=None):
+    """zᵢ = xᵢ·coef + intercept + offsetᵢ, for every row."""
+    offset = _offset(x, offset)
+    return [
+        sum(a * b for a, b in zip(row, coef, strict=True)) + intercept + o
+        for row, o in zip(x, offset, strict=True)
+    ]
+
+
+def _offset(x, offset):
+    return [0.0] * len(x) if offset is None else offset
 
 
 def _weights(y, weight):
     return [1.0] * len(y) if weight is None else weight
 
 
-def cost(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction="mean"):
+def cost(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction="mean", offset=None):
     """The weighted mean (or sum) of the losses, without the penalty."""
     weight = _weights(y, weight)
     total = sum(
         w * loss.value(z, t, *loss.parameters)
-        for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
+        for w, z, t in zip(weight, predict(x, coef, intercept, offset), y, strict=True)
     )
     return total / sum(weight) if reduction == "mean" else total
 
 
-def gradient(x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction="mean"):
+def gradient(
+    x, y, coef, intercept=0.0, loss: Loss = MSE, weight=None, reduction="mean", offset=None
+):
     """The gradient of `cost`: a list for the coefficients, and a number for the intercept."""
     weight = _weights(y, weight)
     slopes = [
         w * loss.slope(z, t, *loss.parameters)
-        for w, z, t in zip(weight, predict(x, coef, intercept), y, strict=True)
+        for w, z, t in zip(weight, predict(x, coef, intercept, offset), y, strict=True)
     ]
     by_coef = [sum(s * row[j] for s, row in zip(slopes, x, strict=True)) for j in range(len(coef))]
     by_intercept = sum(slopes)
@@ -92,14 +102,15 @@ def batch_gd(
     loss: Loss = MSE,
     weight=None,
     reduction="mean",
+    offset=None,
     **options,
 ):
     """Batch gradient descent, with the options of `Walk`. costs[e] is the cost before update e."""
     costs, path = [], []
     walk = Walk(len(coef), **options)
     for epoch in range(epochs):
-        costs.append(cost(x, y, coef, intercept, loss, weight, reduction))
-        by_coef, by_intercept = gradient(x, y, coef, intercept, loss, weight, reduction)
+        costs.append(cost(x, y, coef, intercept, loss, weight, reduction, offset))
+        by_coef, by_intercept = gradient(x, y, coef, intercept, loss, weight, reduction, offset)
         coef, intercept = walk.step(epoch, coef, intercept, by_coef, by_intercept)
         path.append(coef)
     return coef, intercept, costs, path
@@ -116,6 +127,7 @@ def minibatch_gd(
     loss: Loss = MSE,
     weight=None,
     reduction="mean",
+    offset=None,
     **options,
 ):
     """Minibatch gradient descent, one epoch for each visiting order in `orders`, with those of `Walk`.
@@ -124,7 +136,7 @@ def minibatch_gd(
     rows, and a batch of m rows divides by m, so that a batch of all rows is `batch_gd`.
     costs[e] is the mean (or sum) of the losses of epoch e, each before its update.
     """
-    weight = _weights(y, weight)
+    weight, offset = _weights(y, weight), _offset(x, offset)
     mean = reduction == "mean"
     if mean:
         weight = [w * len(y) / sum(weight) for w in weight]
@@ -135,9 +147,10 @@ def minibatch_gd(
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             rows, targets = [x[i] for i in batch], [y[i] for i in batch]
-            weights = [weight[i] for i in batch]
-            summed += cost(rows, targets, coef, intercept, loss, weights, "sum")
-            by_coef, by_intercept = gradient(rows, targets, coef, intercept, loss, weights, "sum")
+            weights, fixed = [weight[i] for i in batch], [offset[i] for i in batch]
+            at = rows, targets, coef, intercept, loss, weights, "sum", fixed
+            summed += cost(*at)
+            by_coef, by_intercept = gradient(*at)
             if mean:
                 by_coef = [g / len(batch) for g in by_coef]
                 by_intercept = by_intercept / len(batch)
@@ -213,12 +226,15 @@ def mlp_cost_and_gradient(
     return factor * total, by_weights, by_biases
 
 
-# Softmax: y holds class indices, coef a row and intercept a number for every class.
+# Softmax: y holds class indices, coef a row and intercept a number for every class, and offset a list of
+# k numbers for every row.
 
 
-def _rows_of_predictions(x, coef, intercept):
+def _rows_of_predictions(x, coef, intercept, offset):
     """For every row its k raw predictions, and the two numbers of `CROSS_ENTROPY.add`."""
-    outputs = [predict(x, w, b) for w, b in zip(coef, intercept, strict=True)]
+    offset = [[0.0] * len(coef)] * len(x) if offset is None else offset
+    offsets = zip(*offset, strict=True)  # one list for each output
+    outputs = [predict(x, w, b, list(o)) for w, b, o in zip(coef, intercept, offsets, strict=True)]
     for z in zip(*outputs, strict=True):
         top, rest = z[0], 0.0
         for one in z[1:]:
@@ -226,20 +242,20 @@ def _rows_of_predictions(x, coef, intercept):
         yield z, top, rest
 
 
-def softmax_cost(x, y, coef, intercept, weight=None, reduction="mean"):
+def softmax_cost(x, y, coef, intercept, weight=None, reduction="mean", offset=None):
     """The weighted mean (or sum) of the cross-entropies of k classes, without the penalty."""
     weight = _weights(y, weight)
-    rows = zip(_rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    rows = zip(_rows_of_predictions(x, coef, intercept, offset), y, weight, strict=True)
     total = sum(w * CROSS_ENTROPY.value(z[t], top, rest) for (z, top, rest), t, w in rows)
     return total / sum(weight) if reduction == "mean" else total
 
 
-def softmax_gradient(x, y, coef, intercept, weight=None, reduction="mean"):
+def softmax_gradient(x, y, coef, intercept, weight=None, reduction="mean", offset=None):
     """The gradient of `softmax_cost`: a list for every class, and a number for every class."""
     weight = _weights(y, weight)
     unit = 1 / sum(weight) if reduction == "mean" else 1.0
     by_coef, by_intercept = [[0.0] * len(w) for w in coef], [0.0] * len(coef)
-    rows = zip(x, _rows_of_predictions(x, coef, intercept), y, weight, strict=True)
+    rows = zip(x, _rows_of_predictions(x, coef, intercept, offset), y, weight, strict=True)
     for row, (z, top, rest), t, w in rows:
         for c, one in enumerate(z):
             s = unit * w * CROSS_ENTROPY.slope(one, float(c == t), top, rest)
@@ -249,8 +265,9 @@ def softmax_gradient(x, y, coef, intercept, weight=None, reduction="mean"):
 
 
 def softmax_gd(
-    x, y, coef, intercept, *, orders, batch_size=None, weight=None, reduction="mean", **options
-):
+    x, y, coef, intercept, *, orders, batch_size=None, weight=None, reduction="mean", offset=None,
+    **options,
+):  # fmt: skip
     """`minibatch_gd` for k classes; without a `batch_size` all rows make a batch."""
     weight = _weights(y, weight)
     mean = reduction == "mean"
@@ -264,8 +281,10 @@ def softmax_gd(
             batch = order[start : start + (batch_size or len(order))]
             rows, classes = [x[i] for i in batch], [y[i] for i in batch]
             weights = [weight[i] for i in batch]
-            summed += softmax_cost(rows, classes, coef, intercept, weights, "sum")
-            by_coef, by_intercept = softmax_gradient(rows, classes, coef, intercept, weights, "sum")
+            fixed = None if offset is None else [offset[i] for i in batch]
+            at = rows, classes, coef, intercept, weights, "sum", fixed
+            summed += softmax_cost(*at)
+            by_coef, by_intercept = softmax_gradient(*at)
             unit = 1 / len(batch) if mean else 1.0
             moved = [
                 walk.step(epoch, w, b, [unit * g for g in by_w], unit * by_b)

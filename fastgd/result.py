@@ -6,8 +6,8 @@ import numpy as np
 
 from . import archive, inputs
 from .errors import InputError
-from .losses import LINKS, link_of
-from .predictor import Prediction
+from .losses import LINKS, link_of, parameter_of
+from .predictor import Prediction, with_offset
 
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -60,6 +60,8 @@ class Fit(Prediction):
         more have the probabilities softmax(x·coef^T + intercept).
     loss : str
         The name of the loss.
+    p : float
+        The parameter of the loss: delta, q, epsilon, power or alpha; 0.0 of a loss without one.
     link : str, callable or None
         The inverse link that `predict` applies to raw predictions, or `predict_proba` where y held
         labels: "identity", "logistic", "exponential", "softmax", or the function of a loss of your own.
@@ -95,6 +97,7 @@ class Fit(Prediction):
         "lrs",
         "method",
         "n_epochs",
+        "p",
         "path",
         "start",
         "state",
@@ -122,11 +125,12 @@ class Fit(Prediction):
         best_epoch: Any = None,
         feature_names: Any = None,
         state: Any = None,
+        p: float = 0.0,
     ) -> None:
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
         self.n_epochs, self.converged, self.method = n_epochs, converged, method
-        self.path, self.classes, self.loss = path, classes, loss
+        self.path, self.classes, self.loss, self.p = path, classes, loss, p
         self.link = link_of(loss) if link is None else link
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
@@ -140,13 +144,16 @@ class Fit(Prediction):
             f"{self.n_epochs} epochs, {self.method}, {state})"
         )
 
-    def raw_prediction(self, x: Any) -> np.ndarray:
-        """x·coef + intercept.
+    def raw_prediction(self, x: Any, offset: Any = None) -> np.ndarray:
+        """x·coef + intercept + offset.
 
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
             On the host, or on a GPU, where the work is then done.
+        offset : array-like (n,) or (n, k), optional
+            The known part of each raw prediction, as in `fit`; none by default, whatever the
+            fit had.
 
         Returns
         -------
@@ -157,12 +164,12 @@ class Fit(Prediction):
         ------
         InputError
             If x has another number of columns than the fit, or other names of columns, or holds NaN or
-            infinity.
+            infinity; or offset has another shape.
         """
         if inputs.on_gpu(x):
             from .sources import place
 
-            raw = place.predictions(x, self.coef, self.intercept)
+            raw = with_offset(place.predictions(x, self.coef, self.intercept), offset)
             if not np.isfinite(raw).all():
                 row = int(np.argwhere(~np.isfinite(raw))[0][0])
                 raise InputError(
@@ -173,14 +180,14 @@ class Fit(Prediction):
         given, x = x, inputs.rows_to_predict(x, d, self.feature_names)
         with np.errstate(all="ignore"):
             if x.dtype in _NATIVE:
-                raw = x @ self.coef.T
+                raw = x.dot(self.coef.T)  # `@` takes twice the time for one row
             else:  # block by block, so that a large integer x is not copied whole
                 raw = np.empty((len(x), *self.coef.shape[:-1]), dtype=self.coef.dtype)
                 rows = max(1, _BLOCK_BYTES // (8 * d))
                 for start in range(0, len(x), rows):
                     block = x[start : start + rows].astype(self.coef.dtype)
                     raw[start : start + rows] = block @ self.coef.T
-            raw = raw + self.intercept
+            raw = with_offset(raw + self.intercept, offset)
         if not inputs.is_finite(raw):
             inputs.require_finite(x, "x", inputs.column_names(given))
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
@@ -285,6 +292,7 @@ def _table(arrays: archive.Arrays) -> archive.Table:
         "path": history._replace(shape=(*epochs, *outputs, d)),
         "lrs": history._replace(or_shape=(*epochs, k)),
         "gradient_norms": history,
+        "p": archive.Member(archive.REAL, finite=True),
         "link": archive.Member(archive.TEXT, optional=True, among=tuple(LINKS)),
         "feature_names": archive.Member(archive.TEXT, (d,), optional=True),
     }
@@ -326,6 +334,7 @@ def _fit_of(arrays: archive.Arrays) -> Any:
         from .mlp import result as mlp_result
 
         return mlp_result.fit_of(arrays)
-    # Files of before have no link: it is that of the loss.
-    arrays, state = archive.split_state({"link": None, **arrays})
+    # Files of before have no link and no parameter: they are those of the loss.
+    p = np.array(parameter_of(str(arrays["loss"])) if "loss" in arrays else 0.0)
+    arrays, state = archive.split_state({"link": None, "p": p, **arrays})
     return Fit(**archive.attributes(arrays, _table(arrays)), state=state)

@@ -129,13 +129,18 @@ class LambdaLR:
 
     def rate(self, lr: float, epoch: int) -> float:
         """The learning rate of an epoch."""
-        given = self.lr_lambda(epoch)
-        factor = real(given)
-        if factor is None:
-            raise InputError(
-                f"the schedule gives {shown(given)} for epoch {epoch}; expected a factor of lr."
-            )
-        return lr * factor
+        factor = self.lr_lambda(epoch)
+        return lr * (factor if type(factor) is float else _factor(factor, epoch))
+
+
+def _factor(given: Any, epoch: int) -> float:
+    """What a function of the epoch gives, as a float."""
+    factor = real(given)
+    if factor is None:
+        raise InputError(
+            f"the schedule gives {shown(given)} for epoch {epoch}; expected a factor of lr."
+        )
+    return factor
 
 
 SCHEDULES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,12 @@ def new_state() -> np.ndarray:
     return _BEGIN.copy()
 
 
+@functools.lru_cache(maxsize=256)
+def _shared(values: tuple[Any, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of these numbers for kernels, which only read it: fits with equal numbers share it."""
+    return np.array(values, dtype)
+
+
 class Settings:
     """All that an epoch depends on except the data.
 
@@ -73,7 +80,7 @@ class Settings:
         """The numbers for kernels; `last` replaces the tolerance, `p` is the loss's parameter."""
         last = self.tol if last is None else last
         learn = float(self.fit_intercept)
-        return np.array([self.l1, self.l2, self.row_scale, learn, last, p], dtype)
+        return _shared((self.l1, self.l2, self.row_scale, learn, last, p), np.dtype(dtype))
 
     @property
     def plain(self) -> bool:
@@ -84,25 +91,31 @@ class Settings:
     def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""
         given = self.optimizer.hyper()
-        return np.array(given + (0.0,) * (HYPER - len(given)), dtype)
+        return _shared(given + (0.0,) * (HYPER - len(given)), np.dtype(dtype))
 
     def rates(self, k: int, first: int, last: int, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The learning rates of these epochs (last − first, k), or (1, k) if constant."""
         if self.schedule is None:
-            rates = np.empty((1, k), dtype)
-            rates[...] = self.lr  # as `np.full`, in half of its time
-            return rates
-        rate_of, epochs = self.schedule.rate, range(len(self._scheduled), last)
-        of_outputs = [
-            [self._checked(rate_of(lr, epoch), epoch) for epoch in epochs]
-            for lr in np.full(k, self.lr, np.float64).tolist()
-        ]
+            several = isinstance(self.lr, np.ndarray)
+            lrs = tuple(self.lr.tolist()) if several else (self.lr,) * k
+            return _shared((lrs,), np.dtype(dtype))
+        epochs = range(len(self._scheduled), last)
+        of_outputs = [self._rates_of(lr, epochs) for lr in np.full(k, self.lr, np.float64).tolist()]
         self._scheduled += zip(*of_outputs, strict=True)
         return np.array(self._scheduled[first:last], dtype).reshape(last - first, k)
 
+    def _rates_of(self, lr: float, epochs: range) -> list[float]:
+        """The learning rates of some epochs as floats."""
+        rate_of = self.schedule.rate
+        rates = [rate_of(lr, epoch) for epoch in epochs]
+        floats = set(map(type, rates)) == {float}
+        if floats and 0.0 <= min(rates) <= max(rates) < math.inf and not math.isnan(sum(rates)):
+            return rates
+        return list(map(self._checked, rates, epochs))
+
     def _checked(self, given: Any, epoch: int) -> float:
         """A learning rate of the schedule as a float."""
-        rate = given if type(given) is float else real(given)
+        rate = real(given)
         if rate is None or not 0.0 <= rate < math.inf:
             raise InputError(
                 f"the schedule {type(self.schedule).__name__} gives lr={shown(given)} for epoch {epoch}; "

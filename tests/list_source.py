@@ -1,8 +1,9 @@
 """A source of rows that are Python lists: the guide for whoever adds a source.
 
-A source holds rows x (n, d), targets and weights, and answers what `fastgd.sources.protocol.Source`
-lists: sums over the rows, and rows in any order. Everything else (updates, steps, stopping) is the
-solvers'. This one is slow and obvious: each method is the formula of its docstring in the protocol.
+A source holds rows x (n, d), targets, weights and offsets, and answers what
+`fastgd.sources.protocol.Source` lists: sums over the rows, and rows in any order. Everything else
+(updates, steps, stopping) is the solvers'. This one is slow and obvious: each method is the formula of
+its docstring in the protocol.
 """
 
 import math
@@ -10,22 +11,25 @@ import math
 import numpy as np
 
 from fastgd import reference
-from fastgd.sources.protocol import Source, Visit, read_only
+from fastgd.sources.protocol import Source, Visit, read_only, taken
 
 
 class ListRows:
     """x is a list of rows, y a list of k targets, each a list of n numbers, weight one of n or None.
 
-    For a loss that couples k outputs y is ``[labels]``, and `k` is given.
+    For a loss that couples k outputs y is ``[labels]``, and `k` is given. `offset` is None or like y, a
+    list for each output.
     """
 
-    def __init__(self, x, y, weight=None, dtype=np.float64, k=None):
+    def __init__(self, x, y, weight=None, dtype=np.float64, k=None, offset=None):
         self.rows, self.columns, self.targets = x, list(zip(*x, strict=True)), y
         self.weights = [1.0] * len(x) if weight is None else weight
         self.n, self.d, self.k = len(x), len(x[0]), k or len(y)
         self.dtype, self.n_threads = np.dtype(dtype), 1
         self.y = read_only(np.array(y, self.dtype))
         self.weight = read_only(np.array([] if weight is None else weight, self.dtype))
+        self.fixed = [None] * self.k if offset is None else offset
+        self.offset = read_only(np.array(offset or np.empty((0, 1)), self.dtype))
 
     # One pass over the rows: what batch descent, L-BFGS and lr="auto" live on.
 
@@ -36,13 +40,15 @@ class ListRows:
         coef, intercept = coef.tolist(), intercept.tolist()
         totals = np.zeros((self.k, self.d + 2))
         if len(self.targets) < self.k:  # one row of class indices for all outputs
-            at = rows, list(map(int, self.targets[0])), coef, intercept, self.weights, "sum"
+            fixed = list(zip(*self.fixed, strict=True)) if len(self.offset) else None
+            at = rows, list(map(int, self.targets[0])), coef, intercept, self.weights, "sum", fixed
             totals[0, -1] = reference.softmax_cost(*at)
             if slopes_too:
                 totals[:, :-2], totals[:, -2] = reference.softmax_gradient(*at)
             return totals
-        for total, y, w, b in zip(totals, self.targets, coef, intercept, strict=True):
-            at = rows, y, w, b, loss, self.weights, "sum"
+        outputs = zip(totals, self.targets, coef, intercept, self.fixed, strict=True)
+        for total, y, w, b, fixed in outputs:
+            at = rows, y, w, b, loss, self.weights, "sum", fixed
             total[-1] = reference.cost(*at)
             if slopes_too:
                 total[:-2], total[-2] = reference.gradient(*at)
@@ -97,12 +103,18 @@ class ListRows:
     def with_targets(self, y, dtype):
         return ListRows(self.rows, y.tolist(), self._given(self.weights), dtype)
 
+    def only(self, output):
+        y, fixed = [self.targets[output]], [self.fixed[min(output, len(self.fixed) - 1)]]
+        weights, offset = self._given(self.weights), fixed if len(self.offset) else None
+        return ListRows(self.rows, y, weights, self.dtype, 1, offset)
+
     def subset(self, every, together=64):
         chosen = [i for i in range(self.n) if i % (every * together) < together]
         weights = [self.weights[i] for i in chosen]
         rows = [self.rows[i] for i in chosen]
         targets = [[y[i] for i in chosen] for y in self.targets]
-        source = ListRows(rows, targets, self._given(weights), self.dtype, self.k)
+        fixed = taken(self.offset, chosen).tolist() or None
+        source = ListRows(rows, targets, self._given(weights), self.dtype, self.k, fixed)
         return source, math.fsum(weights) / math.fsum(self.weights)
 
     def _given(self, weights):
@@ -119,9 +131,8 @@ class ListRows:
     def visit(self, order, first, last):
         chosen = order[first:last].tolist() if len(order) else range(first, last)
         x = np.array([self.rows[i] for i in chosen], self.dtype)
-        weight = self.weight[list(chosen)] if len(self.weight) else self.weight
-        y = np.ascontiguousarray(self.y[:, list(chosen)])
-        return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+        arrays = x, *(taken(a, list(chosen)) for a in (self.y, self.weight, self.offset))
+        return Visit(*map(read_only, arrays), order[:0], 0, last - first)
 
 
 def _sum(*factors):

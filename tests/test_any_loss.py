@@ -189,7 +189,8 @@ def test_what_comes_out_of_a_fit(loss):
     mean = np.average(y, weights=weight)
     left = np.average((y - wanted) ** 2, weights=weight)
     spread = np.average((y - mean) ** 2, weights=weight)
-    assert fit.score(x, y, weight) == pytest.approx(1 - left / spread, rel=1e-10)
+    if loss.perfect is None:  # else test_deviance
+        assert fit.score(x, y, weight) == pytest.approx(1 - left / spread, rel=1e-10)
     with pytest.raises(AttributeError, match="predict_proba is for fits on labels"):
         fit.predict_proba(x)
     if fit.link != math.tanh:

@@ -42,14 +42,15 @@ def expected_totals(x, y, weight, coef, intercept, loss):
     return np.array(totals)
 
 
-def one_pass(x, y, weight, coef, intercept, loss, by_columns, center=None, bounds=None, offset=0):
+def one_pass(x, y, weight, coef, intercept, loss, by_columns, center=None, bounds=None, shift=0):
     x = np.ascontiguousarray(x.T if by_columns else x)
     totals = np.zeros((len(coef), coef.shape[1] + 2))
     x, y, weight = map(read_only, (x, y, weight))
     center = None if center is None else read_only(center)
-    one = dense.Pass(loss, by_columns, True, center is not None, x, y, weight, coef)
+    no_offset = read_only(np.empty((0, 1), coef.dtype))
+    one = dense.Pass(loss, by_columns, True, center is not None, x, y, weight, no_offset, coef)
     for first, last in bounds or [(0, y.shape[1])]:
-        one.add(center, coef, intercept, first, last, offset, totals)
+        one.add(center, coef, intercept, first, last, shift, totals)
     return totals
 
 
@@ -92,7 +93,7 @@ def test_parts_add_up(by_columns, cuts, weighted):
 
 
 @every_layout
-def test_offset_says_which_samples_the_rows_are(by_columns):
+def test_shift_says_which_samples_the_rows_are(by_columns):
     x, y, weight, coef, intercept = several(30, 4, 2, "bce", weighted=True)
     part = one_pass(
         x[10:25], y, weight, coef, intercept, LOSSES["bce"], by_columns, None, [(2, 15)], 10
@@ -110,7 +111,7 @@ def test_costs_of_several_coefficients(shape, name, scalar, weighted, by_columns
     intercepts = np.array([0.3, -1.0, 0.0], dtype=scalar)
     totals = np.zeros((3, x.shape[1] + 2))
     laid = read_only(np.ascontiguousarray(x.T if by_columns else x))
-    rows = laid, read_only(y), read_only(weight)
+    rows = laid, read_only(y), read_only(weight), read_only(np.empty((0, 1)))
     one = dense.Pass(LOSSES[name], by_columns, False, False, *rows, coefs)
     one.add(None, coefs, intercepts, 0, shape[0], 0, totals)
     wanted = [

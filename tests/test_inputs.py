@@ -259,8 +259,8 @@ OPTIONS = {
     ),
     "validation=10**400": (
         {"validation": HUGE},
-        f"validation is {DIGITS}; pass a fraction of the rows above 0 and below 1, or a tuple (x, y) or "
-        "(x, y, sample_weight).",
+        f"validation is {DIGITS}; pass a fraction of the rows above 0 and below 1, or a tuple (x, y), "
+        "(x, y, sample_weight) or (x, y, sample_weight, offset).",
     ),
     "device=10**400": ({"device": HUGE}, f"device is {DIGITS}; choose from 'cpu', 'cuda'."),
     "dtype=10**6000": (
@@ -995,3 +995,22 @@ def test_one_row_of_any_stride_in_a_network():
         fastgd.mlp_cost_and_gradient(x, [1.0], weights, biases)[0] for x in (rows, rows.tolist())
     ]
     assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize(
+    ("valid", "invalid"),
+    [
+        ({"fit_intercept": True}, {"fit_intercept": 1}),
+        ({"fit_intercept": True}, {"fit_intercept": 1.0}),
+        ({"shuffle": False}, {"shuffle": 0}),
+        ({"epochs": 1}, {"epochs": True}),
+        ({"epochs": 1}, {"epochs": 1.0}),
+        ({"l2": 0.0}, {"l2": False}),
+    ],
+)
+def test_an_option_that_was_valid_says_nothing_of_an_equal_one_of_another_type(valid, invalid):
+    x, y = [1.0, 2.0, 3.0], [2.0, 4.0, 6.0]
+    fastgd.fit_linear(x, y, **{"lr": 0.01, "epochs": 1, **valid})
+    (name,) = invalid
+    with pytest.raises(fastgd.InputError, match=f"{name} is {invalid[name]!r}"):
+        fastgd.fit_linear(x, y, **{"lr": 0.01, "epochs": 1, **invalid})

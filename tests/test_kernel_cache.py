@@ -319,7 +319,7 @@ def test_every_kernel_is_cached():
         kernels += [stochastic.stochastic_epochs, dense.gather(np.dtype("float32"))]
         for loss in (loss for loss in LOSSES.values() if not loss.coupled):
             kernels += [dense.cost_and_gradient(loss), block_losses.losses_of_outputs(loss, True)]
-            kernels += [stochastic.per_sample(loss)]
+            kernels += [stochastic.per_sample(loss, False)]
             kernels += [layers.head(loss)]
         for name, which in itertools.product(ACTIVATIONS, ("value", "slope")):
             leaf = getattr(ACTIVATIONS[name], which)

@@ -58,6 +58,7 @@ OPTIONS = {
     "sample_weight": None,
     "coef_init": None,
     "intercept_init": None,
+    "offset": None,
     "keep_path": False,
     "dtype": None,
     "device": None,

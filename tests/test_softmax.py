@@ -157,7 +157,7 @@ def test_a_pass_agrees_with_torch(n, d, k, order, weighted, dtype, close):
 def test_kernels_add_to_their_totals(by_columns):
     x, y, weight, coef, intercept = made(10, 3, 4)
     seen = np.ascontiguousarray(x.T) if by_columns else x
-    given = [oracles.read_only(a) for a in (seen, y[None].astype(float), weight)]
+    given = [oracles.read_only(a) for a in (seen, y[None].astype(float), weight, np.empty((0, 1)))]
     totals = np.ones((4, 5))
     one = dense.Pass(CROSS_ENTROPY, by_columns, True, False, *given, coef)
     for first, last in ((0, 4), (4, 10)):

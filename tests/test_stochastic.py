@@ -19,6 +19,8 @@ from fastgd.cpu.machine.atomics import backoff_address
 from fastgd.formulas.updates import GD
 from fastgd.losses import LOSSES, Loss
 from fastgd.settings import Settings
+from fastgd.solvers import stochastic as solver
+from fastgd.solvers import work
 from fastgd.solvers.stochastic import StochasticDescent
 from fastgd.sources.dense import DenseRows
 
@@ -48,7 +50,8 @@ class Loop:
         (k, d), dtype = self.coef.shape, self.x.dtype
         order = np.array(order, dtype=np.int32)
         last = (len(order) or len(self.x)) if last is None else last
-        x, y, weight = map(read_only, (self.x, self.y, self.weight))
+        arrays = self.x, self.y, self.weight, np.empty((0, 1), dtype)
+        x, y, weight, no_offset = map(read_only, arrays)
         met, by_row = np.zeros((k, 2)), self.batch_size == 1
         if by_row:
             one_pass, losses, step, gather = 0, 0, 0, 0
@@ -58,11 +61,11 @@ class Loop:
             one_pass = dense.address_of_pass(False, k > 1, *types)
             losses = block_losses(self.loss, True, dtype)
             step = advance.address_of_step(GD.rule, dtype)
-            gather = dense.address_of_gather(*types)
+            gather = dense.address_of_gather(*types) if len(order) else 0
             scratch = dense.scratch(self.loss, x, y, self.coef, False, True, team.PARTS)
         given = (
-            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self.coef,
-            self.intercept,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, no_offset, order,
+            self.coef, self.intercept,
             settings.array(dtype, mean), settings.rates(k, 0, 1, dtype), settings.hyper(),
             settings.hyper(dtype),
             settings.memory(k, d, dtype), np.zeros((0, d + 1)), np.empty((team.PARTS, k, d + 2)), met,
@@ -70,7 +73,9 @@ class Loop:
             first, last,
         )  # fmt: skip
         loss = self.loss if by_row else None
-        stochastic.called(stochastic.address_of_updates(loss, order.dtype, dtype, dtype), given)
+        stochastic.called(
+            stochastic.address_of_updates(loss, by_row and d == 1, order.dtype, dtype, dtype), given
+        )
         return met[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):
@@ -132,12 +137,13 @@ def test_iterates_are_those_of_the_reference(
     weighted=st.booleans(),
     reduction=st.sampled_from(["mean", "sum"]),
     loss_name=st.sampled_from(["mse", "bce"]),
+    d=st.sampled_from([1, 5]),
     seed=st.integers(0, 9),
 )
 def test_penalty_intercept_and_several_outputs(
-    batch_size, l2, learn, weighted, reduction, loss_name, seed
+    batch_size, l2, learn, weighted, reduction, loss_name, d, seed
 ):
-    loop = Loop(33, 5, loss_name, batch_size, weighted=weighted, k=3, seed=seed)
+    loop = Loop(33, d, loss_name, batch_size, weighted=weighted, k=3, seed=seed)
     options = {"lr": 0.01, "l2": l2, "learn": learn, "reduction": reduction}
     orders = orders_of(33, 3)
     costs = [loop.scale(reduction) * loop.run(order, **options) for order in orders]
@@ -174,6 +180,62 @@ def test_an_empty_order_is_the_given_one(n, loss_name, weighted, batch_size):
     assert cost == pytest.approx(told.run(range(n), l2=0.1), rel=1e-13)
     np.testing.assert_allclose(given.coef, told.coef, rtol=1e-13)
     np.testing.assert_allclose(given.intercept, told.intercept, rtol=1e-13)
+
+
+# --- threads that share a batch -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_threads_that_share_batches_change_no_bit(monkeypatch, shuffle):
+    x, y, *_ = oracles.problem(2000, 60, "mse")
+    numbers, team_run = [], team.run
+    monkeypatch.setattr(solver, "_SHARED_NS", 0)
+    monkeypatch.setattr(work, "CHUNK_NS", 1e5)
+    monkeypatch.setattr(team, "default_threads", lambda: 3)
+
+    def run(kernel, counters, given, n_threads):
+        numbers.append(n_threads)
+        team_run(kernel, counters, given, n_threads)
+
+    def fit_by(*threads):
+        """A fit whose chunks have these numbers of threads in turn."""
+        turns = itertools.cycle(threads)
+        monkeypatch.setattr(work.Members, "best", property(lambda self: next(turns)))
+        fit = fastgd.fit_linear(
+            x, y, lr=0.01, epochs=3, batch_size=700, shuffle=shuffle, n_threads=3,
+            optimizer=fastgd.Adam(),
+        )  # fmt: skip
+        return fit.coef.tobytes(), fit.intercept, fit.costs.tobytes()
+
+    monkeypatch.setattr(team, "run", run)
+    alone = fit_by(1)
+    assert fit_by(3) == alone
+    assert fit_by(1, 2, 3) == alone
+    assert set(numbers) == {1, 2, 3}
+
+
+def test_a_team_is_as_large_as_takes_the_least_time():
+    members, numbers = work.Members(4), []
+    for slow in (10, 0.1):  # beside other processes, and then alone
+        for _ in range(400):
+            numbers.append(members.best)
+            members.took(members.best, 100, slow if members.best == 4 else 1)
+    assert set(numbers[:2]) == {1, 4}
+    assert 1 <= numbers[2:400].count(4) < 5
+    assert 0 < numbers[400:].count(1) < 200
+    assert numbers[-1] == 4
+
+
+def test_a_trial_is_a_chunk_after_one_of_another_number():
+    members = work.Members(2)
+    assert members.on_trial
+    members.took(1, 1, 1.0)
+    assert members.best == 2
+    assert members.on_trial
+    members.took(2, 1, 0.5)
+    assert members.best == 2
+    assert not members.on_trial
+    assert not work.Members(1).on_trial
 
 
 # --- the cost of a fit, and whether it rose -------------------------------------------------------

@@ -353,7 +353,8 @@ def test_small_problems_are_validated_too():
 # --- errors ---------------------------------------------------------------------------------------
 
 WANTED = (
-    "pass a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)."
+    "pass a fraction of the rows above 0 and below 1, or a tuple (x, y), (x, y, sample_weight) or "
+    "(x, y, sample_weight, offset)."
 )
 NAN_X, NAN_Y = X_VAL.copy(), Y_VAL.copy()
 NAN_X[7, 2] = NAN_Y[4] = np.nan

@@ -144,7 +144,9 @@ def test_rows_without_weight_do_not_count():
 
 
 def test_a_score_beyond_float64_says_so():
-    with pytest.raises(fastgd.DivergenceError, match=r"^R² is below the numbers of float64: .*\.$"):
+    with pytest.raises(
+        fastgd.DivergenceError, match=r"^the score is below the numbers of float64: .*\.$"
+    ):
         line([1e300]).score([1.0, 2.0], [1e-300, 3e-300])
 
 

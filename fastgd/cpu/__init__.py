@@ -8,12 +8,13 @@ kernel lists the others. Arrays are in the dtype of the computation where no dty
     order        IN      (n,) int, or (0,)      the row visited at each place; (0,): 0, 1, 2, …
     y            IN      (k, n)                 targets; (1, n) class indices for a coupled loss
     weight       IN      (n,) or (0,)           sample weights; (0,): none
+    offset       IN      (k|1, n) or (0, …)     fixed parts of the raw predictions; (0, …): none
     p            IN      scalar                 parameter of the loss
     center       IN      (d,) or (0,)           subtracted from the rows by centred passes
     coef         IN      (k, d)                 coefficients
     intercept    IN      (k,)                   intercepts
     first, last  IN      int                    range of rows, or of places in `order`
-    offset       IN      int                    row i of x is sample i + offset of y and weight
+    shift       IN      int                    row i of x is sample i + shift of y, weight …
     totals       IN OUT  (k, d+2) float64       sums of the gradient, its intercept part, and the cost
     settings     IN      (6,)                   the numbers of `Settings.array`
     rates        IN      (epochs, k) or (1, k)  learning rates; one row: constant

@@ -83,7 +83,7 @@ def rows_of_block(loss: Loss | CoupledLoss, d: int, itemsize: int, n: int, by_co
 def gather(x_dtype: np.dtype):
     """The compiled copy of m rows from place `start` on, with their targets and weights.
 
-    ``(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch)``
+    ``(rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch)``
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x (n, d) in C order, of this dtype
@@ -93,26 +93,27 @@ def gather(x_dtype: np.dtype):
 
     The other arguments are described in `fastgd.cpu`.
     """
-    scalar, line = x_dtype.type, LINE // x_dtype.itemsize
+    scalar = x_dtype.type
 
     @piece
-    def gathered(rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch):
+    def gathered(rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch):
         ordered, d = order.shape[0] > 0, block.shape[1]
         x, n = array_at(rows_at, (y.shape[1], d), None, scalar), order.shape[0]
         distance = min(_MOST_AHEAD, max(4, _BYTES_AHEAD // (d * x.itemsize)))
+        lines = (d * x.itemsize + LINE - 1) // LINE
         for i in range(m):
             row = start + i
             if ordered:
                 # Also rows of later batches: their places follow.
                 row, ahead = order[row], order[min(row + distance, n - 1)]
-                for j in range(0, d, line):
-                    prefetch(x, ahead, j)
+                for line in range(lines):
+                    prefetch(x, ahead, line)
             for j in range(d):
                 block[i, j] = x[row, j] - center[j]
             for c in range(y.shape[0]):
-                own_y[c, i] = y[c, row + offset]
+                own_y[c, i] = y[c, row + shift]
             if weight.shape[0] > 0:
-                scratch[WEIGHT, i] = weight[row + offset]
+                scratch[WEIGHT, i] = weight[row + shift]
         return 0.0
 
     return gathered
@@ -122,8 +123,8 @@ def gather(x_dtype: np.dtype):
 def rows_pass(paired: bool):
     """The compiled pass that adds the rows `first` to `last` to `totals`, for x in C order.
 
-    ``(x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-    gather, block, own_y, scratch, gradient, totals)``.
+    ``(x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+    slopes_too, gather, block, own_y, scratch, gradient, totals)``.
 
         name        dir     shape          meaning
         rows_at     IN      int            address of x, for `gather`
@@ -145,35 +146,35 @@ def rows_pass(paired: bool):
 
     @kernel
     def one_pass(
-        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-        gather, block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+        slopes_too, gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero = scratch.shape[1], coef.dtype.type(0)
         outputs = 2 if paired else 1  # at a time
-        line = LINE // x.itemsize
-        # The hardware's own prefetcher follows longer rows; ours only costs there.
-        ahead = 2 * d if gather == 0 and d * x.itemsize <= LONGEST_ROW else 0
+        # The hardware's own prefetcher follows longer rows; ours only costs there. Lines of two rows.
+        ahead = d * x.itemsize <= LONGEST_ROW and gather == 0
+        lines = (2 * d * x.itemsize + LINE - 1) // LINE if ahead else 0
         summed = 0
         for start in range(first, last, rows):
             m = min(rows, last - start)
             if gather == 0:
-                seen, at, seen_y, at_y = x, start, y, start + offset
+                seen, at, seen_y, at_y = x, start, y, start + shift
                 if weight.shape[0] > 0:
                     for i in range(m):
-                        scratch[WEIGHT, i] = weight[start + offset + i]
+                        scratch[WEIGHT, i] = weight[start + shift + i]
             else:
                 seen, at, seen_y, at_y = block, 0, own_y, 0
                 call(
-                    gather, rows_at, order, y, weight, center, start, m, offset, block, own_y, scratch,
+                    gather, rows_at, order, y, weight, center, start, m, shift, block, own_y, scratch,
                 )  # fmt: skip
             # Four rows at a time: each coefficient, and each part of the gradient, is loaded once for
             # four products; for two outputs six loads serve eight.
-            fours, stop = at + m // 4 * 4, at + m
-            for r in range(at, fours, 4):
-                i = r - at
-                for j in range(0, ahead, line):
-                    prefetch(x, r + rows, j)
+            fours = m // 4 * 4
+            for i in range(0, fours, 4):
+                four = view(seen, (at + i) * d, (4, d))
+                for line in range(lines):
+                    prefetch(x, at + i + rows, line)
                 for c in range(0, k, outputs):
                     p0, p1, p2, p3 = zero, zero, zero, zero
                     if paired and c + 1 < k:
@@ -181,10 +182,10 @@ def rows_pass(paired: bool):
                         for j in range(d):
                             v, w = coef[c, j], coef[c + 1, j]
                             x0, x1, x2, x3 = (
-                                seen[r, j],
-                                seen[r + 1, j],
-                                seen[r + 2, j],
-                                seen[r + 3, j],
+                                four[0, j],
+                                four[1, j],
+                                four[2, j],
+                                four[3, j],
                             )
                             p0 += x0 * v
                             p1 += x1 * v
@@ -199,18 +200,24 @@ def rows_pass(paired: bool):
                     else:
                         for j in range(d):
                             w = coef[c, j]
-                            p0 += seen[r, j] * w
-                            p1 += seen[r + 1, j] * w
-                            p2 += seen[r + 2, j] * w
-                            p3 += seen[r + 3, j] * w
+                            p0 += four[0, j] * w
+                            p1 += four[1, j] * w
+                            p2 += four[2, j] * w
+                            p3 += four[3, j] * w
                     own, b = scratch[Z + c], intercept[c]
                     own[i], own[i + 1], own[i + 2], own[i + 3] = p0 + b, p1 + b, p2 + b, p3 + b
-            for r in range(fours, stop):
+            for i in range(fours, m):
                 for c in range(k):
                     p0 = zero
                     for j in range(d):
-                        p0 += seen[r, j] * coef[c, j]
-                    scratch[Z + c, r - at] = p0 + intercept[c]
+                        p0 += seen[at + i, j] * coef[c, j]
+                    scratch[Z + c, i] = p0 + intercept[c]
+            for c in range(k if offset.shape[0] > 0 else 0):
+                for i in range(m):
+                    row = start + i
+                    if gather != 0 and order.shape[0] > 0:
+                        row = order[row]
+                    scratch[Z + c, i] += offset[min(c, offset.shape[0] - 1), shift + row]
             call(losses, scratch, seen_y, at_y, p, m, totals)
             if not slopes_too:
                 continue
@@ -218,33 +225,33 @@ def rows_pass(paired: bool):
             # innermost loop took them for overlapping and was not vectorised.
             for c in range(0, k, outputs):
                 own, other = scratch[Z + c], scratch[Z + min(c + 1, k - 1)]
-                for r in range(at, fours, 4):
-                    i = r - at
+                for i in range(0, fours, 4):
+                    four = view(seen, (at + i) * d, (4, d))
                     if c == 0:
-                        for j in range(0, ahead, line):
-                            prefetch(x, r + rows + 2, j)
+                        for line in range(lines):
+                            prefetch(x, at + i + rows + 2, line)
                     s0, s1, s2, s3 = own[i], own[i + 1], own[i + 2], own[i + 3]
                     if paired and c + 1 < k:
                         t0, t1, t2, t3 = other[i], other[i + 1], other[i + 2], other[i + 3]
                         for j in range(d):
                             x0, x1, x2, x3 = (
-                                seen[r, j],
-                                seen[r + 1, j],
-                                seen[r + 2, j],
-                                seen[r + 3, j],
+                                four[0, j],
+                                four[1, j],
+                                four[2, j],
+                                four[3, j],
                             )
                             gradient[c, j] += (s0 * x0 + s1 * x1) + (s2 * x2 + s3 * x3)
                             gradient[c + 1, j] += (t0 * x0 + t1 * x1) + (t2 * x2 + t3 * x3)
                     else:
                         for j in range(d):
-                            gradient[c, j] += (s0 * seen[r, j] + s1 * seen[r + 1, j]) + (
-                                s2 * seen[r + 2, j] + s3 * seen[r + 3, j]
+                            gradient[c, j] += (s0 * four[0, j] + s1 * four[1, j]) + (
+                                s2 * four[2, j] + s3 * four[3, j]
                             )
-            for r in range(fours, stop):
+            for i in range(fours, m):
                 for c in range(k):
-                    s0 = scratch[Z + c, r - at]
+                    s0 = scratch[Z + c, i]
                     for j in range(d):
-                        gradient[c, j] += s0 * seen[r, j]
+                        gradient[c, j] += s0 * seen[at + i, j]
             summed += m
             if summed >= _ROWS or start + m == last:
                 for c in range(k):
@@ -263,8 +270,8 @@ def columns_pass(centred: bool):
 
     @kernel
     def one_pass(
-        x, rows_at, order, y, weight, p, center, coef, intercept, first, last, offset, losses, slopes_too,
-        gather, block, own_y, scratch, gradient, totals,
+        x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+        slopes_too, gather, block, own_y, scratch, gradient, totals,
     ):  # fmt: skip
         k, d = coef.shape
         rows, zero, fours = scratch.shape[1], coef.dtype.type(0), d // 4 * 4
@@ -273,7 +280,7 @@ def columns_pass(centred: bool):
             m = min(rows, last - start)
             if weight.shape[0] > 0:
                 for i in range(m):
-                    scratch[WEIGHT, i] = weight[start + offset + i]
+                    scratch[WEIGHT, i] = weight[start + shift + i]
             for c in range(k):
                 for i in range(m):
                     scratch[Z + c, i] = intercept[c]
@@ -296,7 +303,11 @@ def columns_pass(centred: bool):
                     w = coef[c, j]
                     for i in range(m):
                         scratch[Z + c, i] += (x[j, start + i] - c0) * w
-            call(losses, scratch, y, start + offset, p, m, totals)
+            for c in range(k if offset.shape[0] > 0 else 0):
+                for i in range(m):
+                    row = start + i
+                    scratch[Z + c, i] += offset[min(c, offset.shape[0] - 1), shift + row]
+            call(losses, scratch, y, start + shift, p, m, totals)
             if not slopes_too:
                 continue
             for j in range(0, fours, 4):
@@ -365,13 +376,13 @@ class Pass:
     """A pass of a loss over rows x with y and weight, and its scratch: of one thread at a time.
 
     It is for parameters of the shape and dtype of `coef`; if `centred`, a center is subtracted from the
-    rows. The other arguments are described in `fastgd.cpu`; x, y and weight are read-only, and y and
-    weight in the dtype of `coef`.
+    rows. The other arguments are described in `fastgd.cpu`; x, y, weight and offset are read-only,
+    and all but x in the dtype of `coef`.
     """
 
     def __init__(
         self, loss: Loss | CoupledLoss, by_columns: bool, slopes_too: bool, centred: bool, x, y, weight,
-        coef,
+        offset, coef,
     ) -> None:  # fmt: skip
         (k, d), dtype = coef.shape, coef.dtype
         self._kernel, losses, gathered = _compiled_pass(
@@ -382,14 +393,14 @@ class Pass:
         own = scratch(loss, x, y, coef, by_columns, gathered != 0)
         if gathered != 0:
             rows_at, x, self._no_center = x.ctypes.data, unknown((0, d), dtype), zeros(d, dtype)
-        self._rows = x, rows_at, GIVEN_ORDER, y, weight, dtype.type(loss.p)
+        self._rows = x, rows_at, GIVEN_ORDER, y, weight, offset, dtype.type(loss.p)
         self._scratch = losses, slopes_too, gathered, *own
 
-    def add(self, center, coef, intercept, first: int, last: int, offset: int, totals) -> None:
+    def add(self, center, coef, intercept, first: int, last: int, shift: int, totals) -> None:
         """Add the rows `first` to `last` to `totals`; `center` (d,) is None, or read-only."""
         center = self._no_center if center is None else center
         self._kernel(
-            *self._rows, center, coef, intercept, first, last, offset, *self._scratch, totals
+            *self._rows, center, coef, intercept, first, last, shift, *self._scratch, totals
         )
 
 
@@ -409,7 +420,7 @@ def address_of_pass(
     x, y, vector = unknown((1, 1), x_dtype), unknown((1, 1), dtype), unknown(1, dtype)
     return pointer(
         columns_pass(False) if by_columns else rows_pass(paired), x, 0, np.empty(0, order_dtype), y,
-        vector, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
+        vector, y, dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two,
         np.empty((1, 1)),
     )  # fmt: skip
 
@@ -418,40 +429,40 @@ def address_of_pass(
 def predictions(by_columns: bool):
     """The compiled pass that writes the predictions of one output to `out`.
 
-    ``(x, coef, intercept, first, last, offset, out)``
+    ``(x, coef, intercept, first, last, shift, out)``
 
         name        dir     shape        meaning
-        out         OUT     (n,)         out[i + offset] = x[i]·coef[0] + intercept[0]
+        out         OUT     (n,)         out[i + shift] = x[i]·coef[0] + intercept[0]
 
     The other arguments are described in `fastgd.cpu`.
     """
 
     @kernel
-    def predict(x, coef, intercept, first, last, offset, out):
+    def predict(x, coef, intercept, first, last, shift, out):
         d = coef.shape[1]
         for i in range(first, last):
             z = intercept[0]
             for j in range(d):
                 z += x[i, j] * coef[0, j]
-            out[i + offset] = z
+            out[i + shift] = z
 
     @kernel
-    def predict_by_columns(xt, coef, intercept, first, last, offset, out):
+    def predict_by_columns(xt, coef, intercept, first, last, shift, out):
         d = coef.shape[1]
         for i in range(first, last):
-            out[i + offset] = intercept[0]
+            out[i + shift] = intercept[0]
         for j in range(d):
             w = coef[0, j]
             for i in range(first, last):
-                out[i + offset] += xt[j, i] * w
+                out[i + shift] += xt[j, i] * w
 
     return predict_by_columns if by_columns else predict
 
 
 @kernel
 def batch_epochs(
-    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, numbers, rows, copied,
-    totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
+    one_pass, losses, end_of_epoch, step, gather, x, rows_at, order, y, weight, offset, numbers, rows,
+    copied, totals, coef, intercept, previous, settings, rates, hyper, memory, state, costs, norms, path,
     last_epoch, with_cost,
 ):  # fmt: skip
     """Epochs of batch descent in one call, for data small enough that one thread does a pass.
@@ -498,8 +509,8 @@ def batch_epochs(
             for j in range(d + 2):
                 sums[c, j] = 0.0
         call(
-            one_pass, x, rows_at, order, y, weight, p, center, low, low_intercept, 0, n, 0, losses,
-            True, gather, block, own_y, scratch, gradient, sums,
+            one_pass, x, rows_at, order, y, weight, offset, p, center, low, low_intercept, 0, n, 0,
+            losses, True, gather, block, own_y, scratch, gradient, sums,
         )  # fmt: skip
         if epoch == last_epoch:
             state[COST] = 0.0

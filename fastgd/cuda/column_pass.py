@@ -36,15 +36,17 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, offset, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         warp_sums = cuda.shared.array(all_entries, real)
         gradient = cuda.local.array(columns, real)
         block = cuda.local.array(in_flight, real)
         labels = cuda.local.array(vector, real)
         row_weights = cuda.local.array(vector, real)
+        raw = cuda.local.array(vector, real)
         n = y.shape[1]
-        weighted = weight.shape[0] > 0
+        weighted, fixed = weight.shape[0] > 0, offset.shape[0] > 0
+        of_output = c if offset.shape[0] > 1 else 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         thread = cuda.threadIdx.x & last_thread
         b = intercept[c]
@@ -52,7 +54,7 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
         for j in range(columns):
             gradient[j] = zero
         for v in range(vector):
-            row_weights[v] = one
+            row_weights[v], raw[v] = one, zero
         for start in range(first, last, threads * vector):
             i = start + thread * vector
             if i + vector <= last:
@@ -61,6 +63,8 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                 load(y, target * n + i, labels, 0)
                 if weighted:
                     load(weight, i, row_weights, 0)
+                if fixed:
+                    load(offset, of_output * n + i, raw, 0)
             else:
                 for v in range(vector):
                     inside = i + v < last
@@ -69,9 +73,11 @@ def _few_columns(loss, layout, dtype, slopes_too, centred):
                     labels[v] = y[target, i + v] if inside else zero
                     if weighted:
                         row_weights[v] = weight[i + v] if inside else zero
+                    if fixed:
+                        raw[v] = offset[of_output, i + v] if inside else zero
             for v in range(vector):
                 if i + v < last:
-                    z = b
+                    z = b + raw[v]
                     for j in range(columns):
                         if centred:
                             block[j * vector + v] -= center[j]
@@ -118,13 +124,14 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, offset, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         block_sums = cuda.shared.array(block_entries, real)
         predicted = cuda.shared.array(two_turns, real)
         gradient = cuda.shared.array(columns, real)
         d = coef.shape[1]
-        weighted = weight.shape[0] > 0
+        weighted, fixed = weight.shape[0] > 0, offset.shape[0] > 0
+        of_output = c if offset.shape[0] > 1 else 0
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         thread = cuda.threadIdx.x & last_thread
         row, group = thread % tile, thread // tile
@@ -152,6 +159,8 @@ def _tiles(loss, layout, dtype, slopes_too, centred):
             s = zero
             if i < last:
                 row_weight = weight[i] if weighted else one
+                if fixed:
+                    z += offset[of_output, i]
                 cost += row_weight * value(z, y[target, i], p)
                 if slopes_too:
                     s = row_weight * slope(z, y[target, i], p)

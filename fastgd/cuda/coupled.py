@@ -67,7 +67,7 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
     w_size = classes * columns  # sizes of arrays must be names
 
     @cuda.jit(device=True)
-    def predict(x, order, center, coef, intercept, start, last, base, tile, z):
+    def predict(x, order, offset, center, coef, intercept, start, last, base, tile, z):
         factors = cuda.shared.array(w_size, real)
         sums = cuda.local.array(units, real)
         element = cuda.local.array(1, real)
@@ -95,6 +95,11 @@ def _predicted(layout: CoupledLayout, dtype: str, centred: bool, ordered: bool):
             c = base + group + across * u
             if c < k:
                 sums[u] += intercept[c]
+                if offset.shape[0] > 0 and start + row < last:
+                    i = start + row
+                    if ordered:
+                        i = order[i]
+                    sums[u] += offset[c if offset.shape[0] > 1 else 0, i]
             z[(group + across * u) * pitch + row] = sums[u]
 
     return predict
@@ -111,7 +116,7 @@ def coupled_pass(
 ):
     """A device function that fills `out` with the sums of a range of rows, at least one.
 
-    ``(x, order, y, weight, p, center, coef, intercept, first, last, out)``
+    ``(x, order, y, weight, offset, p, center, coef, intercept, first, last, out)``
 
         name    dir     shape      meaning
         x       IN      (n, d)     rows, or (d, n) for a layout by columns
@@ -135,7 +140,7 @@ def coupled_pass(
     tile_size, z_size, of_rows = columns * pitch, classes * pitch, 4 * rows
 
     @cuda.jit(device=True)
-    def one_pass(x, order, y, weight, p, center, coef, intercept, first, last, out):
+    def one_pass(x, order, y, weight, offset, p, center, coef, intercept, first, last, out):
         block_sums = cuda.shared.array(warps, real)
         tile = cuda.shared.array(tile_size, real)
         z = cuda.shared.array(z_size, real)
@@ -160,7 +165,7 @@ def coupled_pass(
                 label = y[0, i]
                 row_weight = weight[i] if weighted else one
             for base in range(0, k, classes):
-                predict(x, order, center, coef, intercept, start, last, base, tile, z)
+                predict(x, order, offset, center, coef, intercept, start, last, base, tile, z)
                 cuda.syncthreads()
                 if mine:
                     for c in range(min(classes, k - base)):
@@ -180,7 +185,7 @@ def coupled_pass(
                 told[2 * rows + thread], told[3 * rows + thread] = top, rest
             for base in range(0, k, classes):
                 if k > classes:
-                    predict(x, order, center, coef, intercept, start, last, base, tile, z)
+                    predict(x, order, offset, center, coef, intercept, start, last, base, tile, z)
                 cuda.syncthreads()
                 for u in range(units):
                     c = base + group + across * u

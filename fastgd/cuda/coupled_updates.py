@@ -35,8 +35,8 @@ def coupled_minibatch(
 
     @cuda.jit
     def updates(
-        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-        mean, batch_size, first, last, losses, totals,
+        x, y, weight, offset, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        updates_before, mean, batch_size, first, last, losses, totals,
     ):  # fmt: skip
         k, d = coef.shape[0], coef.shape[1]
         zero, none, thread = coef.dtype.type(0), intercept[:0], cuda.threadIdx.x
@@ -46,7 +46,7 @@ def coupled_minibatch(
         batch = first
         while batch < last:
             stop = min(batch + batch_size, last)
-            one_pass(x, order, y, weight, zero, none, coef, intercept, batch, stop, totals)
+            one_pass(x, order, y, weight, offset, zero, none, coef, intercept, batch, stop, totals)
             cuda.syncthreads()
             factor = scale / coef.dtype.type(stop - batch) if by_rows else scale
             t += 1.0

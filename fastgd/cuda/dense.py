@@ -58,7 +58,7 @@ def part_pass(
 ):  # fmt: skip
     """A device function that fills the sums of one part, and of one output unless the loss is coupled.
 
-    ``(x, y, weight, p, center, coef, intercept, block, part_rows, partials)``
+    ``(x, y, weight, offset, p, center, coef, intercept, block, part_rows, partials)``
 
         name       dir     shape     meaning
         block      IN      int       part·k + output; the part for a coupled loss
@@ -70,11 +70,13 @@ def part_pass(
         of_all = coupled_pass(loss, layout, dtype, slopes_too, centred)
 
         @cuda.jit(device=True)
-        def all_outputs(x, y, weight, p, center, coef, intercept, block, part_rows, partials):
+        def all_outputs(
+            x, y, weight, offset, p, center, coef, intercept, block, part_rows, partials
+        ):
             first = block * part_rows
             last = min(first + part_rows, y.shape[1])
             of_all(
-                x, weight, y, weight, p, center, coef, intercept, first, last, partials[block]
+                x, weight, y, weight, offset, p, center, coef, intercept, first, last, partials[block]
             )  # fmt: skip
 
         return all_outputs
@@ -83,7 +85,7 @@ def part_pass(
     one_pass = block_pass(loss, layout, dtype, slopes_too, centred)
 
     @cuda.jit(device=True)
-    def one_output(x, y, weight, p, center, coef, intercept, block, part_rows, partials):
+    def one_output(x, y, weight, offset, p, center, coef, intercept, block, part_rows, partials):
         k = partials.shape[1]
         part = (block & INT32) // (k & INT32)
         c = block - part * k
@@ -91,7 +93,8 @@ def part_pass(
         last = min(first + part_rows, y.shape[1])
         target = c if y.shape[0] > 1 else 0
         one_pass(
-            x, weight, y, weight, p, center, coef, intercept, c, target, first, last, partials[part, c]
+            x, weight, y, weight, offset, p, center, coef, intercept, c, target, first, last,
+            partials[part, c],
         )  # fmt: skip
 
     return one_output
@@ -104,18 +107,19 @@ def accumulate(
 ):  # fmt: skip
     """The kernel that fills `partials`, for a grid of any size.
 
-    ``(x, y, weight, p, center, coef, intercept, part_rows, partials)``, described in `fastgd.cuda`; x is
-    (n, d), or (d, n) for a layout by columns, in C order, and y (1, n) if all outputs have one target.
+    ``(x, y, weight, offset, p, center, coef, intercept, part_rows, partials)``, described in
+    `fastgd.cuda`; x is (n, d), or (d, n) for a layout by columns, in C order, and y (1, n) if all outputs
+    have one target.
     """
     add_part = part_pass(loss, layout, dtype, slopes_too, centred)
     coupled = loss.coupled
 
     @cuda.jit
-    def fill_partials(x, y, weight, p, center, coef, intercept, part_rows, partials):
+    def fill_partials(x, y, weight, offset, p, center, coef, intercept, part_rows, partials):
         blocks = partials.shape[0] * (1 if coupled else partials.shape[1])
         block = cuda.blockIdx.x
         while block < blocks:
-            add_part(x, y, weight, p, center, coef, intercept, block, part_rows, partials)
+            add_part(x, y, weight, offset, p, center, coef, intercept, block, part_rows, partials)
             cuda.syncthreads()
             block += cuda.gridDim.x
 

@@ -126,8 +126,9 @@ def batch_epochs(
 ):
     """The kernel of a chunk of epochs, for a grid whose blocks all run at the same time.
 
-    ``(x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
-    state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs)``
+    ``(x, y, weight, offset, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
+    memory, state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before,
+    epochs)``
 
         name           dir     shape              meaning
         low            IN OUT  (k, d)             coefficients in `dtype`
@@ -151,8 +152,9 @@ def batch_epochs(
 
     @cuda.jit(**with_registers(most))
     def epochs_of_gd(
-        x, y, weight, low, low_intercept, coef, intercept, previous, settings, rates, hyper, memory,
-        state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before, epochs,
+        x, y, weight, offset, low, low_intercept, coef, intercept, previous, settings, rates, hyper,
+        memory, state, costs, norms, path, outcome, partials, flat, by_output, totals, part_rows, before,
+        epochs,
     ):  # fmt: skip
         scratch = cuda.shared.array(threads, numba.float64)
         grid = cuda.cg.this_grid()
@@ -162,7 +164,9 @@ def batch_epochs(
         for epoch in range(epochs + 1):
             block = cuda.blockIdx.x
             while block < blocks:
-                add_part(x, y, weight, p, none, low, low_intercept, block, part_rows, partials)
+                add_part(
+                    x, y, weight, offset, p, none, low, low_intercept, block, part_rows, partials
+                )
                 cuda.syncthreads()
                 block += cuda.gridDim.x
             grid.sync()

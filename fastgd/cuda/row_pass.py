@@ -23,7 +23,7 @@ def row_pass(
 ):
     """A device function that fills `out` with the sums of a range of rows, for one output.
 
-    ``(x, order, y, weight, p, center, coef, intercept, c, target, first, last, out)``
+    ``(x, order, y, weight, offset, p, center, coef, intercept, c, target, first, last, out)``
 
         name    dir     shape     meaning
         order   IN      (n,)      if `ordered`, the rows are order[first:last]; else not read
@@ -54,7 +54,7 @@ def row_pass(
 
     @cuda.jit(device=True)
     def one_pass(
-        x, order, y, weight, p, center, coef, intercept, c, target, first, last, out
+        x, order, y, weight, offset, p, center, coef, intercept, c, target, first, last, out
     ):  # fmt: skip
         block_sums = cuda.shared.array(block_entries, real)
         gathered = cuda.shared.array(reduced, real)
@@ -66,7 +66,8 @@ def row_pass(
         label = cuda.local.array(turns, real)
         row_weight = cuda.local.array(turns, real)
         n, d = y.shape[1], coef.shape[1]
-        weighted = weight.shape[0] > 0
+        weighted, fixed = weight.shape[0] > 0, offset.shape[0] > 0
+        of_output = (c if offset.shape[0] > 1 else 0) * n
         zero, one = coef.dtype.type(0), coef.dtype.type(1)
         thread = cuda.threadIdx.x & last_thread
         lane, group, own = thread % lanes, thread // lanes, thread % apart
@@ -108,6 +109,8 @@ def row_pass(
                 if i >= last:
                     row_weight[q] = zero
                 raw[q] = zero
+                if fixed:
+                    load_one(offset, of_output + at, raw, q)
             for u in range(rows):
                 z = zero
                 for e in range(held):
@@ -118,7 +121,7 @@ def row_pass(
                 else:
                     z = over_lanes(z)
                 if u % apart == own and start + group + groups * u < last:
-                    raw[u // apart] = z + b
+                    raw[u // apart] += z + b
             for q in range(turns):
                 cost += row_weight[q] * value(raw[q], label[q], p)
                 if slopes_too:

@@ -35,7 +35,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
 
     A group of `layout.lanes` threads has a model.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, first, last, losses)``
+    ``(x, y, weight, offset, order, coef, intercept, settings, rates, first, last, losses)``
 
         name       dir     shape     meaning
         coef       IN OUT  (k, d)    coefficients
@@ -53,7 +53,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
     over_block, over_lanes = sum_of_block(threads), sum_of_lanes(1, min(lanes, WARP))
 
     @cuda.jit
-    def updates(x, y, weight, order, coef, intercept, settings, rates, first, last, losses):
+    def updates(x, y, weight, offset, order, coef, intercept, settings, rates, first, last, losses):
         block_sums = cuda.shared.array(block_entries, real)
         w = cuda.local.array(held, real)
         row = cuda.local.array(held, real)
@@ -65,6 +65,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
         # Lanes without a model run too, as their warp needs them, but touch no parameters: those of
         # the last model may already be updated.
         c, mine = min(model, k - 1), model < k
+        fixed, common = offset.shape[0] > 0, offset.shape[0] == 1
         lr, l2, scale, p = rates[c], settings[L2], settings[SCALE], settings[P]
         learn = settings[LEARN] != zero
         b = intercept[c] if mine else zero
@@ -83,6 +84,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
             cost = zero
             for i in range(start, min(start + _MET, last)):
                 label = y[c, at]
+                of_row = offset[0 if common else c, at] if fixed else zero
                 row_weight = weight[at] if weighted else one
                 for e in range(held):
                     row[e] = coming[e]
@@ -100,7 +102,7 @@ def per_sample(loss: Loss, layout: RowLayout, dtype: str):
                     turn = threads // WARP - turn
                 else:
                     z = over_lanes(z)
-                z += b
+                z += b + of_row
                 cost += row_weight * value(z, label, p)
                 s = scale * row_weight * slope(z, label, p)
                 for e in range(held):
@@ -128,8 +130,8 @@ def minibatch(
 ):  # fmt: skip
     """The kernel of one update a batch; a block has a model.
 
-    ``(x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-    mean, batch_size, first, last, losses)``
+    ``(x, y, weight, offset, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+    updates_before, mean, batch_size, first, last, losses)``
 
         name            dir     shape              meaning
         low_hyper       IN      (HYPER,)           `hyper` in the dtype of the computation
@@ -147,8 +149,8 @@ def minibatch(
 
     @cuda.jit
     def updates(
-        x, y, weight, order, coef, intercept, settings, rates, hyper, low_hyper, memory, updates_before,
-        mean, batch_size, first, last, losses,
+        x, y, weight, offset, order, coef, intercept, settings, rates, hyper, low_hyper, memory,
+        updates_before, mean, batch_size, first, last, losses,
     ):  # fmt: skip
         totals = cuda.shared.array(columns, real)
         k, d = coef.shape[0], coef.shape[1]
@@ -163,7 +165,8 @@ def minibatch(
             while batch < last:
                 stop = min(batch + batch_size, last)
                 one_pass(
-                    x, order, y, weight, settings[P], none, coef, intercept, c, c, batch, stop, totals
+                    x, order, y, weight, offset, settings[P], none, coef, intercept, c, c, batch, stop,
+                    totals,
                 )  # fmt: skip
                 cuda.syncthreads()
                 factor = scale / coef.dtype.type(stop - batch) if by_rows else scale
@@ -259,8 +262,8 @@ class Models:
         last, k, name = source.n if last is None else last, len(self._coef), source.dtype.name
         with on(x.number):
             arguments = (
-                self._x, source.device_y, source.device_weight, x.to_device(order), self._coef,
-                self._intercept, *self._settings,
+                self._x, source.device_y, source.device_weight, source.device_offset, x.to_device(order),
+                self._coef, self._intercept, *self._settings,
             )  # fmt: skip
             if self._plain:
                 kernel = per_sample(self._loss, layout, name)

@@ -1,27 +1,37 @@
 """The constant prediction whose mean is that of y, at which lr="auto" starts."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..losses import Loss
 
+#: The most offsets of which the mean is taken, evenly spaced: it is a start.
+_OFFSETS = 256
 
-def constant_prediction(loss: Loss, y: np.ndarray, weight: Any) -> np.ndarray:
-    """The raw prediction (k,) whose inverse link is the mean of y (k, n); weight is (n,) or None."""
+
+def constant_prediction(loss: Loss, y: np.ndarray, weight: Any, offset: Any) -> np.ndarray:
+    """The constants (k,) with which the mean inverse link is that of y (k, n).
+
+    weight is (n,) or None, offset (k, n), (1, n) or None.
+    """
     with np.errstate(all="ignore"):
         means = np.average(y, axis=1, weights=weight)
-    return np.array([inverse(loss.link, mean) for mean in means.tolist()])
+    offset = np.zeros((1, 1)) if offset is None else offset[:, :: len(y[0]) // _OFFSETS + 1]
+    offsets = np.broadcast_to(offset, (len(y), offset.shape[1])).tolist()
+    return np.array([inverse(loss.link, *of) for of in zip(means.tolist(), offsets, strict=True)])
 
 
-def inverse(link: Callable[[float], float] | None, mean: float) -> float:
-    """The raw prediction whose link is `mean`, by bisection; 0 where the link has no such value."""
+def inverse(
+    link: Callable[[float], float] | None, mean: float, offsets: Sequence[float] = (0.0,)
+) -> float:
+    """The constant z with the mean link(z + offset) of `mean`, by bisection; 0 where there is none."""
 
     def at(z: float) -> float:
         try:
-            return link(z)  # type: ignore[misc]
+            return sum(link(z + of_row) for of_row in offsets) / len(offsets)  # type: ignore[misc]
         except OverflowError:
             return math.inf
 

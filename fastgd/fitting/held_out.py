@@ -20,6 +20,19 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[m:]), np.sort(order[:m])
 
 
+def fixed_parts(
+    offset: Any, n: int, outputs: int, loss: Any, where: Any, dtype: Any
+) -> np.ndarray | None:
+    """The offset of a fit, (1, n) or (k, n), or None."""
+    found = inputs.offsets(place.on_host(offset, "offset", where), n, outputs, dtype)
+    if found is not None and loss.coupled and len(found) < outputs:
+        raise InputError(
+            f"offset has one number a row, which moves all {outputs} classes alike and changes no "
+            f"probability; pass one for each class, ({n}, {outputs})."
+        )
+    return found
+
+
 def given_rows(
     given: tuple[Any, ...],
     where: Any,
@@ -31,8 +44,10 @@ def given_rows(
     classes: Any,
     loss: Any,
     feature_names: Any,
-) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """The tuple's x (n, d), y (k, n) and weight or None, checked against the rows to train on."""
+    outputs: int,
+    offset: bool,
+) -> tuple[Any, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The tuple's x (n, d), y (k, n), weight and offset or None, checked against the rows to train on."""
     try:
         inputs.require_names(given[0], feature_names)
         x, found = place.features(given[0], device)
@@ -49,8 +64,16 @@ def given_rows(
             y = inputs.known_labels(y, n, classes, dtype)
         if len(y) != k:
             raise InputError(f"y has {len(y)} column(s); the y to train on has {k}.")
-        weight = given[2] if len(given) == 3 else None
+        weight, own_offset = (*given[2:], None, None)[:2]
+        if offset != (own_offset is not None):
+            there = (
+                "no offset, and those to train on have one"
+                if offset
+                else ("an offset, and those to train on have none")
+            )
+            raise InputError(f"the rows have {there}; pass both or none.")
         weight = place.on_host(weight, "sample_weight", where)
-        return x, y, inputs.weights(weight, n, np.float64)
+        fixed = fixed_parts(own_offset, n, outputs, loss, where, dtype)
+        return x, y, inputs.weights(weight, n, np.float64), fixed
     except InputError as error:
         raise InputError(f"in validation, {error}") from None

@@ -3,6 +3,7 @@
 import functools
 import math
 import numbers
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,14 @@ from ..formulas.updates import Optimizer
 
 #: The orders of visit, and the reductions.
 _ORDERS, _REDUCTIONS = (True, False, "block"), ("mean", "sum")
+#: The options that are one value each, whatever the data and the other options are.
+_SINGLE = (
+    "lr", "epochs", "batch_size", "n_threads", "tol", "seed", "shuffle", "reduction", "fit_intercept",
+    "keep_path", "progress", "average", "l1", "l2",
+)  # fmt: skip
+_values_of = operator.itemgetter(*_SINGLE)
+#: Types whose values don't change, and are equal only if they mean the same.
+_PLAIN = frozenset((str, bool, int, float, type(None)))
 
 
 class Options:
@@ -34,17 +43,18 @@ class Options:
     seed: int
     optimizer: Optimizer | None
     schedule: Any
-    average: bool = False
-    tol: float | None = None
+    average: bool
+    tol: float | None
     reduction: str
-    l1: float = 0.0
+    l1: float
     l2: float
-    fit_intercept: bool = True
+    fit_intercept: bool
     sample_weight: Any
+    offset: Any = None
     class_weight: Any = None
     coef_init: Any = None
     intercept_init: Any = None
-    keep_path: bool = False
+    keep_path: bool
     dtype: Any
     device: str | None = None
     n_threads: int | None
@@ -57,24 +67,19 @@ class Options:
     def __init__(self, **given: Any):
         o = self
         o.__dict__ = given  # which belongs to this call
-        o.lr = _learning_rate(o.lr)
-        for name in ("epochs", "batch_size", "n_threads"):
-            if given[name] is not None:
-                given[name] = inputs.integer(given[name], name, low=1)
-        if o.tol is not None:
-            o.tol = inputs.number(o.tol, "tol", strict=True)
-        o.seed = inputs.integer(o.seed, "seed", low=0, high=math.inf)
-        o.shuffle = inputs.choice(o.shuffle, "shuffle", _ORDERS)
-        o.reduction = inputs.choice(o.reduction, "reduction", _REDUCTIONS)
-        for name in ("fit_intercept", "keep_path", "progress", "average"):
-            given[name] = inputs.flag(getattr(o, name), name)
-        o.l1, o.l2 = inputs.number(o.l1, "l1"), inputs.number(o.l2, "l2")
-        o.validation = _validation(o.validation)
+        single = _values_of(given)
+        check = _remembered if _PLAIN.issuperset(map(type, single)) else _checked
+        given.update(check(*single))
+        if o.validation is not None:
+            o.validation = _validation(o.validation)
         o.patience = inputs.integer(o.patience, "patience", low=1)
-        o.optimizer = _optimizer(o.optimizer)
-        o.schedule = _schedule(o.schedule, o.lr, o.optimizer)
+        if o.optimizer is not None:
+            o.optimizer = _optimizer(o.optimizer)
+        if o.schedule is not None:
+            o.schedule = _schedule(o.schedule, o.lr, o.optimizer)
         _check_together(o)
-        o.device = _device(o.device)
+        if o.device is not None:
+            o.device = _device(o.device)
         if o.callback is not None and not callable(o.callback):
             raise InputError(
                 f"callback is {shown(o.callback)}; expected a function of one argument."
@@ -89,6 +94,36 @@ class Options:
     def automatic(self) -> bool:
         """Whether the data provides the step, unless a batch size does not let it."""
         return isinstance(self.lr, str) and self.optimizer is None
+
+
+def _checked(
+    lr: Any, epochs: Any, batch_size: Any, n_threads: Any, tol: Any, seed: Any, shuffle: Any,
+    reduction: Any, fit_intercept: Any, keep_path: Any, progress: Any, average: Any, l1: Any, l2: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """The options of `_SINGLE`, made plain."""
+    lr = _learning_rate(lr)
+    counts = {"epochs": epochs, "batch_size": batch_size, "n_threads": n_threads}
+    for name, value in counts.items():
+        if value is not None:
+            counts[name] = inputs.integer(value, name, low=1)
+    return {
+        "lr": lr,
+        **counts,
+        "tol": None if tol is None else inputs.number(tol, "tol", strict=True),
+        "seed": inputs.integer(seed, "seed", low=0, high=math.inf),
+        "shuffle": inputs.choice(shuffle, "shuffle", _ORDERS),
+        "reduction": inputs.choice(reduction, "reduction", _REDUCTIONS),
+        "fit_intercept": inputs.flag(fit_intercept, "fit_intercept"),
+        "keep_path": inputs.flag(keep_path, "keep_path"),
+        "progress": inputs.flag(progress, "progress"),
+        "average": inputs.flag(average, "average"),
+        "l1": inputs.number(l1, "l1"),
+        "l2": inputs.number(l2, "l2"),
+    }
+
+
+#: The same for plain values, which need one check.
+_remembered = functools.lru_cache(maxsize=256, typed=True)(_checked)
 
 
 def _learning_rate(lr: Any) -> Any:
@@ -112,12 +147,11 @@ def _learning_rate(lr: Any) -> Any:
 
 def _validation(given: Any) -> Any:
     """A fraction of the rows, or a tuple of rows."""
-    if given is None:
-        return None
-    if isinstance(given, tuple) and len(given) in (2, 3):
+    if isinstance(given, tuple) and len(given) in (2, 3, 4):
         return given
     wanted = (
-        "a fraction of the rows above 0 and below 1, or a tuple (x, y) or (x, y, sample_weight)"
+        "a fraction of the rows above 0 and below 1, or a tuple (x, y), (x, y, sample_weight) or (x, y, "
+        "sample_weight, offset)"
     )
     if isinstance(given, tuple):
         raise InputError(f"validation has {len(given)} part(s); pass {wanted}.")
@@ -161,8 +195,6 @@ def _optimizer(given: Any) -> Optimizer | None:
 
 def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
     """The schedule, a plain function of the epoch made into one."""
-    if given is None:
-        return None
     if isinstance(lr, str) and optimizer is None:
         raise InputError("schedule needs a learning rate to begin with; pass lr as a number.")
     if callable(getattr(given, "rate", None)) and not isinstance(given, type):
@@ -179,21 +211,22 @@ def _schedule(given: Any, lr: Any, optimizer: Optimizer | None) -> Any:
 
 def _check_together(o: Options) -> None:
     """What each may be alone, but not with the other."""
-    optimizer = o.optimizer
-    plain = optimizer is None or not (
-        optimizer.joint or optimizer.rule.slots or optimizer.weight_decay
-    )
-    if o.l1 > 0 and not plain:
+    if o.optimizer is not None:
+        _check_optimizer(o, o.optimizer)
+    if o.average and o.batch_size is None:
+        raise InputError("average is for stochastic updates; pass batch_size.")
+
+
+def _check_optimizer(o: Options, optimizer: Optimizer) -> None:
+    joint = optimizer.joint
+    if o.l1 > 0 and (joint or optimizer.rule.slots or optimizer.weight_decay):
         raise InputError(
             "l1 takes proximal steps of plain descent; leave optimizer out, or use l2."
         )
-    joint = optimizer is not None and optimizer.joint
     if joint and o.batch_size is not None:
         raise InputError("'lbfgs' looks at all rows in every step; leave batch_size out.")
     if joint and isinstance(o.lr, np.ndarray):
         raise InputError("'lbfgs' takes one step for all outputs together; pass one lr.")
-    if o.average and o.batch_size is None:
-        raise InputError("average is for stochastic updates; pass batch_size.")
 
 
 def _device(device: Any) -> str | None:

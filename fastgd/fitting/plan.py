@@ -67,11 +67,6 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         )
     if loss.coupled and not math.isfinite(loss.curvature):
         raise _unbounded(loss)
-    if len(problem.y) > 1 and not math.isfinite(loss.curvature):
-        raise InputError(
-            f"lr='auto' fits one column of y at a time with the loss {loss.name!r}, and y has "
-            f"{len(problem.y)}; pass one, or lr as a number."
-        )
     penalised = problem.options.l1 or loss.kinks is not None
     if penalised and problem.x.shape[1] > FULL_METRIC and not math.isfinite(loss.curvature):
         of_l1 = " with l1" if loss.kinks is None else ""
@@ -87,10 +82,10 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     intercept = problem.intercept
     if loss.quadratic:
         problem.centre_targets()
-        if problem.options.intercept_init is None:
-            intercept = problem.y_center  # the mean, which is 0 of centred targets
+        if problem.options.intercept_init is None:  # the mean, which is 0 of centred targets
+            intercept = intercept + problem.y_center
     elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
-        intercept = constant_prediction(loss, problem.y, problem.weight)
+        intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit
     return _automatic_solver(problem)(
         problem.source(), loss, settings, problem.coef / problem.y_unit,
@@ -109,11 +104,11 @@ def _automatic_solver(problem: Problem) -> Any:
     if problem.loss.kinks is not None:
         from ..solvers.interior import InteriorDescent
 
-        return InteriorDescent
+        return _for_outputs(InteriorDescent, problem)
     if problem.options.l1:
         from ..solvers.proximal import ProximalDescent
 
-        return ProximalDescent
+        return _for_outputs(ProximalDescent, problem)
     if problem.loss.coupled:
         from ..solvers.joint import CoupledDescent
 
@@ -121,10 +116,19 @@ def _automatic_solver(problem: Problem) -> Any:
     if not math.isfinite(problem.loss.curvature):
         from ..solvers.curved import CurvedDescent
 
-        return CurvedDescent
+        return _for_outputs(CurvedDescent, problem)
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent
+
+
+def _for_outputs(kind: Any, problem: Problem) -> Any:
+    """The solver, or one that takes output after output where there is no bound that all share."""
+    if problem.loss.coupled or math.isfinite(problem.loss.curvature) or problem.k == 1:
+        return kind
+    from ..solvers.one_by_one import OneByOne
+
+    return functools.partial(OneByOne, kind)
 
 
 def _unbounded(loss: Any) -> InputError:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..cpu.machine.blas import one_thread
 from ..errors import InputError
 from ..result import Fit
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
@@ -14,6 +13,9 @@ from ..solvers.state import State
 from . import diagnosis
 from .plan import plan
 from .problem import Problem
+
+#: The relative rounding error of each dtype.
+_EPS = {np.dtype(kind): float(np.finfo(kind).eps) for kind in (np.float32, np.float64)}
 
 
 class Run:
@@ -37,12 +39,13 @@ class Run:
         """Run, and return what the outside sees."""
         bar = self._bar() if self.options.progress else None
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
-        with np.errstate(all="ignore"), one_thread():
+        with np.errstate(all="ignore"):
             try:
                 self.validation = self.problem.validation()
                 self.solver = plan(self.problem)
                 self._penalty_before = self.problem.penalty(self.solver.coef)
-                self._resume()
+                if self.options.resume is not None:
+                    self._resume(self.options.resume.state)
                 status = self._run(bar)
                 state = self._state() if status != NOT_FINITE else None
                 end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
@@ -59,7 +62,8 @@ class Run:
         def after_step() -> bool:
             if not problem.representable(solver):
                 return True
-            self._look()
+            if self.validation is not None:
+                self._look()
             if bar is not None:
                 bar.update(solver.epoch - bar.n)
             callback = self.options.callback
@@ -73,7 +77,7 @@ class Run:
                 break
         if not problem.representable(solver):
             return NOT_FINITE
-        if status != NOT_FINITE:
+        if held is not None and status != NOT_FINITE:
             self._look()  # an epoch that ended the run itself
         return status
 
@@ -143,11 +147,8 @@ class Run:
         state = self.solver.state()
         return state if self.validation is None else state | self.validation.state()
 
-    def _resume(self) -> None:
-        """Go on from the fit that the caller resumes."""
-        if self.options.resume is None:
-            return
-        state = self.options.resume.state
+    def _resume(self, state: State) -> None:
+        """Go on from the state of the fit that the caller resumes."""
         held = {name: array for name, array in state.items() if name.startswith("validation.")}
         self.solver.load({name: array for name, array in state.items() if name not in held})
         if self.validation is not None:
@@ -166,7 +167,7 @@ class Run:
 
     def _slack(self, before: float) -> float:
         """What rounding may add to an objective."""
-        return 8 * float(np.finfo(self.problem.dtype).eps) * abs(before)
+        return 8 * _EPS[self.problem.dtype] * abs(before)
 
     def _judge(self, status: int, before: float, after: float, slack: float) -> None:
         """Whether the run did what it was asked for, from the objective at its start and its end."""

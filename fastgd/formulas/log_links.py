@@ -12,6 +12,12 @@ def exponential(z):
     return math.exp(z)
 
 
+def logarithm(y):
+    """log(y), the raw prediction whose mean is y; of 0 one with the mean 0."""
+    T = type(y)
+    return math.log(y) if y > T(0) else T(-1e30)
+
+
 def poisson(z, y):
     """exp(z) − y·z, the negative log likelihood of a count with mean exp(z), without log(y!)."""
     return math.exp(z) - y * z

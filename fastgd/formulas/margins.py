@@ -14,6 +14,12 @@ def log1p_exp(z):
     return math.log1p(math.exp(-abs(z)))
 
 
+def certain(y):
+    """A raw prediction with the probability y, 0 or 1."""
+    T = type(y)
+    return T(2e30) * y - T(1e30)
+
+
 def binary_cross_entropy(z, y):
     """−y·log σ(z) − (1−y)·log(1−σ(z)) = max(z, 0) − z·y + log(1 + exp(−|z|)), for y in [0, 1].
 

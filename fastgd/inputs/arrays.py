@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+#: Dtypes of numbers that stay as they are.
+_PLAIN = frozenset(map(np.dtype, "?bBhHiIlLqQefd"))
 #: Rows of a block, where an entry is searched for.
 _SEARCH_BYTES = 8 << 20
 #: Types of what lies on the host without another look.
@@ -43,8 +45,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     kind = type(value)
     if kind is np.ndarray or kind in OWN:
         array = value if kind is np.ndarray else _converted(value, name)
-        plain = array.dtype.kind in "fiub" and array.itemsize <= 8
-        return array if plain else _numbers(array, name, None)
+        return array if array.dtype in _PLAIN else _numbers(array, name, None)
     names = column_names(value)
     columns = columns_of_mixed_frame(value)
     if columns is None:
@@ -239,9 +240,11 @@ def features(x: Any, name: str = "x") -> np.ndarray:
 def _rows(x: np.ndarray, name: str) -> np.ndarray:
     if x.ndim == 1:
         x = x[:, None]
-    check_shape(x.shape, name)
+    shape = x.shape
+    if len(shape) != 2 or 0 in shape:
+        check_shape(shape, name)
     # The strides of a single row are arbitrary, and BLAS reads them.
-    return x if len(x) > 1 else x.ravel().reshape(x.shape)
+    return x if shape[0] > 1 else x.ravel().reshape(shape)
 
 
 def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> np.ndarray:
@@ -279,13 +282,14 @@ def targets(y: Any, n: int, dtype: DTypeLike, finite: bool = True) -> tuple[np.n
     Without `finite` it is not searched for NaN: the caller finds that in the cost.
     """
     y = as_array(y, "y")
-    if y.ndim not in (1, 2):
-        raise InputError(f"y has shape {y.shape}; expected (n,) or (n, k).")
-    if y.shape[0] != n:
-        raise InputError(f"x has {n} rows and y has {y.shape[0]}; they must have the same length.")
-    if y.ndim == 2 and y.shape[1] == 0:
+    shape = y.shape
+    flat = len(shape) == 1
+    if not flat and len(shape) != 2:
+        raise InputError(f"y has shape {shape}; expected (n,) or (n, k).")
+    if shape[0] != n:
+        raise InputError(f"x has {n} rows and y has {shape[0]}; they must have the same length.")
+    if not flat and shape[1] == 0:
         raise InputError("y has 0 columns; pass at least one target.")
-    flat = y.ndim == 1
     converted = _cast(y[None, :] if flat else y.T, dtype)
     if finite and not is_finite(converted):
         require_finite(y, "y")
@@ -355,9 +359,23 @@ def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
         require_finite(weight, "sample_weight")
         row = int(np.argmin(weight))
         raise InputError(f"sample_weight is {weight[row]} at row {row}; weights can't be negative.")
-    if not weight.any():
+    if high == 0:
         raise InputError("sample_weight is zero for every row; at least one must be positive.")
     return weight
+
+
+def offsets(offset: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray | None:
+    """Fixed parts of the raw predictions, (1, n) of one for all outputs or (k, n), or None."""
+    if offset is None:
+        return None
+    array = as_array(offset, "offset")
+    if array.shape not in ((n,), (n, k)):
+        more = f", or ({n}, {k}), one for each output too" if k > 1 else ""
+        raise InputError(
+            f"offset has shape {array.shape}; expected ({n},), one number a row of x{more}."
+        )
+    require_finite(array, "offset")
+    return _cast(array[None] if array.ndim == 1 else array.T, dtype)
 
 
 def _cast(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
@@ -421,15 +439,16 @@ def parameters(
     """
     if value is None:
         return np.zeros(shape)
-    array = as_array(value, name)
-    found = array.shape
+    single = type(value) is float
+    array: Any = value if single else as_array(value, name)
+    found = () if single else array.shape
     if found != shape and not (found == () and (for_all or shape in ((1,), (1, 1)))):
         short = shape[1:] if shape[0] == 1 else shape
         if found != short:
             expected = short if short else "a number"
             raise InputError(f"{name} has shape {found}; expected {expected}.")
     if finite and not is_finite(array):
-        raise InputError(f"{name} is not finite: {shown(array.tolist())}.")
+        raise InputError(f"{name} is not finite: {shown(np.asarray(array).tolist())}.")
     result = np.empty(shape)
     result[...] = array
     return result

@@ -49,6 +49,8 @@ def why_without_rows(x: Any, name: str) -> str | None:
 
 def column_names(x: Any) -> list[str] | None:
     """The column names of a data frame, for messages."""
+    if type(x) in _WITHOUT_NAMES:
+        return None
     columns = _columns(x)
     return None if columns is None else [str(name) for name in columns]
 

@@ -10,6 +10,10 @@ from ..losses import LOSSES
 
 #: The losses of a network's last layer.
 _LOSSES = ("mse", "bce", "cross_entropy")
+#: What the options are that `fit_mlp` does not take.
+_OF_LINEAR_FITS: dict[str, Any] = {
+    "tol": None, "fit_intercept": True, "keep_path": False, "average": False, "l1": 0.0,
+}  # fmt: skip
 
 
 class MlpOptions(Options):
@@ -43,7 +47,7 @@ class MlpOptions(Options):
             optimizer = "adam" if automatic else "gd"
         if given["epochs"] is None:
             raise InputError("epochs is None; expected a whole number.")
-        super().__init__(**given | {"optimizer": optimizer})
+        super().__init__(**given | _OF_LINEAR_FITS | {"optimizer": optimizer})
         self.hidden, self.activation, self.loss = hidden, activation, loss
         if not isinstance(self.lr, str | float):
             raise InputError("lr has several values; a network takes one number.")

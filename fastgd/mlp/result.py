@@ -8,7 +8,7 @@ from .. import archive, inputs
 from ..errors import InputError
 from ..formulas.activations import ACTIVATIONS
 from ..losses import link_of
-from ..predictor import Prediction
+from ..predictor import Prediction, with_offset
 
 #: Rows that go through the layers together in a prediction.
 _BLOCK = 1024
@@ -85,12 +85,14 @@ class MlpFit(Prediction):
         """The inverse link that `predict` or `predict_proba` applies, by name."""
         return link_of(self.loss)
 
-    def raw_prediction(self, x: Any) -> np.ndarray:
+    def raw_prediction(self, x: Any, offset: Any = None) -> np.ndarray:
         """The last layer's output: targets, or the logits of labels.
 
         Parameters
         ----------
         x : array-like (n, d); for one column also (n,), or a number, which is one row
+        offset : array-like (n,) or (n, k), optional
+            Added to it.
 
         Returns
         -------
@@ -130,7 +132,7 @@ class MlpFit(Prediction):
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
             raise InputError(f"the prediction overflows {dtype} at row {row}; x is too large.")
         inputs.require_finite(x, "x", names)  # an infinity may give a finite activation
-        return raw[:, 0] if self.flat else raw
+        return with_offset(raw[:, 0] if self.flat else raw, offset)
 
     def save(self, path: Any) -> None:
         """Write the fit to a file without pickles; `fastgd.load` reads it.

@@ -164,7 +164,7 @@ class MlpRun:
                 )
         else:
             (_, d), (_, k) = self.x.shape, self.y.shape
-            x, y, held = given_rows(
+            x, y, held, _ = given_rows(
                 o.validation,
                 HOST,
                 None,
@@ -174,6 +174,8 @@ class MlpRun:
                 classes=self.classes,
                 loss=o.loss,
                 feature_names=self.feature_names,
+                outputs=k,
+                offset=False,
             )
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu.machine.blas import one_thread
 from ..losses import CoupledLoss, Loss
 from ..settings import CONVERGED, ENDED, NOT_FINITE, RUNNING, STOPPED, Settings
 from ..sources.protocol import Source
@@ -140,6 +141,7 @@ class AutomaticSolver:
 
     # --- a run, its pauses, and its state --------------------------------------------------------
 
+    @one_thread()
     def run(self, until: int, after_step: AfterStep | None = None) -> int:
         """Go on to epoch number `until` at most; returns the status.
 

@@ -1,5 +1,6 @@
 """Batch gradient descent with a given learning rate, in chunks of about 100 ms."""
 
+import functools
 import math
 import time
 from typing import Any
@@ -72,6 +73,17 @@ class AllRows(Descent):
         self._anchor = anchor, coef.copy(), intercept.copy()
 
 
+@functools.lru_cache(maxsize=256)
+def _switch(
+    one_pass: float, build: float, k: int, d: int, epochs: int, may_stop: bool
+) -> tuple[float, int]:
+    """The nanoseconds of an epoch on statistics, and the epochs on rows before they are built."""
+    on_moments = 100 + 0.3 * k * (d + 1) ** 2
+    if build + epochs * on_moments >= epochs * one_pass:
+        return on_moments, epochs
+    return on_moments, min(epochs, math.ceil(build / one_pass)) if may_stop else 0
+
+
 class BatchDescent(AllRows):
     """Every update sees all rows: a fused pass each epoch, or statistics where they are cheaper.
 
@@ -85,16 +97,12 @@ class BatchDescent(AllRows):
 
     def __init__(self, source, loss, settings, coef, intercept, epochs, keep_path, may_stop):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
+        (k, d), self._epochs = coef.shape, epochs
         self._array, self._hyper = settings.array(p=loss.p), settings.hyper()
-        self._memory, self._rates = settings.memory(*coef.shape), settings.rates(len(coef), 0, 1)
-        one_pass = source.work("pass")
-        on_moments = 100 + 0.3 * source.k * (source.d + 1) ** 2
-        self._epochs = self._switch = epochs
-        if loss.quadratic:
-            build = source.work("moments")
-            if build + epochs * on_moments < epochs * one_pass:
-                self._switch = min(epochs, math.ceil(build / one_pass)) if may_stop else 0
-        self._one_pass, self._on_moments = one_pass, on_moments
+        self._memory, self._rates = settings.memory(k, d), settings.rates(k, 0, 1)
+        self._one_pass = one_pass = source.work("pass")
+        build = source.work("moments") if loss.quadratic else math.inf
+        self._on_moments, self._switch = _switch(one_pass, build, k, d, epochs, may_stop)
         self._pace = Pace(one_pass + _EPOCH_NS)
         self.method = "statistics" if self._switch == 0 else "stream"
 
@@ -122,7 +130,10 @@ class BatchDescent(AllRows):
         return RUNNING
 
     def cost(self) -> float:
-        if math.isnan(self._state.item(COST)) and self._run_compiled(self.epoch, True) is None:
+        cost = self._state.item(COST)
+        if cost == cost:  # not NaN
+            return cost
+        if self._run_compiled(self.epoch, True) is None:
             return super().cost()
         return self._state.item(COST)
 
@@ -158,7 +169,7 @@ class BatchDescent(AllRows):
         status = statistics.statistics_epochs(
             statistics.address_of_totals(), advance.address_of_end(),
             advance.address_of_step(self.settings.optimizer.rule, _FLOAT64), *self._anchor, self._second,
-            self._center, np.empty((1, k, d + 2)), *self._epochs_arrays(), stop,
+            self._center, np.empty((1, k + 1, d + 2)), *self._epochs_arrays(), stop,
         )  # fmt: skip
         if status == STALE:
             self._anchor = self.totals(), self.coef.copy(), self.intercept.copy()

@@ -16,7 +16,7 @@ import numpy as np
 from ..losses import Loss
 from .automatic import History, Steps, shrinks
 from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
-from .per_row import Parameters, row_curvatures
+from .per_row import Parameters, raw_predictions, row_curvatures
 from .whitened import AutomaticDescent, Stage
 
 #: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
@@ -80,7 +80,7 @@ class CurvedDescent(AutomaticDescent):
 
     def _curvatures_at(self, at: Parameters) -> np.ndarray:
         """The weighted second derivative of each row's loss, (n,)."""
-        return row_curvatures(self.source, self.loss, self.source.predictions(*at), False)
+        return row_curvatures(self.source, self.loss, raw_predictions(self.source, at)[0], False)
 
     def _metric_of(self, curvatures: np.ndarray) -> Metric:
         """The metric of the Hessian with these second derivatives of rows."""

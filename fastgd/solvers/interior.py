@@ -74,9 +74,10 @@ class InteriorDescent(AutomaticSolver):
         away = self.kinks.distances(*self.start)
         totals = self.source.totals(self.loss, *self.start, slopes_too=False)
         first = settings.scale * float(totals[:, -1].sum())
-        self.offset = first - self.kinks.cost(away)
-        if abs(self.offset) < 16 * EPS * abs(first):
-            self.offset = 0.0
+        #: The cost of rows at their first kink.
+        self.constant = first - self.kinks.cost(away)
+        if abs(self.constant) < 16 * EPS * abs(first):
+            self.constant = 0.0
         if not math.isfinite(first):
             self.trouble = "overflow"
             return False
@@ -116,7 +117,7 @@ class InteriorDescent(AutomaticSolver):
 
     def _cost_at(self, stage: Stage) -> float:
         """The cost, but for the rounding of steps that add up."""
-        return self.offset + self.kinks.cost(stage.state[2] - stage.state[3])
+        return self.constant + self.kinks.cost(stage.state[2] - stage.state[3])
 
     # --- the start -------------------------------------------------------------------------------
 
@@ -245,8 +246,8 @@ class InteriorDescent(AutomaticSolver):
 
     def _is_least(self) -> bool:
         """Whether every row is at the least that it can cost."""
-        least = self.offset + self.kinks.least
-        return self._objective() <= least + 4 * EPS * abs(self.offset)
+        least = self.constant + self.kinks.least
+        return self._objective() <= least + 4 * EPS * abs(self.constant)
 
     def _is_optimal(self, stage: Stage) -> bool:
         """Whether the gap is within `tol` of the objective, or at rounding, or no longer falls."""

@@ -4,24 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..cpu.curvature_pairs import multiply
+
 #: A step, the change of the gradient along it, and their inner product.
 Pair = tuple[np.ndarray, np.ndarray, float]
 
 
 def descent_direction(gradient: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
-    """−H·gradient by the two-loop recursion, for pairs with the oldest first; −gradient without pairs.
-
-    Nocedal and Wright (2006), algorithm 7.4, with H₀ = (s·y)/(y·y) of the last pair.
-    """
-    # Flat vectors: their method `dot` takes a third of the time of `np.vdot`.
-    flat = [(step.ravel(), change.ravel(), inner) for step, change, inner in pairs]
-    direction, alphas = -gradient.ravel(), []
-    for step, change, inner in reversed(flat):
-        alphas.append(step.dot(direction) / inner)
-        direction -= alphas[-1] * change
-    if flat:
-        _, change, inner = flat[-1]
-        direction *= inner / change.dot(change)
-    for (step, change, inner), alpha in zip(flat, reversed(alphas), strict=True):
-        direction += (alpha - change.dot(direction) / inner) * step
+    """−H·gradient, for pairs with the oldest first; −gradient without pairs."""
+    direction = -gradient.ravel()
+    if pairs:
+        steps, changes, inner = zip(*pairs, strict=True)
+        shape = len(pairs), len(direction)
+        multiply(
+            np.concatenate(steps).reshape(shape), np.concatenate(changes).reshape(shape),
+            np.array([inner, inner]), direction,
+        )  # fmt: skip
     return direction.reshape(gradient.shape)

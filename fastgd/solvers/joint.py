@@ -22,6 +22,8 @@ from .whitened import AutomaticDescent, Stage
 
 #: Nanoseconds of a factorisation, per m³ of its m coefficients, and of a step beside its pass.
 _FACTOR_NS, _STEP_NS = 0.1, 1e5
+#: A penalty below this part of a column's curvature does not move what is common to all classes.
+_LOST = 1e-12
 
 
 def is_joint(source: Source) -> bool:
@@ -114,11 +116,18 @@ class JointMetric(Metric):
         m = basis.shape[1]
         inner = np.tensordot(np.tensordot(basis.T, hessian, 1), basis, ([2], [0]))
         inner = np.moveaxis(inner, 3, 2).reshape(m * wide, m * wide)
+        fixed = 0
         if common:
-            inner[-wide], inner[:, -wide] = 0.0, 0.0
+            # Common parts have the curvature of the penalty alone, and a gradient of that and rounding.
+            curvatures = np.diagonal(inner).reshape(m, wide)
+            of_column = curvatures.max(axis=0)
+            lost = curvatures[-1] <= _LOST * of_column
+            lost[0] = True
+            fixed, at = int((lost & (of_column > 0)).sum()), (m - 1) * wide + np.flatnonzero(lost)
+            inner[at], inner[:, at] = 0.0, 0.0
         by_class = whitening(inner).reshape(m, wide, -1)
         rank, with_levels = bound.whiten.shape[1], bound.level_scale > 0
-        self.incomplete = by_class.shape[2] < m * (rank + with_levels) - (common and with_levels)
+        self.incomplete = by_class.shape[2] < m * (rank + with_levels) - fixed
         whiten = np.tensordot(basis, by_class, 1).reshape(k * wide, -1)
         flat = hessian.reshape(k * wide, -1)
         super().__init__(bound.center, whiten, bound.level_scale, flat, bound.scale, bound.null)
@@ -192,8 +201,8 @@ class PenalisedMetric(Metric):
 class CoupledDescent(AutomaticDescent):
     """The solver behind `lr="auto"` for a loss that couples its outputs.
 
-    The bound of the Hessian is far too large for rare classes and for rows that are certain. Once twice
-    the work of a Hessian was spent in it, the Hessian at the current parameters replaces it.
+    The bound of the Hessian is far too large for rare classes and for rows that are certain. Once
+    the work of a Hessian was spent in it, the Hessian at the current parameters replaces it, and so on.
     """
 
     loss: CoupledLoss
@@ -202,11 +211,12 @@ class CoupledDescent(AutomaticDescent):
         if not is_joint(self.source):
             return (yield from super()._descend(stage, metric, exact))
         bound, by_tol = metric, self.settings.tol > 0
-        refresh = max(10, math.ceil(2 * steps_for_curvature(self.source, True)))
+        least = float(max(4, math.ceil(steps_for_curvature(self.source, True))))
         if stage.at_coef is not None:
             metric = self._joint_at(stage.at, bound)
         elif not stage.history:
-            stage = stage._replace(refresh=refresh)
+            stage = stage._replace(refresh=least)
+        refresh = stage.refresh if math.isfinite(stage.refresh) else least
         while True:
             done = yield from super()._descend(stage, metric, exact)
             if self.stopped or self.epoch >= self.epochs or (done and not metric.incomplete):
@@ -224,6 +234,8 @@ class CoupledDescent(AutomaticDescent):
                 first = point.norm
             elif before > 0:  # the same tolerance, in the norm of the new metric
                 first *= point.norm / before
+            # At last there are steps enough in one metric to show that only rounding is left.
+            refresh = least if done else refresh + 1
             stage = Stage(
                 False, False, point, level, first, math.inf if done else refresh, stage.tries,
                 at_coef=at[0], at_intercept=at[1],

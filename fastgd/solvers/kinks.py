@@ -52,6 +52,8 @@ class Kinks:
         self.low = np.broadcast_to(low, y.shape)
         jumps = np.array([np.broadcast_to(jump, y.shape) for _, jump in kinks])
         places = np.array([np.broadcast_to(place, y.shape) for place, _ in kinks])
+        if len(source.offset):  # which is no part of what the parameters make
+            places = places - source.offset
         self.weight = np.full(source.n, settings.scale)
         if len(source.weight):
             self.weight *= source.weight

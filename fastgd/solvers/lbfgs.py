@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..cpu import statistics
+from ..cpu.machine.blas import one_thread
 from ..optimizers import LBFGS
 from ..settings import CONVERGED, NOT_FINITE, RUNNING, Settings
 from ..sources.protocol import Source
@@ -66,6 +67,7 @@ class LBFGSDescent(AllRows):
         self._direction = self._last_gradient = np.empty(0)
         self._first_norm = -1.0
 
+    @one_thread()
     def _run(self, stop: int) -> int:
         self._make_room(stop)
         with np.errstate(all="ignore"):
@@ -128,13 +130,13 @@ class LBFGSDescent(AllRows):
         if self._second is None:
             self._build_statistics(coef, intercept)
             self.method = "lbfgs-statistics"
-        totals = np.empty((self.source.k, self.source.d + 2))
+        totals = np.empty((self.source.k + 1, self.source.d + 2))
         where = self._second, self._center, coef, intercept, totals
         cost = statistics.totals_at(*self._anchor, *where)
         if cost < statistics.STALE_SHARE * self._anchor[0][:, -1].sum():
             self._anchor = self.totals(coef, intercept), coef, intercept
             statistics.totals_at(*self._anchor, *where)
-        return totals
+        return totals[:-1]
 
     # --- an epoch --------------------------------------------------------------------------------
 

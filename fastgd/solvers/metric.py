@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ..inputs import is_finite
 from ..sources.protocol import Source
 from .moments import off_center, totals_at_zero
 
@@ -144,14 +145,14 @@ def full_metric(
         if l2 > 0:
             scale = np.minimum(scale, most)
         moments = source.moments(center, scale, y_center, weight)
-        if np.isfinite(moments).all():
+        if is_finite(moments):
             break
     else:
         raise NotFiniteError
     mass = moments.item(0)
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
     mean_square = mean * mean
-    if fit_intercept and off_center(mean_square, second.diagonal() - mean_square).any():
+    if fit_intercept and np.add.reduce(off_center(mean_square, second.diagonal() - mean_square)):
         center = center + mean / scale
         moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
@@ -223,13 +224,21 @@ def _sampled_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.
     sample = source.sample()
     center = np.zeros(source.d)
     if fit_intercept:
-        low, high = np.minimum.reduce(sample), np.maximum.reduce(sample)
-        mean = np.add.reduce(sample) / len(sample)
-        # A constant column must be exactly zero about its centre, and its mean has a rounding error.
-        center = np.where(low == high, low, mean)
-        if not np.isfinite(mean).all():
-            center = np.where(np.isfinite(mean), center, low / 2 + high / 2)
+        rows = len(sample)
+        columns = zip(
+            np.minimum.reduce(sample).tolist(), np.maximum.reduce(sample).tolist(),
+            np.add.reduce(sample).tolist(), strict=True,
+        )  # fmt: skip
+        center = np.array([_middle(low, high, total / rows) for low, high, total in columns])
     return center, _power_of_two(np.maximum.reduce(np.abs(sample - center)))
+
+
+def _middle(low: float, high: float, mean: float) -> float:
+    """The mean of a column, or what is near it where the mean overflows."""
+    if not math.isfinite(mean):
+        return low / 2 + high / 2
+    # A constant column must be exactly zero about its centre, and its mean has a rounding error.
+    return low if low == high else mean
 
 
 def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -241,6 +250,6 @@ def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.nd
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:
     """1/size rounded to a power of two, which scales without rounding; 1 for 0."""
-    good = (size > 0) & (size < math.inf)
-    exponent = 1 - np.frexp(np.where(good, size, 1.0))[1]
-    return np.ldexp(1.0, np.minimum(np.maximum(exponent, -1000), 1000))
+    # Numbers of Python: arrays of a few columns would take longer, and many have a square matrix beside.
+    exponents = [1 - math.frexp(s)[1] if 0 < s < math.inf else 0 for s in size.tolist()]
+    return np.array([math.ldexp(1.0, min(max(e, -1000), 1000)) for e in exponents])

@@ -74,10 +74,10 @@ class DeviceDescent(BatchDescent):
             partials = cuda.device_array((parts, k, d + 2), source.dtype, stream=x.stream)
             totals = cuda.device_array(columns, np.float64, stream=x.stream)
             arguments = (
-                source.seen, source.device_y, source.device_weight, low, low_intercept, coef,
-                intercept, previous, settings, rates, hyper, memory, state, costs, norms, path, outcome,
-                partials, partials.reshape(parts, columns), totals.reshape(k, d + 2), totals, part_rows,
-                before, epochs,
+                source.seen, source.device_y, source.device_weight, source.device_offset, low,
+                low_intercept, coef, intercept, previous, settings, rates, hyper, memory, state, costs,
+                norms, path, outcome, partials, partials.reshape(parts, columns),
+                totals.reshape(k, d + 2), totals, part_rows, before, epochs,
             )  # fmt: skip
             kernel = kernel.specialize(*arguments)
             blocks = min(

@@ -12,15 +12,29 @@ from ..sources.protocol import Source
 Parameters = tuple[np.ndarray, np.ndarray]
 
 
-def raw_predictions(source: Source, at: Parameters) -> np.ndarray:
-    """The predictions of all outputs before the link, (k, n)."""
+def linear_predictions(source: Source, at: Parameters) -> np.ndarray:
+    """x·coef + intercept of all outputs, (k, n): the part of the raw predictions that parameters make."""
     outputs = zip(*at, strict=True)
-    return np.array([source.predictions(w[None], b[None]) for w, b in outputs])
+    raw = [source.predictions(w[None], b[None]) for w, b in outputs]
+    return raw[0][None] if len(raw) == 1 else np.array(raw)  # no second array of one number per row
+
+
+def raw_predictions(source: Source, at: Parameters) -> np.ndarray:
+    """The predictions of all outputs before the link, with the offset, (k, n)."""
+    raw = linear_predictions(source, at)
+    if len(source.offset):
+        raw += source.offset
+    return raw
 
 
 def margins_at(source: Source, at: Parameters) -> np.ndarray:
     """The predictions (n,) of two labels, positive where the label is right; 1 in rows without weight."""
-    values, weight = source.predictions(*at), source.weight
+    return margins_of(source, raw_predictions(source, at)[0])
+
+
+def margins_of(source: Source, values: np.ndarray) -> np.ndarray:
+    """The margins (n,) of these predictions, written over them."""
+    weight = source.weight
     np.negative(values, out=values, where=source.y[0] == 0)
     if len(weight):
         values[weight == 0] = 1.0

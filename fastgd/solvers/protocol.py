@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..cpu.machine.blas import one_thread
 from ..losses import Loss
 from ..settings import COST, EPOCHS, RUNNING, STOPPED, new_state
 from ..sources.protocol import Source
@@ -135,20 +136,20 @@ class Descent:
     #: Attributes in `state`, by name without underscores around it, and those that grow.
     _SAVED: tuple[str, ...] = ("method", "coef", "intercept", "past", "_start", "_state", "_gone")
     _GROWING: tuple[str, ...] = ("costs", "norms", "path")
+    method = ""
+    #: How many epochs `back` has gone back.
+    _gone = 0
 
     def __init__(self, source: Source, loss: Loss, settings, coef, intercept, keep_path):
-        k, d = coef.shape
         self.source, self.loss, self.settings = source, loss, settings
         self.coef, self.intercept = coef, intercept
-        known = np.empty((1 + self._KEPT, k, d + 1))
-        known[:, :, :d], known[:, :, d] = coef, intercept
+        known = np.empty((1 + self._KEPT, len(coef), coef.shape[1] + 1))
+        known[:, :, :-1], known[:, :, -1] = coef, intercept
         self._start, self.past = known[0], known[1:]
         self.costs = self.norms = _NONE
-        self.path = np.empty((0, k, d))
+        self.path = np.empty((0, *coef.shape))
         self.keep_path = keep_path
         self._state = new_state()
-        self._gone = 0
-        self.method = ""
 
     @property
     def epoch(self) -> int:
@@ -261,6 +262,7 @@ class Descent:
             return self.settings.scale * float(self.totals(slopes_too=False)[:, -1].sum())
         return known
 
+    @one_thread()
     def _gradient_norm(self, coef, intercept) -> float:
         """The norm of the objective's gradient at these parameters."""
         gradient = self.settings.scale * self.totals(coef, intercept)[:, :-1]

@@ -302,7 +302,7 @@ class ProximalDescent(AutomaticSolver):
             raw = raw_predictions(source, at)
             hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
             return PenalisedMetric(self.bound, hessian)
-        weight = row_curvatures(source, loss, source.predictions(*at), False)
+        weight = row_curvatures(source, loss, raw_predictions(source, at)[0], False)
         if not weight.sum() > 0:
             return otherwise
         return full_metric(source, settings.scale, *how, weight, whitened=False)

@@ -25,12 +25,14 @@ def sampled_cost(
     if every > 1:
         rows, share = source.subset(every, 1)
     # Not a product of BLAS, whose first one takes 32 MB for its buffers.
-    z, y = np.einsum("ij,cj->ic", rows.sample(rows.n), coef) + intercept, rows.y.T
+    z = np.add.reduce(rows.sample(rows.n)[:, None, :] * coef, axis=2) + intercept
+    if len(rows.offset):
+        z += rows.offset.T
     try:
-        losses = _losses(loss, z, y)
+        losses = _losses(loss, z, rows.y.T)
     except (ArithmeticError, ValueError):
         return math.nan, False
-    total = rows.weight @ losses if len(rows.weight) else losses.sum()
+    total = rows.weight @ losses if len(rows.weight) else np.add.reduce(losses)
     return float(total) / share, every == 1
 
 
@@ -42,7 +44,7 @@ def _losses(loss: Any, z: np.ndarray, y: np.ndarray) -> np.ndarray:
         )
     parameters = map(itertools.repeat, loss.parameters)
     losses = list(map(loss.value, z.ravel().tolist(), y.ravel().tolist(), *parameters))
-    return np.reshape(losses, z.shape).sum(axis=1)
+    return np.add.reduce(np.array(losses).reshape(z.shape), axis=1)
 
 
 def _coupled_loss(loss: Any, z: list[float], label: float) -> float:

@@ -12,10 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..losses import BCE, CoupledLoss, Loss
+from ..cpu.elementwise import probabilities
+from ..losses import BCE, CROSS_ENTROPY, CoupledLoss, Loss
 from ..sources.protocol import Source
 from .metric import Metric
-from .per_row import Parameters, margins_at, raw_predictions, row_curvatures
+from .per_row import (
+    Parameters,
+    linear_predictions,
+    margins_of,
+    raw_predictions,
+    row_curvatures,
+)
 
 #: A row with a margin above this has a curvature of at most 8e-7.
 FAR = 14.0
@@ -28,11 +35,11 @@ _GROUPED = 5
 
 
 def separated(source: Source, loss: Loss | CoupledLoss, at: Parameters) -> bool:
-    """Whether these parameters classify every row right, which is a proof of separability."""
+    """Whether these parameters classify every row right without an offset: a proof of separability."""
+    raw = linear_predictions(source, at)
     if not loss.coupled:
-        return bool(margins_at(source, at).min() > 0)
+        return bool(margins_of(source, raw[0]).min() > 0)
     y, weight = source.y, source.weight
-    raw = raw_predictions(source, at)
     own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
     right = (raw < own).sum(axis=0) == len(raw) - 1
     counts = weight > 0 if len(weight) else slice(None)
@@ -53,13 +60,14 @@ def group_separated(
         The metric of the curvatures of rows, (n,).
     fit_intercept : bool
     """
-    raw, y, classes = raw_predictions(source, at), source.y[0], range(source.k)
+    shares, y, classes = raw_predictions(source, at), source.y[0], range(source.k)
+    probabilities(CROSS_ENTROPY)(shares.T)
     coefs, intercepts = at
     sizes = range(1, len(classes) // 2 + 1 if len(classes) <= _GROUPED else 2)
     for group in (g for size in sizes for g in itertools.combinations(classes, size)):
         others = [c for c in classes if c not in group]
         sides = signed_labels(source, np.isin(y, group))
-        values = np.logaddexp.reduce(raw[list(group)]) - np.logaddexp.reduce(raw[others])
+        values = np.log(shares[list(group)].sum(axis=0)) - np.log(shares[others].sum(axis=0))
         values *= sides
         if not values.max() > FAR:
             continue

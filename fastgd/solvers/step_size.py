@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cpu.machine.blas import one_thread
 from ..formulas.updates import Optimizer
 from ..losses import MSE, CoupledLoss, Loss
 from ..settings import Settings
@@ -71,6 +72,7 @@ def momentum_share(optimizer: Optimizer, batch_size: int | None) -> float:
     return (1 + m) / (1 + 2 * m) if momentum.nesterov else 1.0
 
 
+@one_thread()
 def _power_iteration(source: Source, fit_intercept: bool, size: float) -> float:
     """The largest eigenvalue of [x/size, 1/size]^T W [x/size, 1/size], to six digits."""
     zeros = source.with_targets(np.zeros((1, source.n)), np.float64)

@@ -14,10 +14,12 @@ from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
 from .protocol import Descent
 from .sampled_cost import sampled_cost
-from .work import Pace
+from .work import Members, Pace
 
 #: An epoch of batches is not worth a second thread below so much work.
 _SHARED_NS = 1e6
+#: The share of a chunk that tells whether another number of threads takes less time.
+_TRIAL = 16
 
 
 class StochasticDescent(Descent):
@@ -66,8 +68,11 @@ class StochasticDescent(Descent):
         self._center = dense.zeros(d, source.dtype)
         self._totals = np.empty((team.PARTS, source.k, source.d + 2))
         self.method = "per-sample" if batch_size == 1 else "minibatch"
-        self._row_ns = 20 + 2.0 * source.d * source.k
-        self._pace = Pace(self._row_ns)  # in rows
+        row_ns = 10 + 0.5 * source.d * source.k
+        self._pace = Pace(row_ns)  # in rows
+        most = 1 if source.n * row_ns < _SHARED_NS else source.n_threads
+        parts = 1 if self._by_row else stochastic.parts_of(batch_size, source.d, source.k)
+        self._members = Members(min(most, parts))
         self._first_norm = -1.0
         self._converged_at = -1  # which epoch
 
@@ -75,13 +80,6 @@ class StochasticDescent(Descent):
     def chunk(self) -> int:
         """Epochs in about 100 ms."""
         return max(1, self._pace.units // self.source.n)
-
-    def _members(self) -> int:
-        """The threads that share a batch."""
-        source = self.source
-        if source.n * self._row_ns < _SHARED_NS:
-            return 1
-        return min(stochastic.parts_of(self.batch_size, source.d, source.k), source.n_threads)
 
     def first_cost(self, enough: float = math.inf) -> float:
         """The cost at the start, or of a sample of the rows if `enough` is no rise from there."""
@@ -101,9 +99,10 @@ class StochasticDescent(Descent):
             return CONVERGED
         self._make_room(stop)
         tol, n = self.settings.tol, self.source.n
-        alone = self._rows_at_once is None and self._members() == 1
+        in_place = self._rows_at_once is None
         while self.epoch < stop:
-            if alone and self._pace.units >= n:
+            alone = self._members.best == 1 and not self._members.on_trial
+            if alone and in_place and self._pace.units >= n:
                 status = self._run_compiled(self.epoch + 1 if tol > 0 else stop)
             else:
                 status = self._one_epoch()
@@ -126,8 +125,13 @@ class StochasticDescent(Descent):
             KINDS.index(self.shuffle), seed_number(self.seed), *given, float(self._updates_before(0)),
             *self._epochs_arrays(), stop,
         )  # fmt: skip
-        self._pace.took((stop - first) * source.n, time.perf_counter() - begun)
+        self._took(1, (stop - first) * source.n, time.perf_counter() - begun)
         return status
+
+    def _took(self, members: int, rows: int, seconds: float) -> None:
+        """Adapt the next chunk to the time of one."""
+        self._pace.took(rows, seconds)
+        self._members.took(members, rows, seconds)
 
     def _epochs_arrays(self) -> tuple:
         """What the end of an epoch needs beside the arguments of the updates."""
@@ -141,7 +145,7 @@ class StochasticDescent(Descent):
 
     def _arguments(self, visit: Visit, loss_sums, rates) -> tuple:
         """Those of the updates by the rows of a visit, up to `batch_size`."""
-        x, y, weight, order = visit[:4]
+        x, y, weight, offset, order = visit[:5]
         loss, dtype = self.loss, self.source.dtype
         if self._by_row:
             scratch = stochastic.scratch(dtype)
@@ -150,23 +154,25 @@ class StochasticDescent(Descent):
             losses = block_losses(loss.formula, True, dtype)
             # The parts of a batch depend on shapes alone, also where one thread does all of them.
             parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
-            scratch = dense.scratch(loss, x, y, self._moving, False, True, parts)
+            copied = bool(len(order)) or x.dtype != dtype
+            scratch = dense.scratch(loss, x, y, self._moving, False, copied, parts)
             paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
             one_pass = dense.address_of_pass(False, paired, order.dtype, dtype, dtype)
-            gather = dense.address_of_gather(order.dtype, x.dtype, dtype)
+            gather = dense.address_of_gather(order.dtype, x.dtype, dtype) if copied else 0
             step = advance.address_of_step(rule, dtype)
         return (
-            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, order, self._moving,
-            self._moving_intercept, self._array, rates, self._hyper, self._low_hyper, self._memory,
-            self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center, *scratch,
-            self.batch_size,
+            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, offset, order,
+            self._moving, self._moving_intercept, self._array, rates, self._hyper, self._low_hyper,
+            self._memory, self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center,
+            *scratch, self.batch_size,
         )  # fmt: skip
 
     def _address(self, visit: Visit) -> int:
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
         loss = self.loss.formula if self._by_row else None
+        one_column = self._by_row and self.source.d == 1
         return stochastic.address_of_updates(
-            loss, visit.order.dtype, visit.x.dtype, self.source.dtype
+            loss, one_column, visit.order.dtype, visit.x.dtype, self.source.dtype
         )
 
     def _within_tolerance(self) -> bool:
@@ -180,6 +186,8 @@ class StochasticDescent(Descent):
         """Rows between two looks at the outside world; where they begin changes no bit."""
         whole = stochastic.BLOCK if self._by_row else self.batch_size
         rows = self._pace.units
+        if self._members.on_trial:
+            rows //= _TRIAL
         if self._rows_at_once is not None:
             rows = min(rows, self._rows_at_once)
         return max(1, rows // whole) * whole
@@ -191,9 +199,10 @@ class StochasticDescent(Descent):
             order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
         first = 0
         while first < source.n:
-            last, begun = min(first + self._next_rows(), source.n), time.perf_counter()
-            self._update_by(source.visit(order, first, last), loss_sums, first)
-            self._pace.took(last - first, time.perf_counter() - begun)
+            last, members = min(first + self._next_rows(), source.n), self._members.best
+            begun = time.perf_counter()
+            self._update_by(source.visit(order, first, last), loss_sums, first, members)
+            self._took(members, last - first, time.perf_counter() - begun)
             first = last
             if self.epoch == 0 and last < source.n:  # as long as there is no whole epoch
                 together = np.column_stack([self._moving, self._moving_intercept])
@@ -205,9 +214,9 @@ class StochasticDescent(Descent):
         end = stochastic.address_of_end(self.source.dtype)
         return int(stochastic.called(end, (*moving, *self._epochs_arrays())))
 
-    def _update_by(self, visit: Visit, loss_sums, before: int) -> None:
+    def _update_by(self, visit: Visit, loss_sums, before: int, members: int) -> None:
         """Updates by the rows of a visit, on the threads that share them."""
-        members, epoch = self._members(), self.epoch
+        epoch = self.epoch
         rates = self.settings.rates(len(self.coef), epoch, epoch + 1, self.source.dtype)
         given = self._arguments(visit, loss_sums, rates)
         place = 0, float(self._updates_before(before)), visit.first, visit.last

@@ -27,7 +27,7 @@ from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .inverse_hessian import descent_direction
 from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
-from .per_row import Parameters, margins_at, row_curvatures
+from .per_row import Parameters, margins_at, raw_predictions, row_curvatures
 from .separability import (
     FAR,
     group_separated,
@@ -265,7 +265,7 @@ class AutomaticDescent(AutomaticSolver):
             margins = margins_at(self.source, at)
             least, most = float(margins.min()), float(margins.max())
             if stage is None:
-                if self.settings.l2 == 0 and least > 0:
+                if self.settings.l2 == 0 and least > 0 and self._separated():
                     self.trouble = "separable"
                 if self.trouble or self.stopped or self.epoch >= self.epochs:
                     return True
@@ -345,7 +345,7 @@ class AutomaticDescent(AutomaticSolver):
         sides = signed_labels(source, source.y[0] == 1)
         direction = separating_direction(source, sides, metric, at[0][0], fit_intercept)
         if direction is None:
-            raw = source.predictions(*at)
+            raw = raw_predictions(source, at)[0]
             return self._metric(1.0, row_curvatures(source, self.loss, raw, False))
         self.trouble, sizes = "flat", np.abs(direction / metric.scale)
         self.null = sizes * (sizes > 0.1 * sizes.max())
@@ -366,7 +366,7 @@ class AutomaticDescent(AutomaticSolver):
         return group_separated(self.source, at, of_rows, self.settings.fit_intercept)
 
     def _separated(self) -> bool:
-        """Whether the current parameters classify every row right."""
+        """Whether the current parameters classify every row right, without an offset."""
         return separated(self.source, self.loss, (self.coef, self.intercept))
 
     # --- steps in one metric ---------------------------------------------------------------------

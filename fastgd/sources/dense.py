@@ -15,14 +15,15 @@ from ..compile.functions import default_threads
 from ..cpu import advance, dense, statistics
 from ..cpu.block_losses import block_losses
 from ..cpu.machine.pool import for_each_part
+from ..formulas.updates import Rule
 from ..losses import Loss
-from .protocol import Visit, gathered, read_only
+from .protocol import Visit, gathered, read_only, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
-#: Bytes of X in a part: 0.2 ms of reading, a hundred times the call, and a prompt Ctrl-C; and rows, as
-#: short ones take more arithmetic than reading.
-PART_BYTES, _PART_ROWS = 4 << 20, 1 << 17
+#: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C. And predictions,
+#: as short rows and those of many outputs take more arithmetic than reading.
+PART_BYTES, _PART_PREDICTIONS = 4 << 20, 1 << 17
 #: Sums kept apart until the end. Fixed, so that the result is the same for every number of threads.
 _GROUPS = 32
 #: The same for moment matrices: at most this many entries in all.
@@ -30,8 +31,9 @@ _MOMENT_ENTRIES = 1 << 21
 
 _FLOAT64 = np.dtype(np.float64)
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
-#: No weights, in each dtype.
+#: No weights, and no offset, in each dtype.
 _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in _NATIVE}
+_NO_OFFSET = {dtype: read_only(np.empty((0, 1), dtype)) for dtype in _NATIVE}
 
 
 def _groups(n_parts: int, n_groups: int) -> list[range]:
@@ -41,7 +43,7 @@ def _groups(n_parts: int, n_groups: int) -> list[range]:
 
 
 class DenseRows:
-    """x (n, d), y (k, n) and weight (n,) or (0,) as a source of costs, gradients and moments.
+    """x (n, d), y (k, n), weight and offset as a source of costs, gradients and moments.
 
     Parameters
     ----------
@@ -56,9 +58,13 @@ class DenseRows:
         None: the processors that this process may use.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
+    offset : ndarray (k, n) or (1, n), optional
+        Fixed parts of the raw predictions.
     """
 
-    def __init__(self, x, y, weight, dtype, n_threads: int | None, k: int | None = None):
+    def __init__(
+        self, x, y, weight, dtype, n_threads: int | None, k: int | None = None, offset=None
+    ):
         n, d = x.shape
         self.dtype = dtype = np.dtype(dtype)
         self._n_threads = n_threads
@@ -82,14 +88,18 @@ class DenseRows:
             self.weight = _NOTHING[dtype]
         else:
             self.weight = read_only(np.ascontiguousarray(weight, dtype=dtype))
-        self._in_other_dtype: tuple[np.ndarray, np.ndarray] | None = None
+        if offset is None:
+            self.offset = _NO_OFFSET[dtype]
+        else:
+            self.offset = read_only(np.ascontiguousarray(offset, dtype=dtype))
+        self._in_other_dtype: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         #: Passes that no thread uses, by what they compute.
         self._passes: dict[Any, list[dense.Pass]] = {}
         # What is converted is held twice: a quarter of the bytes, which a second-level cache holds.
         rows = PART_BYTES // (d * (4 * dtype.itemsize if converts else item)) or 1
-        self.part_rows = rows = _PART_ROWS if rows > _PART_ROWS else rows
-        self.n_parts = -(-n // rows) or 1
         self.n, self.d, self.k = n, d, k or y.shape[0]
+        self.part_rows = rows = min(rows, _PART_PREDICTIONS // self.k or 1)
+        self.n_parts = -(-n // rows) or 1
 
     @property
     def n_threads(self) -> int:
@@ -131,26 +141,27 @@ class DenseRows:
         free = self._passes.setdefault((what, k, coef.dtype), [])
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             try:
                 one = free.pop()
             except IndexError:
                 one = dense.Pass(*what, x, *self._samples(coef.dtype), coef)
-            one.add(center, coef, intercept, first, last, offset, into[group])
+            one.add(center, coef, intercept, first, last, shift, into[group])
             if not self.converts:  # else it is of this block
                 free.append(one)
 
         self._for_each_part(on_part, len(into))
         return into
 
-    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and weights in a dtype."""
+    def _samples(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets, weights and offset in a dtype."""
         if dtype == self.dtype:
-            return self.y, self.weight
+            return self.y, self.weight, self.offset
         if self._in_other_dtype is None:
             self._in_other_dtype = (
                 read_only(self.y.astype(dtype)),
                 read_only(self.weight.astype(dtype)),
+                read_only(self.offset.astype(dtype)),
             )
         return self._in_other_dtype
 
@@ -167,9 +178,9 @@ class DenseRows:
         weight = self.weight if weight is None else read_only(weight)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
+            x, first, last, shift = self._rows_of(part)
             statistics.add_moments(
-                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, offset,
+                self.by_columns, x, self.y, weight, center, scale, y_center, first, last, shift,
                 into[group],
             )  # fmt: skip
 
@@ -179,13 +190,13 @@ class DenseRows:
         return moments
 
     def predictions(self, coef, intercept) -> np.ndarray:
-        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        """x·coef + intercept, without offset, (n,) float64: coef (1, d), intercept (1,)."""
         out = np.empty(self.n)
         kernel = dense.predictions(self.by_columns)
 
         def on_part(group: int, part: int) -> None:
-            x, first, last, offset = self._rows_of(part)
-            kernel(x, coef, intercept, first, last, offset, out)
+            x, first, last, shift = self._rows_of(part)
+            kernel(x, coef, intercept, first, last, shift, out)
 
         self._for_each_part(on_part)
         return out
@@ -245,12 +256,19 @@ class DenseRows:
         if len(self.weight):
             weight = self.weight[rows]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
-        y = self.y[:, rows]
-        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k), share
+        y, offset = self.y[:, rows], taken(self.offset, rows)
+        return DenseRows(x, y, weight, self.dtype, self._n_threads, self.k, offset), share
 
     def with_targets(self, y, dtype) -> "DenseRows":
-        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        """The same rows and weights, without offset, with targets y (k, n), in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self._n_threads)
+
+    def only(self, output: int) -> "DenseRows":
+        """The same rows, weights and offset with the targets of one output."""
+        own = slice(output, output + 1)
+        offset = self.offset[own] if len(self.offset) > 1 else self.offset
+        given = self.x, self.y[own], self.weight, self.dtype, self._n_threads, 1
+        return type(self)(*given, offset if len(offset) else None)
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
@@ -264,19 +282,17 @@ class DenseRows:
         """Epochs of batch descent in one kernel, where one thread does a pass; else None."""
         if self.n_parts > 1 or self.converts:
             return None
-        x, y, dtype, by_columns = self.seen, self.y, self.dtype, self.by_columns
-        order, k, d = dense.GIVEN_ORDER, len(arrays[0]), self.d
-        rows = dense.rows_of_block(loss, d, x.itemsize, self.n, by_columns)
-        gather = rows_at = copied = 0
-        if not by_columns and x.dtype != dtype:
-            gather, rows_at = dense.address_of_gather(order.dtype, x.dtype, dtype), x.ctypes.data
-            x, copied = dense.unknown((0, d), dtype), rows
+        x, y, order = self.seen, self.y, dense.GIVEN_ORDER
+        k, targets = len(arrays[0]), len(y)
+        kernels, gathers, rows, copied, size = _ways(
+            loss.formula, rule, self.by_columns, k, targets, self.n, self.d, x.dtype, self.dtype
+        )
+        rows_at = 0
+        if gathers:
+            x, rows_at = dense.unknown((0, self.d), self.dtype), x.ctypes.data
         return dense.batch_epochs(
-            dense.address_of_pass(by_columns, k > 1, order.dtype, x.dtype, dtype),
-            block_losses(loss.formula, True, dtype), advance.address_of_end(),
-            advance.address_of_step(rule, _FLOAT64), gather, x, rows_at, order, y, self.weight,
-            np.zeros(dense.size_of_numbers(k, d, len(y), rows, copied), dtype), rows, copied,
-            np.empty((1, k, d + 2)), *arrays, stop, with_cost,
+            *kernels, x, rows_at, order, y, self.weight, self.offset, np.zeros(size, self.dtype), rows,
+            copied, np.empty((1, k, self.d + 2)), *arrays, stop, with_cost,
         )  # fmt: skip
 
     def rows_at_once(self) -> int | None:
@@ -288,13 +304,32 @@ class DenseRows:
     def visit(self, order, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
         if self.by_rows is not None:
-            return Visit(self.by_rows, self.y, self.weight, order, first, last)
-        return gathered(self.x, self.y, self.weight, order, first, last)
+            return Visit(self.by_rows, self.y, self.weight, self.offset, order, first, last)
+        return gathered(self.x, self.y, self.weight, self.offset, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
         k = self.k if outputs is None else outputs
         return dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
+
+
+@functools.lru_cache(maxsize=256)
+def _ways(
+    loss: Any, rule: Rule, by_columns: bool, k: int, targets: int, n: int, d: int, x_dtype: np.dtype,
+    dtype: np.dtype,
+) -> tuple[tuple[int, ...], bool, int, int, int]:  # fmt: skip
+    """What `batch_epochs` runs on n rows: addresses, whether rows are copied, and its sizes."""
+    order = dense.GIVEN_ORDER.dtype
+    rows = dense.rows_of_block(loss, d, x_dtype.itemsize, n, by_columns)
+    gathers = not by_columns and x_dtype != dtype
+    copied = rows if gathers else 0
+    kernels = (
+        dense.address_of_pass(by_columns, k > 1, order, dtype if gathers else x_dtype, dtype),
+        block_losses(loss, True, dtype), advance.address_of_end(),
+        advance.address_of_step(rule, _FLOAT64),
+        dense.address_of_gather(order, x_dtype, dtype) if gathers else 0,
+    )  # fmt: skip
+    return kernels, gathers, rows, copied, dense.size_of_numbers(k, d, targets, rows, copied)
 
 
 @functools.lru_cache(maxsize=4)

@@ -37,7 +37,7 @@ from ..cuda.layout import (
 from ..errors import InputError
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
-from .protocol import Visit, gathered
+from .protocol import Visit, gathered, taken
 from .row_norm import largest_row_norm
 from .work import Kind, dense_work
 
@@ -123,6 +123,8 @@ class DeviceRows:
         Unused; all sources take the same arguments.
     k : int, optional
         The number of outputs, if it is not that of the rows of y.
+    offset : ndarray (k, n) or (1, n), optional
+        Fixed parts of the raw predictions.
     """
 
     #: Threads in a block of the pass.
@@ -138,6 +140,7 @@ class DeviceRows:
         dtype: DTypeLike,
         n_threads: int | None = 1,
         k: int | None = None,
+        offset: Any = None,
     ):
         self.dtype: np.dtype = np.dtype(dtype)
         self.n_threads = n_threads or default_threads()
@@ -153,12 +156,15 @@ class DeviceRows:
             self._read(x)
             self.device_y = self._contiguous(y)
             self.device_weight = self._contiguous(np.empty(0) if weight is None else weight)
+            self.device_offset = self._contiguous(np.empty((0, 1)) if offset is None else offset)
         self.k = k or self.device_y.shape[0]
         self._host: dict[str, np.ndarray] = {}
         vector = 16 // self.seen.dtype.itemsize
         # A column of x, and a target in y, begin where the one before ends.
-        whole = self.n % vector == 0 or (self.d == 1 and self.device_y.shape[0] == 1)
-        aligned = all(map(is_aligned, (self.seen, self.device_y, self.device_weight)))
+        several = max(self.device_y.shape[0], self.device_offset.shape[0]) > 1
+        whole = self.n % vector == 0 or (self.d == 1 and not several)
+        of_rows = self.device_y, self.device_weight, self.device_offset
+        aligned = all(map(is_aligned, (self.seen, *of_rows)))
         self._aligned = aligned and (whole or not self.by_columns)
         #: Whether rows in C order can be read 16 bytes at a time, given the right number of columns.
         self.rows_aligned = aligned
@@ -206,6 +212,11 @@ class DeviceRows:
         """The weights (n,), or (0,), on the host, copied when first asked for."""
         return self._on_host("weight", self.device_weight)
 
+    @property
+    def offset(self) -> np.ndarray:
+        """The offset (k, n), (1, n) or (0, 1) on the host, copied when first asked for."""
+        return self._on_host("offset", self.device_offset)
+
     def _on_host(self, name: str, array: Any) -> np.ndarray:
         if name not in self._host:
             with on(self.x.number):
@@ -246,7 +257,7 @@ class DeviceRows:
             partials = cuda.device_array((parts, k, columns), coef.dtype, stream=x.stream)
             blocks = parts * dense.blocks_of_part(loss, k)
             configured(kernel, blocks, layout.threads, x.stream)(
-                self.seen, self.device_y, self.device_weight, coef.dtype.type(loss.p),
+                self.seen, self.device_y, self.device_weight, self.device_offset, coef.dtype.type(loss.p),
                 *map(x.to_device, (center, coef, intercept)), part_rows, partials,
             )  # fmt: skip
             totals = self._added(partials.reshape(parts, k * columns)).reshape(k, columns)
@@ -296,7 +307,7 @@ class DeviceRows:
         return upper + np.triu(upper, 1).T
 
     def predictions(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        """x·coef + intercept, without offset, (n,) float64: coef (1, d), intercept (1,)."""
         x = self.x
         kernel = rows.predictions_by_columns() if self.by_columns else rows.predictions()
         work = self.n if self.by_columns else self.n * 32
@@ -349,22 +360,30 @@ class DeviceRows:
         chosen = chosen[chosen < self.n]
         with on(x.number):
             dtype = self.seen.dtype
-            taken = DeviceMatrix(x.taken(0, stride, together, len(chosen), dtype))
-            taken.number, taken.stream = x.number, x.stream
+            matrix = DeviceMatrix(x.taken(0, stride, together, len(chosen), dtype))
+            matrix.number, matrix.stream = x.number, x.stream
         weight, share = None, len(chosen) / self.n
         if len(self.weight):
             weight = self.weight[chosen]
             share = float(weight.sum(dtype=np.float64) / self.weight.sum(dtype=np.float64))
         y = np.ascontiguousarray(self.y[:, chosen])
-        return type(self)(taken, y, weight, self.dtype, self.n_threads, self.k), share
+        offset = taken(self.offset, chosen)
+        return type(self)(matrix, y, weight, self.dtype, self.n_threads, self.k, offset), share
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
         return self.x[:: max(1, self.n // rows)].astype(np.float64)
 
     def with_targets(self, y: np.ndarray, dtype: DTypeLike) -> "DeviceRows":
-        """The same rows and weights with targets y (k, n), computed in `dtype`."""
+        """The same rows and weights, without offset, with targets y (k, n), in `dtype`."""
         return type(self)(self.x, y, self.weight, dtype, self.n_threads)
+
+    def only(self, output: int) -> "DeviceRows":
+        """The same rows, weights and offset with the targets of one output."""
+        own = slice(output, output + 1)
+        offset = self.offset[own] if len(self.offset) > 1 else self.offset
+        given = self.x, self.y[own], self.weight, self.dtype, self.n_threads, 1
+        return type(self)(*given, offset if len(offset) else None)
 
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
@@ -389,7 +408,7 @@ class DeviceRows:
         """Copies on the host of the rows order[first:last], or from `first` to `last` if it is empty."""
         seen = self._on_host("x", self.seen)
         x = seen.T if self.by_columns else seen
-        return gathered(x, self.y, self.weight, order, first, last)
+        return gathered(x, self.y, self.weight, self.offset, order, first, last)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread of a CPU, so that solvers decide as they do there."""

@@ -26,6 +26,7 @@ class Visit(NamedTuple):
         In C order, float32 or float64.
     y : ndarray (k, m)
     weight : ndarray (m,) or (0,)
+    offset : ndarray (k, m), (1, m) or (0, 1)
     order : ndarray (m,) or (0,)
     first, last : int
         The rows to visit have the numbers from `first` to `last` − 1.
@@ -34,19 +35,33 @@ class Visit(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    offset: np.ndarray
     order: np.ndarray
     first: int
     last: int
 
 
 def gathered(
-    x: np.ndarray, y: np.ndarray, weight: np.ndarray, order: np.ndarray, first: int, last: int
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    offset: np.ndarray,
+    order: np.ndarray,
+    first: int,
+    last: int,
 ) -> Visit:
-    """A visit of copies, in the dtype of y: rows order[first:last] of x (n, d), y (k, n) and weight."""
+    """A visit of copies, in the dtype of y: rows order[first:last] of x (n, d), y (k, n) and others."""
     rows: Any = order[first:last] if len(order) else slice(first, last)
-    x, y = np.array(x[rows], dtype=y.dtype, order="C"), np.ascontiguousarray(y[:, rows])
-    weight = weight[rows] if len(weight) else weight
-    return Visit(read_only(x), read_only(y), read_only(weight), order[:0], 0, last - first)
+    x = np.array(x[rows], dtype=y.dtype, order="C")
+    y, weight, offset = (taken(a, rows) for a in (y, weight, offset))
+    return Visit(
+        read_only(x), read_only(y), read_only(weight), read_only(offset), order[:0], 0, last - first
+    )
+
+
+def taken(samples: np.ndarray, rows: Any) -> np.ndarray:
+    """These rows of targets (k, n), offsets (k, n) or weights (n,); all of what is empty."""
+    return np.ascontiguousarray(samples[..., rows]) if samples.size else samples
 
 
 class Source(Protocol):
@@ -67,6 +82,8 @@ class Source(Protocol):
         Targets in `dtype`, read-only and in C order; (1, n) class indices where a loss couples outputs.
     weight : ndarray (n,) or (0,)
         In `dtype` and read-only; empty where every row has weight 1.
+    offset : ndarray (k, n), (1, n) or (0, 1)
+        Fixed parts of the raw predictions of each output, or of all; in `dtype` and read-only.
 
     Methods
     -------
@@ -86,6 +103,8 @@ class Source(Protocol):
         A source of some rows.
     with_targets(y, dtype)
         The same rows with other targets.
+    only(output)
+        The same rows with the targets of one output.
     predictions(coef, intercept)
         Raw predictions of one output.
     largest_row_norm(size, fit_intercept)
@@ -111,6 +130,9 @@ class Source(Protocol):
 
     @property
     def weight(self) -> np.ndarray: ...
+
+    @property
+    def offset(self) -> np.ndarray: ...
 
     def totals(
         self,
@@ -166,11 +188,15 @@ class Source(Protocol):
         ...
 
     def with_targets(self, y: np.ndarray, dtype: Any) -> "Source":
-        """The same rows and weights with targets y (k, n), computed in `dtype`; no row is copied."""
+        """The same rows and weights with targets y (k, n), without offset, in `dtype`: no copy."""
+        ...
+
+    def only(self, output: int) -> "Source":
+        """The same rows, weights and offset with the targets of one output; no row is copied."""
         ...
 
     def predictions(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """x·coef + intercept, (n,) float64, for one output: coef (1, d), intercept (1,)."""
+        """x·coef + intercept, without offset, (n,) float64: coef (1, d), intercept (1,)."""
         ...
 
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:

@@ -23,16 +23,17 @@ _CHUNK_BYTES = 64 << 20
 
 
 def device_rows(
-    x: Any, y: Any, weight: Any, dtype: DTypeLike, n_threads: int | None = 1, k: int | None = None
-) -> "DeviceRows | StreamedRows":
+    x: Any, y: Any, weight: Any, dtype: DTypeLike, n_threads: int | None = 1, k: int | None = None,
+    offset: Any = None,
+) -> "DeviceRows | StreamedRows":  # fmt: skip
     """`DeviceRows`, or `StreamedRows` for x on the host that the GPU can't hold.
 
     The choice depends on the size of the GPU's memory and not on how much of it is free, as the two sum
     in different orders and so differ in the last bits.
     """
     if isinstance(x, np.ndarray) and not fits(x.size * np.dtype(dtype).itemsize):
-        return StreamedRows(x, y, weight, dtype, n_threads, k)
-    return DeviceRows(x, y, weight, dtype, n_threads, k)
+        return StreamedRows(x, y, weight, dtype, n_threads, k, offset)
+    return DeviceRows(x, y, weight, dtype, n_threads, k, offset)
 
 
 class StreamedRows(DenseRows):
@@ -52,8 +53,9 @@ class StreamedRows(DenseRows):
         dtype: DTypeLike,
         n_threads: int | None = 1,
         k: int | None = None,
+        offset: np.ndarray | None = None,
     ):
-        super().__init__(x, y, weight, dtype, n_threads, k)
+        super().__init__(x, y, weight, dtype, n_threads, k, offset)
         self.converts, self.by_rows = True, None  # nothing is for the kernels of the CPU
         rows = min(self.n, max(1, _CHUNK_BYTES // (self.d * self.dtype.itemsize)))
         self._starts = range(0, self.n, rows)
@@ -76,7 +78,8 @@ class StreamedRows(DenseRows):
             first = self._starts[number]
             rows = slice(first, first + len(matrix))
             own = weight[rows] if len(weight) else None
-            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype, 1, self.k)
+            fixed = self.offset[:, rows] if len(self.offset) else None
+            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype, 1, self.k, fixed)
 
     def _send(self, number: int) -> tuple[DeviceMatrix, Any]:
         """Start the copy of a chunk; the chunk, and an event for its arrival."""

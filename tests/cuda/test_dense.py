@@ -55,9 +55,10 @@ def one_pass(
     partials = cuda.to_device(np.full((parts, k, d + 2), np.nan, coef.dtype))
     x = np.ascontiguousarray(x.T if by_columns else x)
     center = np.empty(0, coef.dtype) if center is None else center.astype(coef.dtype)
-    x, y, weight, *others = (cuda.to_device(a) for a in (x, y, weight, center, coef, intercept))
+    given = x, y, weight, np.empty((0, 1), coef.dtype), center, coef, intercept
+    x, y, weight, no_offset, *others = map(cuda.to_device, given)
     p = coef.dtype.type(loss.p)
-    kernel[blocks or parts * k, threads](x, y, weight, p, *others, part_rows, partials)
+    kernel[blocks or parts * k, threads](x, y, weight, no_offset, p, *others, part_rows, partials)
     totals = cuda.to_device(np.full(k * (d + 2), np.nan))
     width, adders = dense.adders(k * (d + 2), threads)
     dense.add_up(width, adders)[2, adders](partials.reshape(parts, k * (d + 2)), totals)
@@ -188,9 +189,11 @@ def test_from_a_kernel_of_your_own(threads):
     lr = 0.1
 
     @cuda.jit
-    def descend(x, y, none, coef, intercept, totals, costs):
+    def descend(x, y, none, no_offset, coef, intercept, totals, costs):
         for epoch in range(costs.shape[0]):
-            pass_of_block(x, none, y, none, 0.0, none, coef, intercept, 0, 0, 0, n, totals)
+            pass_of_block(
+                x, none, y, none, no_offset, 0.0, none, coef, intercept, 0, 0, 0, n, totals
+            )
             cuda.syncthreads()
             if cuda.threadIdx.x < d:
                 coef[0, cuda.threadIdx.x] -= lr * totals[cuda.threadIdx.x] / n
@@ -200,7 +203,9 @@ def test_from_a_kernel_of_your_own(threads):
             cuda.syncthreads()
 
     x, y, weight, start, level = several(n, d, 1, "mse")
-    arrays = [cuda.to_device(a) for a in (x, y, weight, start.copy(), level.copy())]
+    arrays = [
+        cuda.to_device(a) for a in (x, y, weight, np.empty((0, 1)), start.copy(), level.copy())
+    ]
     totals, costs = cuda.to_device(np.empty(d + 2)), cuda.to_device(np.empty(epochs))
     descend[1, threads](*arrays, totals, costs)
     w, b, wanted, _ = reference.batch_gd(
@@ -213,5 +218,5 @@ def test_from_a_kernel_of_your_own(threads):
         loss=loss,
     )
     np.testing.assert_allclose(costs.copy_to_host(), wanted, rtol=1e-12)
-    np.testing.assert_allclose(arrays[3].copy_to_host()[0], w, rtol=1e-12)
-    np.testing.assert_allclose(arrays[4].copy_to_host()[0], b, rtol=1e-12)
+    np.testing.assert_allclose(arrays[-2].copy_to_host()[0], w, rtol=1e-12)
+    np.testing.assert_allclose(arrays[-1].copy_to_host()[0], b, rtol=1e-12)

@@ -123,7 +123,7 @@ def wide_loads(text: str, dtype: str) -> int:
 def pass_arguments(x: str, dtype: str) -> list:
     y, weight, center, coef, intercept = (array(dtype, ndim) for ndim in (2, 1, 1, 2, 1))
     p = getattr(numba, dtype)
-    return [array(x, 2), y, weight, p, center, coef, intercept, numba.int64, array(dtype, 3)]
+    return [array(x, 2), y, weight, y, p, center, coef, intercept, numba.int64, array(dtype, 3)]
 
 
 def row_layout(d, x, dtype, make=layout.row_layout):
@@ -166,8 +166,8 @@ def test_columns(d, x, dtype, cc, tmp_path):
     kernel = dense.accumulate(LOSSES["bce"], lay, dtype)
     found = check_pass(kernel, lay, x, dtype, cc, tmp_path)
     in_registers = not lay.tile and lay.vector > 1
-    # The columns, and y and the weights where they have the type of x.
-    assert found == in_registers * (d + 2 * (x == dtype))
+    # The columns, and y, the weights and the offset where they have the type of x.
+    assert found == in_registers * (d + 3 * (x == dtype))
 
 
 @pytest.mark.parametrize("by_columns", [False, True], ids=["rows", "columns"])
@@ -218,7 +218,7 @@ def test_sums_of_parts(dtype, cc, tmp_path):
 
 
 def descent_arguments(dtype: str) -> list:
-    given = [array(dtype, ndim) for ndim in (2, 2, 1, 2, 1)]
+    given = [array(dtype, ndim) for ndim in (2, 2, 1, 2, 2, 1)]
     state = floats(2, 1, 2, 1, 2, 1, 3, 1, 1, 1, 3)
     sums = [array(dtype, 3), array(dtype, 2), *floats(2, 1)]
     return [*given, *state, array("int64", 1), *sums, *[numba.int64] * 3]
@@ -269,7 +269,7 @@ def test_epochs_on_the_device_link(cc):
 
 
 def stochastic_arguments(dtype: str) -> list:
-    given = [array(dtype, ndim) for ndim in (2, 2, 1)]
+    given = [array(dtype, ndim) for ndim in (2, 2, 1, 2)]
     return [*given, array("int32", 1), *(array(dtype, ndim) for ndim in (2, 1, 1, 1))]
 
 

@@ -1,4 +1,4 @@
-"""NumPy's BLAS: `multiply` for compiled loops, and one thread of it in every fit.
+"""NumPy's BLAS: `multiply` for compiled loops, and one thread of it in fits.
 
 The bits of a factorisation or a long dot product depend on the number of BLAS's threads, those of a fit
 must not. OpenBLAS's threads also spin-wait. For a batch of 64 rows times 784×128 two of them took
@@ -12,6 +12,8 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -38,6 +40,8 @@ _NAMES = (
     "openblas_{}_num_threads64_",
     "openblas_{}_num_threads",
 )
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Uses:
@@ -192,13 +196,13 @@ class one_thread:  # noqa: N801
 
     _entered: _Uses | None = None
 
-    def __call__(self, function):
+    def __call__(self, function: _Function) -> _Function:
         @functools.wraps(function)
         def within(*arguments, **named):
             with one_thread():
                 return function(*arguments, **named)
 
-        return within
+        return within  # type: ignore[return-value]
 
     def __enter__(self):
         controls, uses = _controls(), _uses

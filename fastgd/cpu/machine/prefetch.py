@@ -1,4 +1,4 @@
-"""`prefetch(x, i, j)`: ask for the cache line of x[i, j] before its use.
+"""`prefetch(x, i, line)`: ask for a cache line of row i before its use.
 
 A pass reads a block of rows from memory once and from the first-level cache the second time, while the
 memory is idle. Prefetching the next block during both took a pass over 1e6×32 by two threads from 22 to
@@ -18,25 +18,19 @@ LINE = 64
 LONGEST_ROW = 2048
 
 
-def prefetch(x, i, j):
-    """Ask for the cache line of x[i, j]; in plain Python nothing."""
+def prefetch(x, i, line):
+    """Ask for `LINE` bytes of row i of x (n, d) in C order, from 0 on; in plain Python nothing."""
 
 
 @instructions(prefetch)
-def _prefetch(typingctx, x, i, j):
+def _prefetch(typingctx, x, i, line):
     def codegen(context, builder, signature, arguments):
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, arguments[0])
-        pointer = cgutils.get_item_pointer2(
-            context,
-            builder,
-            array.data,
-            cgutils.unpack_tuple(builder, array.shape, array_type.ndim),
-            cgutils.unpack_tuple(builder, array.strides, array_type.ndim),
-            array_type.layout,
-            arguments[1:],
-            wraparound=False,
-        )
+        row = builder.mul(arguments[1], cgutils.unpack_tuple(builder, array.strides, 2)[0])
+        # A multiple of a constant, so that several of them are one instruction each.
+        place = builder.add(row, builder.mul(arguments[2], ir.Constant(ir.IntType(64), LINE)))
+        pointer = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [place])
         byte, number = ir.PointerType(), ir.IntType(32)
         signature_of_it = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(
@@ -44,7 +38,7 @@ def _prefetch(typingctx, x, i, j):
         )
         # For reading, into all levels of the data cache.
         settings = [ir.Constant(number, value) for value in (0, 3, 1)]
-        builder.call(function, [builder.bitcast(pointer, byte), *settings])
+        builder.call(function, [pointer, *settings])
         return context.get_dummy_value()
 
     return types.void(x, types.int64, types.int64), codegen

@@ -1,4 +1,4 @@
-"""Arrays over memory: `view` of a part of a flat array, and `array_at` an address.
+"""Arrays over memory: `view` of a part of an array, and `array_at` an address.
 
 They are instructions: slices that are reshaped, and Numba's `carray`, take up to 0.3 s to compile.
 """
@@ -14,9 +14,9 @@ from numba.np.arrayobj import populate_array
 from ...compile.functions import instructions
 
 
-def view(flat, place, shape):
-    """The numbers of a flat array from `place` on, as an array of this shape in C order."""
-    return flat[place : place + math.prod(shape)].reshape(shape)
+def view(array, place, shape):
+    """The numbers of an array in C order from its number `place` on, as an array of this shape."""
+    return array.reshape(-1)[place : place + math.prod(shape)].reshape(shape)
 
 
 def array_at(address, shape, strides, scalar):
@@ -39,15 +39,15 @@ def _array(context, builder, kind, data, sizes, strides=None):
 
 
 @instructions(view)
-def _view(typingctx, flat, place, shape):
-    kind = types.Array(flat.dtype, len(shape), "C")
+def _view(typingctx, array, place, shape):
+    kind = types.Array(array.dtype, len(shape), "C")
 
     def codegen(context, builder, signature, arguments):
-        array, place, shape = arguments
-        data = builder.gep(context.make_array(flat)(context, builder, array).data, [place])
+        given, place, shape = arguments
+        data = builder.gep(context.make_array(array)(context, builder, given).data, [place])
         return _array(context, builder, kind, data, cgutils.unpack_tuple(builder, shape))
 
-    return kind(flat, types.int64, types.UniTuple(types.int64, len(shape))), codegen
+    return kind(array, types.int64, types.UniTuple(types.int64, len(shape))), codegen
 
 
 @instructions(array_at)
