@@ -98,6 +98,28 @@ def test_a_group_of_classes_is_set_against_the_others(clean, undecided):
     source = rows(y, k=4, x=np.column_stack([column, X[:, 1]]))
     coef = np.array([[-100.0, 0.0], [-100.0, 0.0], [100.0, 0.0], [100.0, 0.0]])
     found = group_separated(
-        source, (coef, np.zeros(4)), lambda near: full_metric(source, 1.0, 0.0, True, near), True
+        source,
+        (coef, np.zeros(4)),
+        lambda some, near: full_metric(some, 1.0, 0.0, True, near),
+        True,
     )
     assert found is clean
+
+
+@pytest.mark.parametrize("parted", [False, True])
+def test_many_rows_are_tried_by_a_part_first(parted, monkeypatch):
+    """A part with curvature in all directions ends the search without a metric of all rows."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(3000, 2)), rng.integers(0, 3, 3000)
+    x[:, 0] += 60 * (y == 2) - 30  # the third class is parted from the others
+    if not parted:
+        y[::5] = rng.integers(0, 3, 600)
+    source, seen = rows(y, k=3, x=x), []
+    coef = np.array([[-1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
+
+    def metric_of(some, near):
+        seen.append(some.n)
+        return full_metric(some, 1.0, 0.0, True, near)
+
+    assert group_separated(source, (coef, np.zeros(3)), metric_of, True) is parted
+    assert max(seen) < 3000

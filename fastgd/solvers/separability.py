@@ -9,6 +9,7 @@ the directions without curvature, and confirmed by its margins.
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,8 @@ _ROUNDING = 1e-10
 _COLUMNS = 32
 #: Up to this many classes every group of them is set against the others; beyond, every single class.
 _GROUPED = 5
+#: The rows of a part for each column.
+_ROWS_A_COLUMN = 100
 
 
 def separated(source: Source, loss: Loss | CoupledLoss, at: Parameters) -> bool:
@@ -47,7 +50,10 @@ def separated(source: Source, loss: Loss | CoupledLoss, at: Parameters) -> bool:
 
 
 def group_separated(
-    source: Source, at: Parameters, metric_of: Callable[[np.ndarray], Metric], fit_intercept: bool
+    source: Source,
+    at: Parameters,
+    metric_of: Callable[[Source, np.ndarray], Metric],
+    fit_intercept: bool,
 ) -> bool:
     """Whether a hyperplane separates some rows of a group of classes from the other classes.
 
@@ -57,35 +63,63 @@ def group_separated(
         y holds class indices, (1, n).
     at : (ndarray (k, d), ndarray (k,))
     metric_of : callable
-        The metric of the curvatures of rows, (n,).
+        The metric of the curvatures (n,) of the rows of a source.
     fit_intercept : bool
     """
-    shares, y, classes = raw_predictions(source, at), source.y[0], range(source.k)
-    probabilities(CROSS_ENTROPY)(shares.T)
-    coefs, intercepts = at
+    classes = range(source.k)
     sizes = range(1, len(classes) // 2 + 1 if len(classes) <= _GROUPED else 2)
-    for group in (g for size in sizes for g in itertools.combinations(classes, size)):
-        others = [c for c in classes if c not in group]
-        sides = signed_labels(source, np.isin(y, group))
-        values = np.log(shares[list(group)].sum(axis=0)) - np.log(shares[others].sum(axis=0))
-        values *= sides
-        if not values.max() > FAR:
+    groups = [g for size in sizes for g in itertools.combinations(classes, size)]
+    every = source.n // (_ROWS_A_COLUMN * source.d)
+    if every > 1:  # where some rows have curvature in all directions, so have all rows
+        some = source.subset(every)[0]
+        shares = _shares(some, at)
+        groups = [g for g in groups if not _is_curved(some, metric_of, _near(some, shares, g)[1])]
+        if not groups:
+            return False
+    shares = _shares(source, at)
+    for group in groups:
+        sides, near, far = _near(source, shares, group)
+        if not far:
             continue
-        beyond = values > FAR
-        near = row_curvatures(source, BCE, values, True)  # of one group against the others
-        near[beyond] = 0.0
-        coef = coefs[list(group)].mean(axis=0) - coefs[others].mean(axis=0)
+        mine = np.isin(classes, group)
+        coef, intercept = (p[mine].mean(axis=0) - p[~mine].mean(axis=0) for p in at)
         if near.sum() > 0:
-            metric = metric_of(near)
+            metric = metric_of(source, near)
             found = metric.whiten.shape[1] < source.d and (
                 separating_direction(source, sides, metric, coef, fit_intercept) is not None
             )
         else:
-            intercept = intercepts[list(group)].mean() - intercepts[others].mean()
             found = _separates(source, sides, coef, intercept)
         if found:
             return True
     return False
+
+
+def _shares(source: Source, at: Parameters) -> np.ndarray:
+    """The probabilities of the classes, (k, n)."""
+    shares = raw_predictions(source, at)
+    probabilities(CROSS_ENTROPY)(shares.T)
+    return shares
+
+
+def _near(source: Source, shares: np.ndarray, group: Any) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The sides of the labels of a group against the others, their curvature, and whether a row is far.
+
+    Rows that are far on their side have a curvature of 0.
+    """
+    mine = np.isin(range(source.k), group)
+    sides = signed_labels(source, np.isin(source.y[0], group))
+    margins = np.log(shares[mine].sum(axis=0)) - np.log(shares[~mine].sum(axis=0))
+    margins *= sides
+    beyond = margins > FAR
+    near = row_curvatures(source, BCE, margins, True)
+    near[beyond] = 0.0
+    return sides, near, bool(beyond.any())
+
+
+def _is_curved(source: Source, metric_of: Any, near: np.ndarray) -> bool:
+    """Whether rows with these curvatures have some in all directions."""
+    return near.sum() > 0 and metric_of(source, near).whiten.shape[1] == source.d
 
 
 def signed_labels(source: Source, positive: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ coefficients returned are those of the caller's columns.
 """
 
 import copy
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -362,8 +361,15 @@ class AutomaticDescent(AutomaticSolver):
             return True
         if not self.loss.coupled or self.source.d > FULL_METRIC:
             return False
-        at, of_rows = (self.coef, self.intercept), functools.partial(self._metric, 1.0)
-        return group_separated(self.source, at, of_rows, self.settings.fit_intercept)
+        settings = self.settings
+        how = settings.scale, settings.l2, settings.fit_intercept
+
+        def metric_of(rows: Source, weight: np.ndarray) -> Metric:
+            return full_metric(rows, *how, weight)
+
+        return group_separated(
+            self.source, (self.coef, self.intercept), metric_of, settings.fit_intercept
+        )
 
     def _separated(self) -> bool:
         """Whether the current parameters classify every row right, without an offset."""
