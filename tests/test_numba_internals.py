@@ -378,7 +378,7 @@ PARTS = [
     ("compile/fingerprint.py", "_definition_func", instructions_are_registered),
     ("compile/fingerprint.py", "from numba.core import types", a_type_has_a_key),
     ("cpu/machine/blas.py", "cgutils.unpack_tuple", a_product_is_compiled),
-    ("cpu/machine/prefetch.py", "cgutils.get_item_pointer2", a_prefetch_is_compiled),
+    ("cpu/machine/prefetch.py", "cgutils.unpack_tuple", a_prefetch_is_compiled),
     ("cpu/machine/views.py", "cgutils.unpack_tuple", views_are_compiled),
     ("cpu/machine/views.py", "populate_array", views_are_compiled),
     (
