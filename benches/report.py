@@ -167,6 +167,9 @@ SHORT = {
     "poisson, 500,000x50, condition 10, l2 0.0001, to 1e-8 of the optimum": (
         "Poisson with l2, 500,000×50, to 1e-8 of the optimum"
     ),
+    "quantile, 100,000x20, to 1e-6 of the optimum": (
+        "quantile regression, 100,000×20, to 1e-6 of the optimum"
+    ),
     "logistic, 500,000x32 float64, shuffled SGD, 1 epoch": (
         "logistic, 500,000×32, an epoch of shuffled SGD"
     ),
