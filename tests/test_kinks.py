@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import linprog
 
 import fastgd
-from fastgd.losses import HINGE, EpsilonInsensitive, Loss, Quantile
+from fastgd.losses import HINGE, EpsilonInsensitive, Huber, Loss, Quantile
 from fastgd.solvers import kinks
 
 N, D = 150, 5
@@ -293,6 +293,17 @@ def test_parts_add_up(part, monkeypatch):
         monkeypatch.setattr(kinks, "_PART", part)
         assert fastgd.fit(x, y, loss, l1=0.05).cost == pytest.approx(whole.cost, rel=1e-9)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-30, 1e100])
+def test_units_of_the_targets(unit):
+    for loss, scaled in ((Quantile(0.3), Quantile(0.3)), (Huber(0.5), Huber(0.5 * unit))):
+        x, y = data(Quantile())
+        fit, wanted = fastgd.fit(x, y * unit, scaled), fastgd.fit(x, y, loss)
+        assert fit.converged
+        np.testing.assert_allclose(fit.coef / unit, wanted.coef, rtol=1e-6)
+        if unit < 1e-100:
+            break  # the square of a residual is below the numbers of float64
 
 
 def test_what_is_refused(monkeypatch):

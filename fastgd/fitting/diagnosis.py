@@ -13,8 +13,9 @@ from .problem import Problem
 def overflow(problem: Problem) -> NoReturn:
     """The cost or the moments overflow before the first step."""
     problem.require_finite()
+    of = "x, y or offset" if problem.options.offset is not None else "x or y"
     raise DivergenceError(
-        "the cost or its gradient overflows at the start: values of x or y are too large, "
+        f"the cost or its gradient overflows at the start: values of {of} are too large, "
         f"or so small that their coefficients are, for {problem.inner}; scale them."
     )
 
