@@ -284,24 +284,12 @@ class InteriorDescent(AutomaticSolver):
             slacks = stage.state[2] + stage.state[3]
             size = max(self.kinks.mean(slacks), float(slacks[self.kinks.coefs].mean()))
             zero = np.maximum(above, below) < np.minimum(share, rest) * size
-            coef, intercept = self._without(zero, _curvature(stage.state))
+            self.coef = np.where(zero, 0.0, self.coef)
             if self.keep_path:
-                self.path_list[self.epoch - 1] = coef.copy()
-            vars(self).update(coef=coef, intercept=intercept)
+                self.path_list[self.epoch - 1] = self.coef.copy()
         if self.epoch:
             self.final_cost = math.nan
             self.cost()
-
-    def _without(self, zero: np.ndarray, curvature: np.ndarray) -> Parameters:
-        """The parameters without some coefficients, where the others keep rows at their kinks."""
-        unit = self.metric.whiten
-        dropped = np.where(zero, self.coef[0] / np.where(unit > 0, unit, 1.0), 0.0)
-        hessian, kept = self._hessian(curvature), np.append(~zero, True)
-        u = np.append(-dropped, 0.0)[None]
-        u[:, kept] = _solver(hessian[np.ix_(kept, kept)])(-u @ hessian[:, kept])
-        coef, level = self.metric.to_parameters(u)
-        intercept = self.intercept + level - coef @ self.metric.center
-        return np.where(zero, 0.0, self.coef + coef), intercept
 
 
 def _curvature(state: np.ndarray) -> np.ndarray:
