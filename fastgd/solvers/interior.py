@@ -101,7 +101,7 @@ class InteriorDescent(AutomaticSolver):
             stage = new
             yield
         self._finish(stage)
-        if self.converged and self.null.any() and not settings.l1:
+        if self.converged and self.null.any():
             self.trouble = "dependent"
         return True
 
