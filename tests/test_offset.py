@@ -8,6 +8,7 @@ import fastgd
 from fastgd import InputError, reference
 from fastgd.fitting.held_out import split
 from fastgd.losses import CROSS_ENTROPY, LOSSES
+from fastgd.sources.dense import DenseRows
 
 PLAIN = [name for name, loss in LOSSES.items() if not loss.coupled]
 
@@ -221,6 +222,17 @@ def test_the_same_bits_for_every_number_of_threads():
     options = {"offset": offset, "lr": 0.5, "epochs": 3}
     one, two = (fastgd.fit_logistic(x, y, n_threads=t, **options) for t in (1, 2))
     assert one.coef.tobytes() == two.coef.tobytes()
+
+
+def test_a_part_of_the_rows_and_one_output_have_their_own():
+    x, y, offset = made("bce")
+    offsets = np.stack([offset, -offset])
+    source = DenseRows(x, np.stack([y, y]), None, np.float64, 1, offset=offsets)
+    part, _ = source.subset(2, together=1)
+    np.testing.assert_array_equal(part.offset, offsets[:, ::2])
+    np.testing.assert_array_equal(source.only(1).offset, offsets[1:])
+    np.testing.assert_array_equal(source.only(1).subset(2, together=1)[0].offset, offsets[1:, ::2])
+    assert not source.with_targets(source.y, np.float64).offset.size
 
 
 # --- rows held out, predictions ----------------------------------------------------------------------
