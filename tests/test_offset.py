@@ -28,8 +28,16 @@ def walked(x, y, offset, loss, batch_size, epochs=3, lr=0.02):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 7])
-@pytest.mark.parametrize("name", PLAIN)
+#: A loop of single rows is compiled for its loss: three of them do.
+LOSS_AND_BATCH = [
+    (name, size)
+    for name in PLAIN
+    for size in (None, 7, 1)
+    if size != 1 or name in ("mse", "bce", "poisson")
+]
+
+
+@pytest.mark.parametrize(("name", "batch_size"), LOSS_AND_BATCH)
 def test_the_iterates_of_every_loss_are_those_of_the_reference(name, batch_size):
     x, y, offset = made(name)
     coef, intercept, costs, _ = walked(x, y, offset, LOSSES[name], batch_size)
