@@ -1,6 +1,5 @@
 """The deviance of predictions: their loss above that of perfect ones, and the part that x explains."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,8 @@ from .cpu.elementwise import evaluated
 from .losses import CoupledLoss, Loss
 from .sources.dense import DenseRows
 
-#: Halvings of the interval that holds the best constant: to the last digit.
-_HALVINGS = 64
-#: Beyond it the losses of constants no longer change: where all targets of counts are 0.
-_FARTHEST = 1e200
+#: Halvings of the interval that holds the best constant at most: from the ends of `logarithm` to a digit.
+_HALVINGS = 200
 #: What rounding leaves of a difference of sums, relative to them.
 _ROUNDING = 1e-13
 
@@ -43,13 +40,13 @@ def explained(
     Constant targets are predicted fully or not at all.
     """
     fixed = np.broadcast_to(np.zeros((1, 1)) if offset is None else offset, y.shape)
-    constant = np.array([o + _constant(loss, t, weight, o) for t, o in zip(y, fixed, strict=True)])
-    ours, of_constant, least = (
-        _losses(loss, z, y, weight) for z in (raw, constant, _perfect(loss, y))
-    )
+    perfect = _perfect(loss, y)
+    outputs = zip(y, fixed, perfect, strict=True)
+    constant = np.array([o + _constant(loss, t, weight, o, z - o) for t, o, z in outputs])
+    ours, of_constant, least = (_losses(loss, z, y, weight) for z in (raw, constant, perfect))
     varies = (y.min(axis=1) < y.max(axis=1)) | (offset is not None)
-    perfect = ours - least <= _ROUNDING * (np.abs(ours) + np.abs(least))
-    return np.where(varies, 1 - (ours - least) / (of_constant - least), 1.0 * perfect)
+    met = ours - least <= _ROUNDING * (np.abs(ours) + np.abs(least))
+    return np.where(varies, 1 - (ours - least) / (of_constant - least), 1.0 * met)
 
 
 def _perfect(loss: Loss, y: np.ndarray) -> np.ndarray:
@@ -70,19 +67,15 @@ def _at(
     return slope, cost
 
 
-def _constant(loss: Loss, y: np.ndarray, weight: np.ndarray, offset: np.ndarray) -> float:
-    """The constant at which the summed slopes change their sign."""
-
-    def rises(constant: float) -> bool:
-        slope, cost = _at(loss, offset, y, weight, constant)
-        return slope > 0 or not math.isfinite(cost)
-
-    low, high = -1.0, 1.0
-    while rises(low) and low > -_FARTHEST:
-        low *= 2
-    while not rises(high) and high < _FARTHEST:
-        high *= 2
+def _constant(
+    loss: Loss, y: np.ndarray, weight: np.ndarray, offset: np.ndarray, wanted: np.ndarray
+) -> float:
+    """The constant at which the summed slopes change their sign, between those that rows would want."""
+    low, high = float(wanted.min()), float(wanted.max())
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if rises(middle) else (middle, high)
+        middle = low / 2 + high / 2
+        if not low < middle < high:
+            break
+        falls = _at(loss, offset, y, weight, middle)[0] <= 0
+        low, high = (middle, high) if falls else (low, middle)
     return low

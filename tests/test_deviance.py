@@ -69,6 +69,14 @@ def test_quantile(weight):
     assert fit.score(X, COUNTS, weight) == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-60, 1e60])
+def test_quantiles_in_other_units(unit):
+    fit = fitted(COUNTS, Quantile(0.8))
+    wanted = fit.score(X, COUNTS)
+    fit.coef, fit.intercept = fit.coef * unit, fit.intercept * unit
+    assert fit.score(X, COUNTS * unit) == pytest.approx(wanted, rel=1e-9)
+
+
 @both
 @pytest.mark.parametrize(
     "loss", ["mse", Huber(0.5), "epsilon_insensitive"], ids=["mse", "huber", "epsilon"]
