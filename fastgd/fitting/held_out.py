@@ -20,19 +20,6 @@ def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[m:]), np.sort(order[:m])
 
 
-def fixed_parts(
-    offset: Any, n: int, outputs: int, loss: Any, where: Any, dtype: Any
-) -> np.ndarray | None:
-    """The offset of a fit, (1, n) or (k, n), or None."""
-    found = inputs.offsets(place.on_host(offset, "offset", where), n, outputs, dtype)
-    if found is not None and loss.coupled and len(found) < outputs:
-        raise InputError(
-            f"offset has one number a row, which moves all {outputs} classes alike and changes no "
-            f"probability; pass one for each class, ({n}, {outputs})."
-        )
-    return found
-
-
 def given_rows(
     given: tuple[Any, ...],
     where: Any,
@@ -66,14 +53,13 @@ def given_rows(
             raise InputError(f"y has {len(y)} column(s); the y to train on has {k}.")
         weight, own_offset = (*given[2:], None, None)[:2]
         if offset != (own_offset is not None):
-            there = (
-                "no offset, and those to train on have one"
-                if offset
-                else ("an offset, and those to train on have none")
+            here, there = ("no", "one") if offset else ("an", "none")
+            raise InputError(
+                f"the rows have {here} offset, and those to train on have {there}; pass both or none."
             )
-            raise InputError(f"the rows have {there}; pass both or none.")
         weight = place.on_host(weight, "sample_weight", where)
-        fixed = fixed_parts(own_offset, n, outputs, loss, where, dtype)
+        own_offset = place.on_host(own_offset, "offset", where)
+        fixed = inputs.offsets(own_offset, n, outputs, dtype, of_classes=loss.coupled)
         return x, y, inputs.weights(weight, n, np.float64), fixed
     except InputError as error:
         raise InputError(f"in validation, {error}") from None

@@ -14,7 +14,7 @@ from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.protocol import Source
-from .held_out import fixed_parts, given_rows, split
+from .held_out import given_rows, split
 from .options import Options
 
 #: Epochs where the caller names none: with a numeric `lr`, and the most with lr="auto".
@@ -102,7 +102,9 @@ class Problem:
                 options.class_weight, self.y[0], self.classes, weight
             )
             self.unit *= unit
-        self.offset = fixed_parts(options.offset, rows, self.k, self.loss, self.place, self.inner)
+        offset = place.on_host(options.offset, "offset", self.place)
+        of_classes = self.loss.coupled
+        self.offset = inputs.offsets(offset, rows, self.k, self.inner, of_classes=of_classes)
         if trained is not None:
             self.held_out = self._taken(others, weight)
             self.x, self.y, weight, self.offset = self._taken(trained, weight)

@@ -364,8 +364,13 @@ def weights(sample_weight: Any, n: int, dtype: DTypeLike) -> np.ndarray | None:
     return weight
 
 
-def offsets(offset: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray | None:
-    """Fixed parts of the raw predictions, (1, n) of one for all outputs or (k, n), or None."""
+def offsets(
+    offset: Any, n: int, k: int, dtype: DTypeLike, *, of_classes: bool = False
+) -> np.ndarray | None:
+    """Fixed parts of the raw predictions, (1, n) of one for all outputs or (k, n), or None.
+
+    Those of a fit `of_classes` are (k, n).
+    """
     if offset is None:
         return None
     array = as_array(offset, "offset")
@@ -373,6 +378,11 @@ def offsets(offset: Any, n: int, k: int, dtype: DTypeLike) -> np.ndarray | None:
         more = f", or ({n}, {k}), one for each output too" if k > 1 else ""
         raise InputError(
             f"offset has shape {array.shape}; expected ({n},), one number a row of x{more}."
+        )
+    if of_classes and array.ndim == 1:
+        raise InputError(
+            f"offset has one number a row, which moves all {k} classes alike and changes no "
+            f"probability; pass one for each class, ({n}, {k})."
         )
     require_finite(array, "offset")
     return _cast(array[None] if array.ndim == 1 else array.T, dtype)

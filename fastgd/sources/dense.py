@@ -267,8 +267,7 @@ class DenseRows:
         """The same rows, weights and offset with the targets of one output."""
         own = slice(output, output + 1)
         offset = self.offset[own] if len(self.offset) > 1 else self.offset
-        given = self.x, self.y[own], self.weight, self.dtype, self._n_threads, 1
-        return type(self)(*given, offset if len(offset) else None)
+        return type(self)(self.x, self.y[own], self.weight, self.dtype, self._n_threads, 1, offset)
 
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""

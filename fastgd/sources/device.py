@@ -382,8 +382,7 @@ class DeviceRows:
         """The same rows, weights and offset with the targets of one output."""
         own = slice(output, output + 1)
         offset = self.offset[own] if len(self.offset) > 1 else self.offset
-        given = self.x, self.y[own], self.weight, self.dtype, self.n_threads, 1
-        return type(self)(*given, offset if len(offset) else None)
+        return type(self)(self.x, self.y[own], self.weight, self.dtype, self.n_threads, 1, offset)
 
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""

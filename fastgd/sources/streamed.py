@@ -78,8 +78,8 @@ class StreamedRows(DenseRows):
             first = self._starts[number]
             rows = slice(first, first + len(matrix))
             own = weight[rows] if len(weight) else None
-            fixed = self.offset[:, rows] if len(self.offset) else None
-            yield DeviceRows(matrix, self.y[:, rows], own, self.dtype, 1, self.k, fixed)
+            y, offset = self.y[:, rows], self.offset[:, rows]
+            yield DeviceRows(matrix, y, own, self.dtype, 1, self.k, offset)
 
     def _send(self, number: int) -> tuple[DeviceMatrix, Any]:
         """Start the copy of a chunk; the chunk, and an event for its arrival."""
