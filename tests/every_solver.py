@@ -9,7 +9,7 @@ import oracles
 import fastgd
 from fastgd.losses import CROSS_ENTROPY, LOSSES
 from fastgd.settings import Settings
-from fastgd.solvers import joint, proximal, whitened
+from fastgd.solvers import joint, metric, proximal, whitened
 from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.batch import BatchDescent
 from fastgd.solvers.curved import CurvedDescent
@@ -127,7 +127,7 @@ def _start(source, value):
 
 #: Enough rows for a start from a sample, and so few columns that they count as too many for a matrix.
 _SAMPLED = {"n": 900, "patches": ((whitened, "_ROWS_A_COLUMN", 5), (proximal, "_ROWS_A_COLUMN", 5))}
-_DIAGONAL = {"patches": tuple((module, "FULL_METRIC", 2) for module in (whitened, joint, proximal))}
+_DIAGONAL = {"patches": tuple((module, "FULL_METRIC", 2) for module in (metric, joint))}
 
 SOLVERS = {
     "batch": batch("bce"),

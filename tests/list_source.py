@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from fastgd import reference
-from fastgd.sources.protocol import Source, Visit, read_only, taken
+from fastgd.sources.protocol import Source
+from fastgd.sources.visit import DenseVisit, read_only, taken
 
 
 class ListRows:
@@ -30,6 +31,8 @@ class ListRows:
         self.weight = read_only(np.array([] if weight is None else weight, self.dtype))
         self.fixed = [None] * self.k if offset is None else offset
         self.offset = read_only(np.array(offset or np.empty((0, 1)), self.dtype))
+
+    widest_square = math.inf
 
     # One pass over the rows: what batch descent, L-BFGS and lr="auto" live on.
 
@@ -85,6 +88,12 @@ class ListRows:
     def extremes(self):
         return tuple(np.array(list(map(of, self.columns))) for of in (min, max))
 
+    def middle(self):
+        return self.sample().mean(axis=0)
+
+    def few_predictions(self, coef):
+        return np.array(self.rows, dtype=np.float64) @ coef.T
+
     def sample(self, rows=256):
         return np.array(self.rows[:: max(1, self.n // rows)], dtype=np.float64)
 
@@ -128,11 +137,14 @@ class ListRows:
     def rows_at_once(self):
         return self.n
 
+    def direct_rows(self, loss, batch_size):
+        return None
+
     def visit(self, order, first, last):
         chosen = order[first:last].tolist() if len(order) else range(first, last)
         x = np.array([self.rows[i] for i in chosen], self.dtype)
         arrays = x, *(taken(a, list(chosen)) for a in (self.y, self.weight, self.offset))
-        return Visit(*map(read_only, arrays), order[:0], 0, last - first)
+        return DenseVisit(*map(read_only, arrays), order[:0], 0, last - first)
 
 
 def _sum(*factors):

@@ -9,7 +9,7 @@ from sklearn import datasets
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import fastgd
-from fastgd.solvers import whitened as automatic
+from fastgd.solvers import metric
 
 
 def exact(x, y, fit_intercept=True, l2=0.0, weight=None):
@@ -139,7 +139,7 @@ def test_few_columns_and_many_columns_meet(monkeypatch):
         target = y > np.median(y) if logistic else y
         full = fit_it(x, target, l2=1e-9)
         with monkeypatch.context() as patch:
-            patch.setattr(automatic, "FULL_METRIC", 0)
+            patch.setattr(metric, "FULL_METRIC", 0)
             many = fit_it(x, target, l2=1e-9)
         assert many.method == "diagonal-lbfgs"
         np.testing.assert_allclose(many.coef, full.coef, rtol=1e-6)

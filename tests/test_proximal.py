@@ -13,7 +13,7 @@ from sklearn.linear_model import ElasticNet, LogisticRegression
 import fastgd
 from fastgd import reference
 from fastgd.losses import LOSSES
-from fastgd.solvers import proximal
+from fastgd.solvers import metric, proximal
 from fastgd.sources import work
 
 
@@ -175,7 +175,7 @@ def test_many_columns_take_accelerated_steps(loss_name, monkeypatch):
     x, y = data(loss_name)
     x = x / x.std(0)
     full = fit_of(loss_name)(x, y, l1=0.03, l2=0.01)
-    monkeypatch.setattr(proximal, "FULL_METRIC", 0)
+    monkeypatch.setattr(metric, "FULL_METRIC", 0)
     many = fit_of(loss_name)(x, y, l1=0.03, l2=0.01)
     assert many.method == "proximal-accelerated"
     assert many.converged

@@ -7,6 +7,7 @@ import pytest
 from test_automatic import noise
 
 import fastgd
+from fastgd.solvers import metric
 from fastgd.solvers import whitened as automatic
 from fastgd.sources.dense import DenseRows
 
@@ -306,7 +307,7 @@ def test_a_spoiled_sample_costs_statistics_no_digits(size):
 @pytest.mark.parametrize("logistic", [True, False])
 def test_a_spoiled_sample_costs_a_metric_nothing(full, logistic, monkeypatch):
     if not full:
-        monkeypatch.setattr(automatic, "FULL_METRIC", 0)
+        monkeypatch.setattr(metric, "FULL_METRIC", 0)
     x, y, weight = spoiled(1e15)
     fit_it, y = (fastgd.fit_logistic, y > 0) if logistic else (fastgd.fit_linear, y)
     fit, wanted = fit_it(x, y, sample_weight=weight), fit_it(x[1:], y[1:])

@@ -72,10 +72,9 @@ class Loop:
             gather, x.ctypes.data, read_only(np.zeros(d, dtype)), *scratch, self.batch_size, 0, 0.0,
             first, last,
         )  # fmt: skip
-        loss = self.loss if by_row else None
-        stochastic.called(
-            stochastic.address_of_updates(loss, by_row and d == 1, order.dtype, dtype, dtype), given
-        )
+        updates = stochastic.per_sample(self.loss, d == 1) if by_row else stochastic.minibatch
+        address = stochastic.address_of_updates(updates, order.dtype, dtype, dtype)
+        stochastic.called(address, given)
         return met[:, 1].sum()
 
     def expected(self, orders, *, learn=True, **options):

@@ -10,6 +10,7 @@ once for all of them, and every caller runs the same machine code.
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -361,7 +362,7 @@ def stochastic_epochs(
 
 @functools.cache
 def address_of_updates(
-    loss: Loss | None, one_column: bool, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
+    updates: Any, order_dtype: np.dtype, x_dtype: np.dtype, dtype: np.dtype
 ) -> int:
     """The address of `per_sample` of a loss, or of `minibatch`, for these dtypes."""
     one, two, three = (np.empty((1,) * rank, dtype) for rank in (1, 2, 3))
@@ -374,7 +375,6 @@ def address_of_updates(
         np.empty((1, 1, 1)),
         np.empty(0, order_dtype),
     )
-    updates = minibatch if loss is None else per_sample(loss, one_column)
     return pointer(
         updates, 0, 0, 0, team.counters(), 0, x, y, vector, y, order, two, one, one, two, hyper, one,
         three, mean, totals, mean, 0, 0, vector, three, three, three, three, 1, 0, 0.0, 0, 0,

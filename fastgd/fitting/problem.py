@@ -69,7 +69,7 @@ class Problem:
         held_out = options.validation
         trained = others = None
         if isinstance(held_out, float):
-            if not isinstance(self.x, np.ndarray):
+            if self.place.on_gpu:
                 raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
             trained, others = split(n, held_out, options.seed)
             n = len(trained)
@@ -213,7 +213,7 @@ class Problem:
         if isinstance(self.options.validation, float):
             scale *= self.unit
         if self.options.reduction == "mean":
-            mass = len(x) if weight is None else float(weight.sum(dtype=np.float64))
+            mass = x.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass * self._entries_a_row)
         source = self._source_of(x, y, weight, offset)
 
@@ -253,7 +253,7 @@ class Problem:
         if isinstance(self.options.validation, tuple):
             inputs.require_finite(self.held_out[0], "in validation, x", self.names)
         if self.classes is None:  # labels were looked at one by one
-            inputs.targets(self.given_y, len(self.given_x), self.inner)
+            inputs.targets(self.given_y, self.given_x.shape[0], self.inner)
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..losses import Loss
 from .automatic import History, Steps, shrinks
-from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
+from .metric import Metric, diagonal_metric, full_metric, is_full
 from .per_row import Parameters, raw_predictions, row_curvatures
 from .whitened import AutomaticDescent, Stage
 
@@ -33,7 +33,7 @@ class CurvedDescent(AutomaticDescent):
     loss: Loss
 
     def _descent(self, stage: Stage | None) -> Steps:
-        self.method = "newton-lbfgs" if self.source.d <= FULL_METRIC else "diagonal-lbfgs"
+        self.method = "newton-lbfgs" if is_full(self.source) else "diagonal-lbfgs"
         if stage is None:
             self._start()
         before = self._curvatures_at((self.coef, self.intercept) if stage is None else stage.at)
@@ -62,7 +62,7 @@ class CurvedDescent(AutomaticDescent):
 
     def _start(self) -> None:
         """Move to the optimum of a sample of many rows, if it is better."""
-        sample = self._sample(self.coef, self.intercept) if self.source.d <= FULL_METRIC else None
+        sample = self._sample(self.coef, self.intercept) if is_full(self.source) else None
         if sample is None:
             return
         sample.run(sample.epochs)
@@ -90,7 +90,7 @@ class CurvedDescent(AutomaticDescent):
             curvatures = np.minimum(np.nan_to_num(curvatures, posinf=1e300), 1e300 / source.n)
         elif not total > 0:  # all curvature is lost to rounding
             curvatures = np.ones(source.n)
-        if source.d > FULL_METRIC:
+        if not is_full(source):
             mass = float(source.weight.sum()) if len(source.weight) else source.n
             return diagonal_metric(source, float(curvatures.sum()) / mass * settings.scale, *how)
         return full_metric(source, settings.scale, *how, curvatures)

@@ -16,7 +16,7 @@ from ..cpu.elementwise import probabilities
 from ..losses import CoupledLoss
 from ..sources.protocol import Source
 from .automatic import Steps
-from .metric import FULL_METRIC, Metric, unit_whitening
+from .metric import FULL_METRIC, Metric, is_full, unit_whitening
 from .per_row import Parameters, raw_predictions
 from .whitened import AutomaticDescent, Stage
 
@@ -28,7 +28,7 @@ _LOST = 1e-12
 
 def is_joint(source: Source) -> bool:
     """Whether the Hessian in all coefficients is small enough to be used."""
-    return source.k * source.d <= FULL_METRIC
+    return source.k * source.d <= FULL_METRIC and is_full(source)
 
 
 def steps_for_curvature(source: Source, coupled: bool) -> float:

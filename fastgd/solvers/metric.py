@@ -24,6 +24,11 @@ _SMALL_PIVOT = 1e-8
 EPS = float(np.finfo(np.float64).eps)
 
 
+def is_full(source: Source) -> bool:
+    """Whether the metric of a source has a square matrix; else its columns are scaled only."""
+    return source.d <= min(FULL_METRIC, source.widest_square)
+
+
 class NotFiniteError(ArithmeticError):
     """The moments are not finite: X is not, or it is too large to be squared."""
 
@@ -205,7 +210,7 @@ def unit_whitening(hessian: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
 def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: bool) -> Metric:
     """The metric of curvature·(variances) + l2, for many columns; arguments as in `full_metric`."""
     mass, mean, variance = source.column_moments(fit_intercept)
-    if fit_intercept and off_center((mean - source.sample().mean(axis=0)) ** 2, variance).any():
+    if fit_intercept and off_center((mean - source.middle()) ** 2, variance).any():
         mass, mean, variance = source.column_moments(fit_intercept, mean)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise NotFiniteError

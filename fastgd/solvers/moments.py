@@ -19,7 +19,7 @@ def centred_moments(source: Source, y_center: np.ndarray) -> tuple[np.ndarray, n
     The centre is the mean of a sample of rows. If the mean of all rows is far from it, because of far
     rows or rows without weight, it is the mean of all rows.
     """
-    center, ones, d = source.sample().mean(axis=0), np.ones(source.d), source.d
+    center, ones, d = source.middle(), np.ones(source.d), source.d
     moments = source.moments(center, ones, y_center)
     mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
     mean, second = mean / moments[0, 0], second / moments[0, 0]

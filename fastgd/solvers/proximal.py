@@ -24,7 +24,7 @@ from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
-from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
+from .metric import Metric, diagonal_metric, full_metric, is_full
 from .penalty import l1_slope, soft
 from .per_row import Parameters, raw_predictions, row_curvatures
 
@@ -134,7 +134,7 @@ class ProximalDescent(AutomaticSolver):
     ):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
         self.bound: Metric | None = None
-        self._by_newton = is_joint(source) if loss.coupled else source.d <= FULL_METRIC
+        self._by_newton = is_joint(source) if loss.coupled else is_full(source)
         self.method = "proximal-newton" if self._by_newton else "proximal-accelerated"
         self._kind_of_stage = _Newton if self._by_newton else _Accelerated
 
@@ -142,7 +142,7 @@ class ProximalDescent(AutomaticSolver):
         exact = self.loss.quadratic
         metric: Any
         if not self._by_newton:
-            full = self.source.d <= FULL_METRIC
+            full = is_full(self.source)
             how = self._bound_arguments()
             metric = full_metric(*how, whitened=False) if full else diagonal_metric(*how)
             return (yield from self._accelerated(metric, stage))

@@ -24,8 +24,7 @@ def sampled_cost(
     rows = source
     if every > 1:
         rows, share = source.subset(every, 1)
-    # Not a product of BLAS, whose first one takes 32 MB for its buffers.
-    z = np.add.reduce(rows.sample(rows.n)[:, None, :] * coef, axis=2) + intercept
+    z = rows.few_predictions(coef) + intercept
     if len(rows.offset):
         z += rows.offset.T
     try:

@@ -55,9 +55,9 @@ class StochasticDescent(Descent):
     ):
         super().__init__(source, loss, settings, coef, intercept, keep_path)
         self.batch_size, self.shuffle, self.seed, self.mean = batch_size, shuffle, seed, mean
-        # The look-ahead of single rows is for outputs that don't see each other.
-        plain = settings.plain and not average and not loss.coupled
-        self._by_row = batch_size == 1 and plain
+        plain = settings.plain and not average
+        # The rows between two calls of the loop that makes no gradient of its own; else None.
+        self._direct_rows = source.direct_rows(loss, batch_size) if plain else None
         self._rows_at_once = source.rows_at_once()
         self._array = settings.array(source.dtype, float(mean), loss.p)
         self._hyper, self._low_hyper = settings.hyper(), settings.hyper(source.dtype)
@@ -66,12 +66,14 @@ class StochasticDescent(Descent):
         k, d = coef.shape
         self._mean = np.zeros((k if average else 0, d + 1))
         self._center = dense.zeros(d, source.dtype)
-        self._totals = np.empty((team.PARTS, source.k, source.d + 2))
         self.method = "per-sample" if batch_size == 1 else "minibatch"
         row_ns = 10 + 0.5 * source.d * source.k
         self._pace = Pace(row_ns)  # in rows
         most = 1 if source.n * row_ns < _SHARED_NS else source.n_threads
-        parts = 1 if self._by_row else stochastic.parts_of(batch_size, source.d, source.k)
+        direct = self._direct_rows is not None
+        # The parts of a batch depend on shapes alone, also where one thread does all of them.
+        self._parts = parts = 1 if direct else stochastic.parts_of(batch_size, source.d, source.k)
+        self._totals = np.empty((0 if direct else parts, source.k, source.d + 2))
         self._members = Members(min(most, parts))
         self._first_norm = -1.0
         self._converged_at = -1  # which epoch
@@ -145,35 +147,27 @@ class StochasticDescent(Descent):
 
     def _arguments(self, visit: Visit, loss_sums, rates) -> tuple:
         """Those of the updates by the rows of a visit, up to `batch_size`."""
-        x, y, weight, offset, order = visit[:5]
         loss, dtype = self.loss, self.source.dtype
-        if self._by_row:
-            scratch = stochastic.scratch(dtype)
-            one_pass, losses, step, gather = 0, 0, 0, 0
+        one_pass = losses = step = gather = 0
+        if self._direct_rows is not None:
+            gather, scratch = self._direct_rows, visit.direct_updates(loss, self.batch_size)[1]
         else:
             losses = block_losses(loss.formula, True, dtype)
-            # The parts of a batch depend on shapes alone, also where one thread does all of them.
-            parts = stochastic.parts_of(self.batch_size, *self._moving.shape[::-1])
-            copied = bool(len(order)) or x.dtype != dtype
-            scratch = dense.scratch(loss, x, y, self._moving, False, copied, parts)
-            paired, rule = len(self.coef) > 1, self.settings.optimizer.rule
-            one_pass = dense.address_of_pass(False, paired, order.dtype, dtype, dtype)
-            gather = dense.address_of_gather(order.dtype, x.dtype, dtype) if copied else 0
-            step = advance.address_of_step(rule, dtype)
+            one_pass, gather, scratch = visit.batch_pass(loss, self._moving, self._parts)
+            step = advance.address_of_step(self.settings.optimizer.rule, dtype)
         return (
-            one_pass, losses, step, team.counters(), backoff_address(), x, y, weight, offset, order,
-            self._moving, self._moving_intercept, self._array, rates, self._hyper, self._low_hyper,
-            self._memory, self._mean, self._totals, loss_sums, gather, x.ctypes.data, self._center,
-            *scratch, self.batch_size,
+            one_pass, losses, step, team.counters(), backoff_address(), visit.x, visit.y, visit.weight,
+            visit.offset, visit.order, self._moving, self._moving_intercept, self._array, rates,
+            self._hyper, self._low_hyper, self._memory, self._mean, self._totals, loss_sums, gather,
+            visit.rows_at, self._center, *scratch, self.batch_size,
         )  # fmt: skip
 
     def _address(self, visit: Visit) -> int:
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
-        loss = self.loss.formula if self._by_row else None
-        one_column = self._by_row and self.source.d == 1
-        return stochastic.address_of_updates(
-            loss, one_column, visit.order.dtype, visit.x.dtype, self.source.dtype
-        )
+        if self._direct_rows is not None:
+            return visit.direct_updates(self.loss, self.batch_size)[0]
+        order, x, dtype = visit.order.dtype, visit.x.dtype, self.source.dtype
+        return stochastic.address_of_updates(stochastic.minibatch, order, x, dtype)
 
     def _within_tolerance(self) -> bool:
         moving = self._moving.astype(np.float64), self._moving_intercept.astype(np.float64)
@@ -184,7 +178,7 @@ class StochasticDescent(Descent):
 
     def _next_rows(self) -> int:
         """Rows between two looks at the outside world; where they begin changes no bit."""
-        whole = stochastic.BLOCK if self._by_row else self.batch_size
+        whole = self._direct_rows or self.batch_size
         rows = self._pace.units
         if self._members.on_trial:
             rows //= _TRIAL

@@ -25,7 +25,7 @@ from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .inverse_hessian import descent_direction
-from .metric import FULL_METRIC, Metric, diagonal_metric, full_metric
+from .metric import Metric, diagonal_metric, full_metric, is_full
 from .per_row import Parameters, margins_at, raw_predictions, row_curvatures
 from .separability import (
     FAR,
@@ -124,7 +124,7 @@ class AutomaticDescent(AutomaticSolver):
     ):
         super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
         self.method = "whitened" if loss.quadratic else "whitened-lbfgs"
-        if source.d > FULL_METRIC:
+        if not is_full(source):
             self.method = "diagonal-lbfgs"
 
     def _descent(self, stage: Stage | None) -> Steps:
@@ -174,7 +174,7 @@ class AutomaticDescent(AutomaticSolver):
     def _start_from_sample(self) -> tuple[Stage, Metric] | None:
         """Move to the optimum of a sample; the stage there and its metric, None if it is no better."""
         source = self.source
-        if not self.loss.open_ended or self.loss.coupled or source.d > FULL_METRIC:
+        if not self.loss.open_ended or self.loss.coupled or not is_full(source):
             return None
         sample = self._sample(self.coef, self.intercept)
         if sample is None:
@@ -204,7 +204,7 @@ class AutomaticDescent(AutomaticSolver):
     def _run_from_bound(self, stage: Stage | None = None) -> Steps:
         """Descend in the metric of the bound, and for labels then in that of the Hessian."""
         source, settings = self.source, self.settings
-        full = source.d <= FULL_METRIC
+        full = is_full(source)
         exact = full and self.loss.quadratic
         follows = full and self.loss.open_ended and not self.loss.coupled
         done = False
@@ -359,7 +359,7 @@ class AutomaticDescent(AutomaticSolver):
         """Whether the labels are separable, in all rows or for softmax in some."""
         if self._separated():
             return True
-        if not self.loss.coupled or self.source.d > FULL_METRIC:
+        if not self.loss.coupled or not is_full(self.source):
             return False
         settings = self.settings
         how = settings.scale, settings.l2, settings.fit_intercept

@@ -4,12 +4,14 @@ Its methods are those of `fastgd.sources.protocol.Source`, with NumPy arrays for
 that the solvers for the CPU run on a GPU too.
 """
 
+import math
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..compile.functions import default_threads
+from ..cpu import stochastic
 from ..cuda import dense, rows, statistics
 from ..cuda.driver import (
     SIMULATED,
@@ -37,8 +39,8 @@ from ..cuda.layout import (
 from ..errors import InputError
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
-from .protocol import Visit, gathered, taken
 from .row_norm import largest_row_norm
+from .visit import DenseVisit, gathered, taken
 from .work import Kind, dense_work
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
@@ -131,6 +133,7 @@ class DeviceRows:
     threads = THREADS
     #: Whether a launch can run whole epochs, as all rows are in the memory of the GPU.
     launches_epochs: Literal[True] = True
+    widest_square = math.inf
 
     def __init__(
         self,
@@ -334,7 +337,7 @@ class DeviceRows:
         """
         x, (parts, part_rows) = self.x, self._parts_of_columns()
         if center is None:
-            center = self.sample().mean(axis=0) if centred else np.zeros(self.d)
+            center = self.middle() if centred else np.zeros(self.d)
         with on(x.number):
             partials = cuda.device_array((parts, 2 * self.d), np.float64, stream=x.stream)
             x.launch(
@@ -370,6 +373,14 @@ class DeviceRows:
         offset = taken(self.offset, chosen)
         return type(self)(matrix, y, weight, self.dtype, self.n_threads, self.k, offset), share
 
+    def middle(self) -> np.ndarray:
+        """The mean of every column over a sample of rows."""
+        return np.asarray(self.sample().mean(axis=0))
+
+    def few_predictions(self, coef: np.ndarray) -> np.ndarray:
+        """x·coef^T for coef (k, d) and few rows, (n, k) float64."""
+        return np.add.reduce(self.sample(self.n)[:, None, :] * coef, axis=2)
+
     def sample(self, rows: int = 256) -> np.ndarray:
         """Evenly spaced rows, float64: enough for a centre and a scale."""
         return self.x[:: max(1, self.n // rows)].astype(np.float64)
@@ -403,7 +414,11 @@ class DeviceRows:
         """All rows: the first visit copies them to the host."""
         return self.n
 
-    def visit(self, order: np.ndarray, first: int, last: int) -> Visit:
+    def direct_rows(self, loss: Any, batch_size: int) -> int | None:
+        """As of `DenseRows`: the loop runs on the host."""
+        return stochastic.BLOCK if batch_size == 1 and not loss.coupled else None
+
+    def visit(self, order: np.ndarray, first: int, last: int) -> DenseVisit:
         """Copies on the host of the rows order[first:last], or from `first` to `last` if it is empty."""
         seen = self._on_host("x", self.seen)
         x = seen.T if self.by_columns else seen

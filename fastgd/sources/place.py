@@ -1,6 +1,6 @@
 """Where rows are read: in the memory of the host, or on the GPU that holds x or that the caller names.
 
-Both give a source with the same methods. numba.cuda is imported only for those who use it.
+All give a source with the same methods. numba.cuda is imported only for those who use it.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import inputs
 from ..errors import InputError
+from .compressed import compressed, is_sparse
 from .dense import DenseRows
 from .protocol import Source
+from .sparse import SparseRows
 
 
 class Place(NamedTuple):
@@ -21,7 +23,7 @@ class Place(NamedTuple):
     on_gpu: bool
 
 
-HOST = Place(DenseRows, False)
+HOST, SPARSE = Place(DenseRows, False), Place(SparseRows, False)
 
 
 def features(x: Any, device: Any) -> tuple[Any, Place]:
@@ -34,6 +36,15 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
         than `device` says.
     """
     named = None if device is None else str(device)
+    if is_sparse(x):
+        if named not in (None, "cpu"):
+            raise InputError(
+                f"x is sparse and device is {named!r}: sparse rows are read on the CPU only; leave "
+                "device out, or pass x.toarray()."
+            )
+        x = compressed(x)
+        inputs.check_shape(x.shape, "x")
+        return x, SPARSE
     if not inputs.on_gpu(x) and named in (None, "cpu"):
         return inputs.features(x), HOST
     if named == "cpu":
@@ -76,7 +87,7 @@ def on_host(value: Any, name: str, place: Place) -> Any:
     """y or weights, which are small beside X: a copy on the host where they lie on a GPU with x."""
     if not inputs.on_gpu(value):
         return value
-    if place is HOST:
+    if not place.on_gpu:
         raise InputError(f"{name} is on a GPU and x is on the host; move one of them to the other.")
     from .device import DeviceMatrix
 

@@ -1,67 +1,61 @@
-"""What solvers ask of rows: the protocol of a source, and what a visit of its rows returns."""
+"""What solvers ask of rows: the protocol of a source, and of a visit of its rows."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..cpu.dense import Scratch
 from ..formulas.updates import Rule
 from .work import Kind
 
 
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that kernels see as read-only, so that one compilation serves both kinds."""
-    view = array.view()
-    view.setflags(write=False)
-    return view
-
-
-class Visit(NamedTuple):
-    """Rows for the kernels of stochastic loops: number i is row ``order[i]``, or i if that is empty.
-
-    All arrays but `order` are read-only.
+class Visit(Protocol):
+    """Rows for the kernels of stochastic loops: number i is row ``order[i]``, or i without an order.
 
     Attributes
     ----------
-    x : ndarray (m, d)
-        In C order, float32 or float64.
-    y : ndarray (k, m)
-    weight : ndarray (m,) or (0,)
-    offset : ndarray (k, m), (1, m) or (0, 1)
+    x : ndarray
+        Read-only rows in C order, or an array without rows that has their type.
+    rows_at : int
+        The address of the rows.
+    y, weight, offset : ndarray (k, m), (m,) or (0,), (k, m), (1, m) or (0, 1)
+        Read-only samples of the rows.
     order : ndarray (m,) or (0,)
     first, last : int
         The rows to visit have the numbers from `first` to `last` − 1.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
-    offset: np.ndarray
-    order: np.ndarray
-    first: int
-    last: int
+    @property
+    def x(self) -> np.ndarray: ...
 
+    @property
+    def rows_at(self) -> int: ...
 
-def gathered(
-    x: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
-    offset: np.ndarray,
-    order: np.ndarray,
-    first: int,
-    last: int,
-) -> Visit:
-    """A visit of copies, in the dtype of y: rows order[first:last] of x (n, d), y (k, n) and others."""
-    rows: Any = order[first:last] if len(order) else slice(first, last)
-    x = np.array(x[rows], dtype=y.dtype, order="C")
-    y, weight, offset = (taken(a, rows) for a in (y, weight, offset))
-    return Visit(
-        read_only(x), read_only(y), read_only(weight), read_only(offset), order[:0], 0, last - first
-    )
+    @property
+    def y(self) -> np.ndarray: ...
 
+    @property
+    def weight(self) -> np.ndarray: ...
 
-def taken(samples: np.ndarray, rows: Any) -> np.ndarray:
-    """These rows of targets (k, n), offsets (k, n) or weights (n,); all of what is empty."""
-    return np.ascontiguousarray(samples[..., rows]) if samples.size else samples
+    @property
+    def offset(self) -> np.ndarray: ...
+
+    @property
+    def order(self) -> np.ndarray: ...
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def last(self) -> int: ...
+
+    def direct_updates(self, loss: Any, batch_size: int) -> tuple[int, Scratch]:
+        """The address of the loop for plain gradient descent, and its scratch."""
+        ...
+
+    def batch_pass(self, loss: Any, coef: np.ndarray, parts: int) -> tuple[int, int, Scratch]:
+        """The addresses of a pass over a part of a batch and of what copies its rows, and the scratch."""
+        ...
 
 
 class Source(Protocol):
@@ -76,6 +70,8 @@ class Source(Protocol):
         Rows, columns, outputs.
     dtype : numpy dtype
         float32 or float64: what passes compute in.
+    widest_square : float
+        With more columns the inverse of a square matrix of them takes longer than many passes.
     n_threads : int
         How many threads a solver may use for work of its own on visited rows.
     y : ndarray (k, n)
@@ -97,8 +93,12 @@ class Source(Protocol):
         Weighted mean and variance of every column.
     extremes()
         Smallest and largest value of every column.
+    middle()
+        A value near the mean of every column.
     sample(rows)
         Some rows.
+    few_predictions(coef)
+        Products of few rows and coefficients.
     subset(every, together)
         A source of some rows.
     with_targets(y, dtype)
@@ -111,7 +111,7 @@ class Source(Protocol):
         The largest weighted squared norm of a row.
     batch_epochs(loss, rule, arrays, stop, with_cost)
         Many epochs of batch descent in one call, or None.
-    rows_at_once(), visit(order, first, last)
+    rows_at_once(), direct_rows(loss, batch_size), visit(order, first, last)
         Rows in any order, for stochastic loops.
     work(kind, outputs)
         What a pass costs, counted from shapes.
@@ -121,6 +121,9 @@ class Source(Protocol):
     d: int
     k: int
     dtype: np.dtype
+
+    @property
+    def widest_square(self) -> float: ...
 
     @property
     def n_threads(self) -> int: ...
@@ -179,8 +182,16 @@ class Source(Protocol):
         """The smallest and the largest value of every column."""
         ...
 
+    def middle(self) -> np.ndarray:
+        """A value near the mean of every column, (d,) float64; zero where rows are not centred."""
+        ...
+
     def sample(self, rows: int = 256) -> np.ndarray:
-        """About so many evenly spaced rows, float64: enough for a centre and a scale."""
+        """Evenly spaced rows, float64, about so many if there is room: enough for a scale."""
+        ...
+
+    def few_predictions(self, coef: np.ndarray) -> np.ndarray:
+        """x·coef^T for coef (k, d) and few rows, (n, k) float64; no kernel is compiled for it."""
         ...
 
     def subset(self, every: int, together: int = 64) -> "tuple[Source, float]":
@@ -228,6 +239,13 @@ class Source(Protocol):
         ------
         InputError
             Where rows can't be visited in any order.
+        """
+        ...
+
+    def direct_rows(self, loss: Any, batch_size: int) -> int | None:
+        """The rows after which calls of the loop for plain gradient descent may be split, if it has one.
+
+        That loop changes the parameters row by row or batch by batch, without a gradient of its own.
         """
         ...
 

@@ -31,3 +31,8 @@ def moments_ns(n: int, d: int, k: int) -> float:
 def dense_work(kind: Kind, n: int, d: int, k: int, itemsize: int) -> float:
     """The time of a kind of work on n dense rows of d numbers."""
     return pass_ns(n, d, k, itemsize) if kind == "pass" else moments_ns(n, d, k)
+
+
+def inverse_ns(d: int) -> float:
+    """The time to factor and invert a square matrix of d columns: 20 operations a nanosecond."""
+    return 0.1 * d**3

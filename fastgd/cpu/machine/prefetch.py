@@ -19,7 +19,7 @@ LONGEST_ROW = 2048
 
 
 def prefetch(x, i, line):
-    """Ask for `LINE` bytes of row i of x (n, d) in C order, from 0 on; in plain Python nothing."""
+    """Ask for `LINE` bytes from row i of x (n,) or (n, d) on, in C order; in plain Python nothing."""
 
 
 @instructions(prefetch)
@@ -27,7 +27,7 @@ def _prefetch(typingctx, x, i, line):
     def codegen(context, builder, signature, arguments):
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, arguments[0])
-        row = builder.mul(arguments[1], cgutils.unpack_tuple(builder, array.strides, 2)[0])
+        row = builder.mul(arguments[1], cgutils.unpack_tuple(builder, array.strides)[0])
         # A multiple of a constant, so that several of them are one instruction each.
         place = builder.add(row, builder.mul(arguments[2], ir.Constant(ir.IntType(64), LINE)))
         pointer = builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [place])

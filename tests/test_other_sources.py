@@ -1,10 +1,11 @@
-"""Rows that are Python lists: every solver runs on them, and ends where it does on dense rows."""
+"""Rows that are lists, or sparse: every solver runs on them, and ends where it does on dense rows."""
 
 import every_solver
 import numpy as np
 import pytest
 from every_solver import SOLVERS
 from list_source import ListRows
+from scipy.sparse import csr_array
 
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
@@ -12,6 +13,7 @@ from fastgd.solvers import curve
 from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.step_size import largest_stable_lr
 from fastgd.sources.dense import DenseRows
+from fastgd.sources.sparse import SparseRows
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 
@@ -23,19 +25,31 @@ def _quiet():
         yield
 
 
-def sources(loss_name, n=every_solver.N, dtype=np.float64):
-    """The same rows as lists and as arrays, and the weights."""
+def lists(x, y, weight, k=None):
+    return ListRows(x.tolist(), y.tolist(), None if weight is None else weight.tolist(), k=k)
+
+
+def compressed(x, y, weight, k=None):
+    return SparseRows(csr_array(x), y, weight, np.float64, 1, k)
+
+
+KINDS = {"lists": lists, "sparse": compressed}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def sources(kind, loss_name, n=every_solver.N):
+    """The same rows of a kind and dense, and the weights."""
     x, y, weight, k = every_solver.problem(loss_name, n)
-    lists = ListRows(x.tolist(), y.tolist(), weight.tolist(), dtype, k)
-    return (lists, DenseRows(x, y, weight, dtype, 1, k)), weight
+    return (kind(x, y, weight, k), DenseRows(x, y, weight, np.float64, 1, k)), weight
 
 
+@every_kind
 @pytest.mark.parametrize("case", SOLVERS)
-def test_every_solver_ends_where_it_does_on_dense_rows(case, monkeypatch):
+def test_every_solver_ends_where_it_does_on_dense_rows(case, kind, monkeypatch):
     case = SOLVERS[case]
     for patch in case.patches:
         monkeypatch.setattr(*patch)
-    both, weight = sources(case.loss, case.n)
+    both, weight = sources(kind, case.loss, case.n)
     found, wanted = (case.make(source, weight) for source in both)
     statuses = [every_solver.finish(solver) for solver in (found, wanted)]
     assert statuses[0] == statuses[1]
@@ -51,25 +65,27 @@ def test_every_solver_ends_where_it_does_on_dense_rows(case, monkeypatch):
     np.testing.assert_allclose(found.path[done], wanted.path[done], **CLOSE)
 
 
+@every_kind
 @pytest.mark.parametrize("batch_size", [None, 1, 8])
-def test_the_largest_stable_step(batch_size):
-    (lists, dense), _ = sources("bce")
+def test_the_largest_stable_step(batch_size, kind):
+    both, _ = sources(kind, "bce")
     settings = Settings(lr=0.1, l2=0.1, scale=0.01, row_scale=0.02, fit_intercept=True, tol=0.0)
     found, wanted = (
-        largest_stable_lr(source, LOSSES["bce"], settings, batch_size) for source in (lists, dense)
+        largest_stable_lr(source, LOSSES["bce"], settings, batch_size) for source in both
     )
     assert found == pytest.approx(wanted, rel=1e-6)
 
 
+@every_kind
 @pytest.mark.parametrize("weighted", [False, True])
-def test_what_it_says_of_its_rows(weighted):
+def test_what_it_says_of_its_rows(weighted, kind):
     """Numbers that solvers see: those of the dense source, also in a subset of the rows."""
     x, y, weight, k = every_solver.problem("mse")
     weight = weight if weighted else None
-    lists = ListRows(x.tolist(), y.tolist(), weight.tolist() if weighted else None)
-    dense = DenseRows(x, y, weight, np.float64, 1)
-    pairs = [(lists, dense)]
-    (few, share), (dense_few, dense_share) = lists.subset(3, 4), dense.subset(3, 4)
+    x[np.random.default_rng(0).random(x.shape) < 0.5] = 0.0
+    own, dense = kind(x, y, weight), DenseRows(x, y, weight, np.float64, 1)
+    pairs = [(own, dense)]
+    (few, share), (dense_few, dense_share) = own.subset(3, 4), dense.subset(3, 4)
     assert share == pytest.approx(dense_share)
     pairs.append((few, dense_few))
     for found, wanted in pairs:
@@ -81,6 +97,7 @@ def test_what_it_says_of_its_rows(weighted):
             ("predictions", (np.ones((1, 3)), np.ones(1))),
             ("extremes", ()),
             ("sample", (7,)),
+            ("few_predictions", (np.ones((2, 3)),)),
         ):
             a, b = getattr(found, name)(*arguments), getattr(wanted, name)(*arguments)
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=name)
@@ -91,13 +108,14 @@ def test_what_it_says_of_its_rows(weighted):
                 np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_costs_at_many_coefficients():
-    (lists, dense), _ = sources("bce")
+@every_kind
+def test_costs_at_many_coefficients(kind):
+    both, _ = sources(kind, "bce")
     coefs, levels = np.linspace(-1, 1, 15).reshape(5, 3), np.linspace(0, 1, 5)
     for loss in (loss for loss in LOSSES.values() if not loss.coupled):
-        found, wanted = (source.costs(loss, coefs, levels) for source in (lists, dense))
+        found, wanted = (source.costs(loss, coefs, levels) for source in both)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     found, wanted = (
-        curve.squared_costs(source, LOSSES["mse"], coefs, levels) for source in (lists, dense)
+        curve.squared_costs(source, LOSSES["mse"], coefs, levels) for source in both
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-12)

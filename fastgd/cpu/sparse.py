@@ -1,0 +1,379 @@
+"""Passes over sparse rows in compressed form (CSR): what `dense` has, for the same callers.
+
+Kernels take the rows as the address of a header, five int64: the addresses of data, indices and indptr,
+the number of entries, and the number of rows. So they fit into the loops of `dense.batch_epochs` and
+`stochastic.minibatch`, which are compiled once for all kinds of rows.
+
+Indices are read as unsigned numbers: Numba lets negative ones count from the end, which costs a test an
+entry. Sums are not reordered: to vectorise them the compiler loads coefficients with `vgather`, and a
+dot product then takes 22 ns for 10 entries, not 10.
+"""
+
+import functools
+
+import numpy as np
+
+from ..compile.functions import FLAGS, call, kernel, leaf, piece, pointer, with_parameter
+from ..losses import Loss
+from ..settings import L2, LAST, LEARN, SCALE, P
+from . import dense, stochastic
+from .block_losses import WEIGHT, Z, block_scratch
+from .machine.prefetch import LINE, prefetch
+from .machine.tabulated import tabulated
+from .machine.views import array_at
+
+#: The flags of loops over entries.
+_IN_ORDER = frozenset(FLAGS - {"reassoc"})
+#: Entries of a block of rows: with their coefficients they stay in a second-level cache. And its rows.
+_BLOCK_ENTRIES, _BLOCK_ROWS = 1 << 12, 256
+
+
+class Header:
+    """The header of rows with these arrays, which have to live as long as its address."""
+
+    def __init__(self, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray):
+        self.arrays = data, indices, indptr
+        self.dtypes, self.entries = (data.dtype, indices.dtype), len(data)
+        addresses = [array.ctypes.data for array in self.arrays]
+        self.numbers = np.array([*addresses, len(data), len(indptr) - 1])
+        self.address = self.numbers.ctypes.data
+
+
+def rows_of_block(n: int, entries: int) -> int:
+    """The rows of a block of a pass over n rows with so many entries."""
+    return max(1, min(n, _BLOCK_ROWS, _BLOCK_ENTRIES * n // max(entries, 1) // 16 * 16 or 16))
+
+
+@functools.cache
+def _arrays(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The leaf that makes data, indices and indptr of the address of a header."""
+    scalar, index = data_dtype.type, np.uint32 if index_dtype.itemsize == 4 else np.uint64
+
+    def arrays(rows_at):
+        header = array_at(rows_at, (5,), None, np.int64)
+        return (
+            array_at(header[0], (header[3],), None, scalar),
+            array_at(header[1], (header[3],), None, index),
+            array_at(header[2], (header[4] + 1,), None, index),
+        )
+
+    return leaf(arrays)
+
+
+@functools.cache
+def rows_pass(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled pass that adds the rows `first` to `last` to `totals`; arguments of `dense.rows_pass`.
+
+        name        dir     shape             meaning
+        rows_at     IN      int               address of the header
+        own_y       OUT     (targets, rows)   targets of a block, where there is an order
+        scratch     OUT     (k + 4, rows)     of `block_scratch`
+
+    x, `center`, `gather`, `block` and `gradient` are not read.
+    """
+    arrays = _arrays(data_dtype, index_dtype)
+
+    def one_pass(
+        x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
+        slopes_too, gather, block, own_y, scratch, gradient, totals,
+    ):  # fmt: skip
+        T, k, rows, ordered = coef.dtype.type, coef.shape[0], scratch.shape[1], order.shape[0] > 0
+        data, indices, indptr = arrays(rows_at)
+        for start in range(first, last, rows):
+            m = min(rows, last - start)
+            for i in range(m):
+                row = order[start + i] if ordered else start + i
+                if weight.shape[0] > 0:
+                    scratch[WEIGHT, i] = weight[row + shift]
+                for c in range(k):
+                    z = T(0)
+                    for at in range(indptr[row], indptr[row + 1]):
+                        z += T(data[at]) * coef[c, indices[at]]
+                    z += intercept[c]
+                    if offset.shape[0] > 0:
+                        z += offset[min(c, offset.shape[0] - 1), row + shift]
+                    scratch[Z + c, i] = z
+                if ordered:
+                    for c in range(y.shape[0]):
+                        own_y[c, i] = y[c, row + shift]
+            if ordered:
+                call(losses, scratch, own_y, 0, p, m, totals)
+            else:
+                call(losses, scratch, y, start + shift, p, m, totals)
+            if slopes_too:
+                for i in range(m):
+                    row = order[start + i] if ordered else start + i
+                    for c in range(k):
+                        slope = scratch[Z + c, i]
+                        for at in range(indptr[row], indptr[row + 1]):
+                            totals[c, indices[at]] += slope * T(data[at])
+        return 0.0
+
+    return kernel(one_pass, _IN_ORDER)
+
+
+@functools.cache
+def address_of_pass(
+    data_dtype: np.dtype, index_dtype: np.dtype, order_dtype: np.dtype, dtype: np.dtype
+) -> int:
+    """The address of `rows_pass`, for an order and for all others of these dtypes."""
+    one, two = np.empty(1, dtype), np.empty((1, 1), dtype)
+    x, y, vector = (dense.unknown(shape, dtype) for shape in ((1, 1), (1, 1), 1))
+    return pointer(
+        rows_pass(data_dtype, index_dtype), x, 0, np.empty(0, order_dtype), y, vector, y,
+        dtype.type(0), vector, two, one, 0, 0, 0, 0, True, 0, two, two, two, two, np.empty((1, 1)),
+    )  # fmt: skip
+
+
+@functools.cache
+def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled pass for several outputs, whose coefficients lie together for each column.
+
+    ``(rows_at, y, weight, offset, p, coef, intercept, first, last, shift, losses, slopes_too, scratch,
+    row_numbers, sums, totals)``
+
+        name         dir     shape             meaning
+        rows_at      IN      int               address of the header
+        coef         IN      (d, k)            coefficients
+        row_numbers  OUT     (k,)              predictions or slopes of a row
+        sums         IN OUT  (d, k) float64    sums of the gradient
+        totals       IN OUT  (k, 2) float64    sums of its intercept part, and of the cost
+
+    The other arguments are those of `rows_pass`. In memory that goes by outputs an entry would touch k
+    cache lines far apart.
+    """
+    arrays = _arrays(data_dtype, index_dtype)
+
+    @kernel
+    def one_pass(
+        rows_at, y, weight, offset, p, coef, intercept, first, last, shift, losses, slopes_too, scratch,
+        row_numbers, sums, totals,
+    ):  # fmt: skip
+        T, k, rows = coef.dtype.type, coef.shape[1], scratch.shape[1]
+        data, indices, indptr = arrays(rows_at)
+        for start in range(first, last, rows):
+            m = min(rows, last - start)
+            for i in range(m):
+                row = start + i
+                if weight.shape[0] > 0:
+                    scratch[WEIGHT, i] = weight[row + shift]
+                for c in range(k):
+                    row_numbers[c] = intercept[c]
+                for at in range(indptr[row], indptr[row + 1]):
+                    value, j = T(data[at]), indices[at]
+                    for c in range(k):
+                        row_numbers[c] += value * coef[j, c]
+                for c in range(k):
+                    scratch[Z + c, i] = row_numbers[c]
+                if offset.shape[0] > 0:
+                    for c in range(k):
+                        scratch[Z + c, i] += offset[min(c, offset.shape[0] - 1), row + shift]
+            call(losses, scratch, y, start + shift, p, m, totals)
+            if slopes_too:
+                for i in range(m):
+                    row = start + i
+                    for c in range(k):
+                        row_numbers[c] = scratch[Z + c, i]
+                    for at in range(indptr[row], indptr[row + 1]):
+                        value, j = T(data[at]), indices[at]
+                        for c in range(k):
+                            sums[j, c] += row_numbers[c] * value
+        return 0.0
+
+    return one_pass
+
+
+@kernel
+def sum_of_groups(groups, first, last):
+    """Add up the columns `first` to `last` of groups (g, m, d) in the first one, and empty the others."""
+    for g in range(1, groups.shape[0]):
+        for i in range(groups.shape[1]):
+            for j in range(first, last):
+                groups[0, i, j] += groups[g, i, j]
+                groups[g, i, j] = 0.0
+
+
+@functools.cache
+def predictions(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled ``(rows_at, coef, intercept, first, last, shift, out)``, as of `dense.predictions`."""
+    arrays = _arrays(data_dtype, index_dtype)
+
+    def predict(rows_at, coef, intercept, first, last, shift, out):
+        T = coef.dtype.type
+        data, indices, indptr = arrays(rows_at)
+        for row in range(first, last):
+            z = T(0)
+            for at in range(indptr[row], indptr[row + 1]):
+                z += T(data[at]) * coef[0, indices[at]]
+            out[row + shift] = z + intercept[0]
+
+    return kernel(predict, _IN_ORDER)
+
+
+@functools.cache
+def add_moments(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled sum of second moments of rows [1, x·scale, y − y_center] about zero.
+
+    ``(rows_at, y, weight, scale, y_center, first, last, shift, moments)``
+
+        name      dir     shape            meaning
+        rows_at   IN      int              address of the header
+        scale     IN      (d,) float64     factor of each column
+        y_center  IN      (m,) float64     subtracted from the first m targets
+        moments   IN OUT  (1+d+m, …)       sums, on the diagonal and above it
+
+    The other arguments are described in `fastgd.cpu`. A row takes the square of its entries.
+    """
+    arrays = _arrays(data_dtype, index_dtype)
+
+    def add(rows_at, y, weight, scale, y_center, first, last, shift, moments):
+        d, m = scale.shape[0], y_center.shape[0]
+        data, indices, indptr = arrays(rows_at)
+        for row in range(first, last):
+            w = np.float64(weight[row + shift]) if weight.shape[0] > 0 else 1.0
+            begin, end = indptr[row], indptr[row + 1]
+            own = moments[0]
+            own[0] += w
+            for at in range(begin, end):
+                j = indices[at]
+                own[np.int64(j) + 1] += w * (data[at] * scale[j])
+            for c in range(m):
+                own[1 + d + c] += w * (y[c, row + shift] - y_center[c])
+            for at in range(begin, end):
+                j = indices[at]
+                value = w * (data[at] * scale[j])
+                own = moments[np.int64(j) + 1]
+                for after in range(at, end):
+                    other = indices[after]
+                    own[np.int64(other) + 1] += value * (data[after] * scale[other])
+                for c in range(m):
+                    own[1 + d + c] += value * (y[c, row + shift] - y_center[c])
+            for c in range(m):
+                target = w * (y[c, row + shift] - y_center[c])
+                for other in range(c, m):
+                    moments[1 + d + c, 1 + d + other] += target * (
+                        y[other, row + shift] - y_center[other]
+                    )
+
+    return kernel(add, _IN_ORDER)
+
+
+@functools.cache
+def add_columns(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled sums of entries and of their squares for each column.
+
+    ``(rows_at, weight, first, last, shift, sums)`` with sums (2, d) float64, IN OUT.
+    """
+    arrays = _arrays(data_dtype, index_dtype)
+
+    def add(rows_at, weight, first, last, shift, sums):
+        data, indices, indptr = arrays(rows_at)
+        for row in range(first, last):
+            w = np.float64(weight[row + shift]) if weight.shape[0] > 0 else 1.0
+            for at in range(indptr[row], indptr[row + 1]):
+                value = np.float64(data[at])
+                sums[0, indices[at]] += w * value
+                sums[1, indices[at]] += w * value * value
+
+    return kernel(add, _IN_ORDER)
+
+
+def window(n: int, d: int, entries: int, batch_size: int) -> int:
+    """The rows after which `updates` brings its coefficients up to date: a multiple of a batch.
+
+    That takes time for all d columns, and is an eighth of the work for the entries of so many rows.
+    """
+    rows = max(stochastic.BLOCK, 8 * d * n // max(entries, 1))
+    return -(-rows // batch_size) * batch_size
+
+
+@functools.cache
+def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled loop of one update a row or batch, for plain gradient descent, in the time of entries.
+
+    The arguments are those of `stochastic.minibatch`; those of the pass, the optimizer, the team and
+    the mean are not read. `rows_at` is the address of the header, and `gather` the number of rows of a
+    `window`: where `first` is a multiple of it, calls that split a loop change no bit.
+
+    The l2 penalty shrinks all coefficients in every update. They are kept as size·v, so that it changes
+    one number, and an update the columns of its rows (Bottou, 2010, Large-scale machine learning with
+    stochastic gradient descent). Rounding aside the iterates are the textbook's.
+    """
+    value, slope = (with_parameter(tabulated(f)) for f in (loss.value, loss.slope))
+    arrays = _arrays(data_dtype, index_dtype)
+    bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
+
+    def of_rows(
+        one_pass, losses, step, members, backoff, x, y, weight, offset, order, coef, intercept, settings,
+        rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y,
+        scratch, gradient, batch_size, at, t, first, last,
+    ):  # fmt: skip
+        (k, d), n, T = coef.shape, y.shape[1], coef.dtype.type
+        zero, one, smallest = T(0), T(1), T(1e-15)
+        data, indices, indptr = arrays(rows_at)
+        entries = data.shape[0]
+        l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
+        ordered = order.shape[0] > 0
+        rows = gather
+        ahead = min(32, max(2, 4096 * n // max(entries * bytes_of_entry, 1)))
+        for window_start in range(first, last, rows):
+            window_stop = min(window_start + rows, last)
+            for c in range(k):  # outputs are independent
+                lr, b, size, total = rates[at, c], intercept[c], one, 0.0
+                shrink = one - lr * l2
+                for start in range(window_start, window_stop, batch_size):
+                    m = min(batch_size, window_stop - start)
+                    for i in range(m):
+                        place = start + i
+                        row = order[place] if ordered else place
+                        if ordered:
+                            far = order[min(place + 2 * ahead, n - 1)]
+                            prefetch(indptr, far, 0)
+                            near = order[min(place + ahead, n - 1)]
+                            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
+                            for line in range(((end - begin) * data.itemsize + LINE - 1) // LINE):
+                                prefetch(data, begin, line)
+                            for line in range(
+                                ((end - begin) * indices.itemsize + LINE - 1) // LINE
+                            ):
+                                prefetch(indices, begin, line)
+                        z = zero
+                        for q in range(indptr[row], indptr[row + 1]):
+                            z += T(data[q]) * coef[c, indices[q]]
+                        z = size * z + b
+                        if offset.shape[0] > 0:
+                            z += offset[min(c, offset.shape[0] - 1), row]
+                        share = weight[row] if weight.shape[0] > 0 else one
+                        total += share * value(z, y[c, row], p)
+                        scratch[0, Z, i] = share * slope(z, y[c, row], p)
+                    if l2 != zero:
+                        size *= shrink
+                        if abs(size) < smallest:
+                            for j in range(d):
+                                coef[c, j] *= size
+                            size = one
+                    factor = lr * scale
+                    if settings[LAST] != zero:
+                        factor /= T(m)
+                    by_size, slopes = factor / size, zero
+                    for i in range(m):
+                        row = order[start + i] if ordered else start + i
+                        slopes += scratch[0, Z, i]
+                        move = by_size * scratch[0, Z, i]
+                        for q in range(indptr[row], indptr[row + 1]):
+                            coef[c, indices[q]] -= move * T(data[q])
+                    b -= learn * factor * slopes
+                if l2 != zero:
+                    for j in range(d):
+                        coef[c, j] *= size
+                intercept[c] = b
+                loss_sums[c, 1] += total
+        return 0.0
+
+    return piece(of_rows, _IN_ORDER)
+
+
+def scratch(batch_size: int, dtype: np.dtype) -> dense.Scratch:
+    """The scratch of `updates`: the slopes of a batch."""
+    empty = np.empty((0, 0, 0), dtype)
+    return dense.Scratch(empty, empty, block_scratch(1, 0, batch_size, dtype), empty)
