@@ -148,9 +148,9 @@ DATA = {
         {"x": np.ma.masked_greater(X, 5)},
         "x is a masked array with masked entries; fill or drop them first.",
     ),
-    "x sparse": (
-        {"x": scipy.sparse.csr_matrix(X)},
-        "x is sparse; sparse data is not in yet, pass x.toarray().",
+    "y sparse": (
+        {"y": scipy.sparse.csr_matrix(Y)},
+        "y is sparse; pass y.toarray().",
     ),
     "x a sparse tensor": (
         {"x": torch.tensor(X).to_sparse()},

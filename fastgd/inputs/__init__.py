@@ -4,6 +4,7 @@ from ..arguments import choice, flag, integer, nearest, number, plain, real, sho
 from .arrays import (
     as_array,
     check_shape,
+    entries_of_column,
     extremes,
     features,
     in_units,
@@ -13,6 +14,8 @@ from .arrays import (
     on_gpu,
     parameters,
     probabilities,
+    refuse_one_axis,
+    require_columns,
     require_domain,
     require_finite,
     rows_to_predict,
@@ -30,6 +33,7 @@ from .labels import (
     one_label_a_row,
     places_among,
 )
+from .sparse import is_sparse, is_sparse_frame
 
 __all__ = [
     "as_array",
@@ -38,6 +42,7 @@ __all__ = [
     "class_indices",
     "class_weights",
     "column_names",
+    "entries_of_column",
     "extremes",
     "feature_names",
     "features",
@@ -46,6 +51,8 @@ __all__ = [
     "integer",
     "is_finite",
     "is_missing",
+    "is_sparse",
+    "is_sparse_frame",
     "known_labels",
     "labels",
     "listed",
@@ -59,6 +66,8 @@ __all__ = [
     "plain",
     "probabilities",
     "real",
+    "refuse_one_axis",
+    "require_columns",
     "require_domain",
     "require_finite",
     "require_names",

@@ -17,7 +17,16 @@ import numpy as np
 
 from ..arguments import plain, real, shown
 from ..errors import InputError
-from .frames import OWN, column_names, columns_of_mixed_frame, require_names, why_without_rows
+from .frames import (
+    OWN,
+    column_names,
+    column_of,
+    columns_of_mixed_frame,
+    entries_of_sparse,
+    require_names,
+    why_without_rows,
+)
+from .sparse import is_compressed, is_sparse_frame, place
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -99,7 +108,7 @@ def from_other_library(value: Any, name: str) -> np.ndarray:
     if _is_tensor(value):
         return _from_torch(value, name)
     if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
-        raise InputError(f"{name} is sparse; sparse data is not in yet, pass {name}.toarray().")
+        raise InputError(f"{name} is sparse; pass {name}.toarray().")
     if why := why_without_rows(value, name):
         raise InputError(why)
     if value is None or isinstance(value, str | bytes | dict | set) or hasattr(value, "__next__"):
@@ -233,8 +242,31 @@ def on_gpu(value: Any) -> bool:
 
 
 def features(x: Any, name: str = "x") -> np.ndarray:
-    """x as (n, d); a one-dimensional x is one column."""
+    """x as (n, d), where it may not be sparse; a one-dimensional x is one column."""
+    if is_sparse_frame(x):
+        raise InputError(
+            f"{name} has sparse columns; make them dense with {name}.sparse.to_dense()."
+        )
     return _rows(as_array(x, name), name)
+
+
+def entries_of_column(
+    series: Any, name: str, names: list[str], column: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and the values of a column of a pandas frame that may not be 0; it may be sparse."""
+    stored = entries_of_sparse(series)
+    if stored is not None:
+        rows, values, left_out = stored
+        if left_out is not None and not left_out == 0:
+            raise InputError(
+                f"column {column} ({names[column]!r}) of {name} leaves out {shown(plain(left_out))}, and "
+                "sparse columns can leave out 0 only; convert it with "
+                f".astype(pandas.SparseDtype({str(values.dtype)!r}, 0))."
+            )
+        return rows, _numbers(values, name, names, column)
+    values = _numbers(column_of(series), name, names, column)
+    rows = np.flatnonzero(values)
+    return rows, values[rows]
 
 
 def _rows(x: np.ndarray, name: str) -> np.ndarray:
@@ -256,14 +288,24 @@ def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> np.
         array = array.reshape(1, 1)
     if array.shape == (d,) and d > 1:
         one_row = "x[None]" if isinstance(x, np.ndarray) or _is_tensor(x) else "[x]"
-        raise InputError(
-            f"x has shape ({d},), which is {d} rows of one column; this fit has {d} columns. For one "
-            f"row pass {one_row}."
-        )
+        refuse_one_axis(d, one_row)
     array = _rows(array, "x")
-    if array.shape[1] != d:
-        raise InputError(f"x has {array.shape[1]} columns; this fit has {d}.")
+    require_columns(array, d)
     return array
+
+
+def refuse_one_axis(d: int, one_row: str) -> NoReturn:
+    """Say that data of one axis, as long as a row, is no row."""
+    raise InputError(
+        f"x has shape ({d},), which is {d} rows of one column; this fit has {d} columns. For one "
+        f"row pass {one_row}."
+    )
+
+
+def require_columns(x: Any, d: int) -> None:
+    """Raise unless x has the d columns of a fit."""
+    if x.shape[1] != d:
+        raise InputError(f"x has {x.shape[1]} columns; this fit has {d}.")
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:
@@ -408,9 +450,15 @@ def is_finite(array: np.ndarray | float) -> bool:
     return -math.inf < low and high < math.inf
 
 
-def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
-    """Raise `InputError` with row, column and value of the first entry that is not finite."""
+def require_finite(array: Any, name: str, names: Any = None) -> None:
+    """Raise `InputError` with row, column and value of the first entry that is not finite.
+
+    The array may be a CSR matrix.
+    """
     if array.dtype.kind != "f" or array.size == 0:
+        return
+    if is_compressed(array):
+        _require_finite_entries(array, name, names)
         return
     rows = max(1, _SEARCH_BYTES // max(1, array[:1].size * 8))
     for start in range(0, len(array), rows):
@@ -418,16 +466,28 @@ def require_finite(array: np.ndarray, name: str, names: Any = None) -> None:
         bad = ~np.isfinite(block)
         if bad.any():
             at = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            column = ""
-            if len(at) == 2:
-                label = f" ({names[at[1]]!r})" if names is not None else ""
-                column = f", column {at[1]}{label}"
-            raise InputError(
-                f"{name} is {block[at]} at row {start + at[0]}{column}; drop or fill that row."
-            )
+            _not_finite(block[at], name, names, start + at[0], *at[1:])
 
 
-def working_dtype(x: np.ndarray, dtype: Any) -> np.dtype:
+def _require_finite_entries(x: Any, name: str, names: Any) -> None:
+    """The same for the entries of a CSR matrix."""
+    size = _SEARCH_BYTES // 8
+    for start in range(0, len(x.data), size):
+        block = x.data[start : start + size]
+        bad = ~np.isfinite(block)
+        if bad.any():
+            entry = int(np.argmax(bad))
+            _not_finite(block[entry], name, names, *place(x, start + entry))
+
+
+def _not_finite(value: Any, name: str, names: Any, row: Any, at: Any = None) -> NoReturn:
+    column = "" if at is None else f", column {at}"
+    if at is not None and names is not None:
+        column += f" ({names[at]!r})"
+    raise InputError(f"{name} is {value} at row {row}{column}; drop or fill that row.")
+
+
+def working_dtype(x: Any, dtype: Any) -> np.dtype:
     """The dtype of the computation: `dtype`, or float32 for float32 and float16 data, else float64."""
     if dtype is None:
         return _FLOAT32 if x.dtype.kind == "f" and x.dtype.itemsize <= 4 else _FLOAT64

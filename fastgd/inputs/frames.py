@@ -116,10 +116,23 @@ def columns_of_mixed_frame(x: Any) -> list[np.ndarray] | None:
     dtypes = set(x.dtypes)
     if len(dtypes) < 2 and all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return None
-    return [_column(x.iloc[:, j]) for j in range(x.shape[1])]
+    return [column_of(x.iloc[:, j]) for j in range(x.shape[1])]
 
 
-def _column(series: Any) -> np.ndarray:
+def entries_of_sparse(series: Any) -> tuple[np.ndarray, np.ndarray, Any] | None:
+    """The rows and the values that a sparse column of a pandas frame stores, and the value of the others.
+
+    That is None where there are no others. None where the column is not a sparse one of numbers.
+    """
+    array = series.array
+    index = getattr(array, "sp_index", None)
+    if index is None or array.sp_values.dtype.kind not in "fiub":
+        return None
+    rows = index.to_int_index().indices
+    return rows, array.sp_values, array.fill_value if len(rows) < len(array) else None
+
+
+def column_of(series: Any) -> np.ndarray:
     """A column of a pandas frame; missing values are NaN where the others are numbers or booleans."""
     dtype = series.dtype
     if isinstance(dtype, np.dtype) or dtype.kind not in "iufb":
