@@ -115,7 +115,5 @@ def test_costs_at_many_coefficients(kind):
     for loss in (loss for loss in LOSSES.values() if not loss.coupled):
         found, wanted = (source.costs(loss, coefs, levels) for source in both)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    found, wanted = (
-        curve.squared_costs(source, LOSSES["mse"], coefs, levels) for source in both
-    )
+    found, wanted = (curve.squared_costs(source, LOSSES["mse"], coefs, levels) for source in both)
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
