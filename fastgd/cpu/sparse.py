@@ -45,7 +45,7 @@ def rows_of_block(n: int, entries: int) -> int:
 
 
 @functools.cache
-def _arrays(data_dtype: np.dtype, index_dtype: np.dtype):
+def arrays_of(data_dtype: np.dtype, index_dtype: np.dtype):
     """The leaf that makes data, indices and indptr of the address of a header."""
     scalar, index = data_dtype.type, np.uint32 if index_dtype.itemsize == 4 else np.uint64
 
@@ -71,7 +71,7 @@ def rows_pass(data_dtype: np.dtype, index_dtype: np.dtype):
 
     x, `center`, `gather`, `block` and `gradient` are not read.
     """
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
 
     def one_pass(
         x, rows_at, order, y, weight, offset, p, center, coef, intercept, first, last, shift, losses,
@@ -142,7 +142,7 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
     The other arguments are those of `rows_pass`. In memory that goes by outputs an entry would touch k
     cache lines far apart.
     """
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
 
     @kernel
     def one_pass(
@@ -196,7 +196,7 @@ def sum_of_groups(groups, first, last):
 @functools.cache
 def predictions(data_dtype: np.dtype, index_dtype: np.dtype):
     """The compiled ``(rows_at, coef, intercept, first, last, shift, out)``, as of `dense.predictions`."""
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
 
     def predict(rows_at, coef, intercept, first, last, shift, out):
         T = coef.dtype.type
@@ -224,7 +224,7 @@ def add_moments(data_dtype: np.dtype, index_dtype: np.dtype):
 
     The other arguments are described in `fastgd.cpu`. A row takes the square of its entries.
     """
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
 
     def add(rows_at, y, weight, scale, y_center, first, last, shift, moments):
         d, m = scale.shape[0], y_center.shape[0]
@@ -264,7 +264,7 @@ def add_columns(data_dtype: np.dtype, index_dtype: np.dtype):
 
     ``(rows_at, weight, first, last, shift, sums)`` with sums (2, d) float64, IN OUT.
     """
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
 
     def add(rows_at, weight, first, last, shift, sums):
         data, indices, indptr = arrays(rows_at)
@@ -300,7 +300,7 @@ def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
     stochastic gradient descent). Rounding aside the iterates are the textbook's.
     """
     value, slope = (with_parameter(tabulated(f)) for f in (loss.value, loss.slope))
-    arrays = _arrays(data_dtype, index_dtype)
+    arrays = arrays_of(data_dtype, index_dtype)
     bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
 
     def of_rows(

@@ -210,7 +210,7 @@ def mlp_cost_and_gradient(
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"weights[{layer}] has shape {shape}; expected (out, in).")
     sizes = [d, *(shape[0] for shape in shapes)]
-    network = mlp_run.network_for(sizes, activation, chosen, dtype)
+    network = mlp_run.network_for(x, sizes[1:], activation, chosen, dtype)
     with np.errstate(all="ignore"):
         mlp_run.fill(network, weights, biases)
     if chosen.coupled:

@@ -22,6 +22,7 @@ from ..cpu.machine.blas import multiply
 from ..cpu.machine.vector_math import vectorised
 from ..cpu.machine.vector_width import use_widest_vectors
 from ..cpu.machine.views import array_at, view
+from ..cpu.sparse import arrays_of
 from ..formulas.activations import ACTIVATIONS
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
@@ -64,6 +65,58 @@ def products(plan, numbers, operation, block, first, stop):
         operation.alpha, operation.beta + operation.adds * block.adds,
     )  # fmt: skip
     return 0.0
+
+
+@functools.cache
+def sparse_products(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled out[first:stop] = x·b for sparse rows x of the block; `plan.x` is their header."""
+    arrays = arrays_of(data_dtype, index_dtype)
+
+    @piece
+    def apply(plan, numbers, operation, block, first, stop):
+        T, m, k = numbers.dtype.type, stop - first, operation.columns
+        data, indices, indptr = arrays(plan.x)
+        order = array_at(plan.order, (plan.n,), None, np.int64)
+        out = view(numbers, operation.out + first * k, (m, k))
+        for i in range(m):
+            row = order[block.at + first + i]
+            for c in range(k):
+                out[i, c] = T(0)
+            for at in range(indptr[row], indptr[row + 1]):
+                value, w = T(data[at]), view(numbers, operation.b + np.int64(indices[at]) * k, (k,))
+                for c in range(k):
+                    out[i, c] += value * w[c]
+        return 0.0
+
+    return apply
+
+
+@functools.cache
+def sparse_gradient(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled out[first:stop] = alpha·x^T·b + beta·out[first:stop], for all rows of the block."""
+    arrays = arrays_of(data_dtype, index_dtype)
+
+    @piece
+    def apply(plan, numbers, operation, block, first, stop):
+        T, k = numbers.dtype.type, operation.columns
+        data, indices, indptr = arrays(plan.x)
+        order = array_at(plan.order, (plan.n,), None, np.int64)
+        alpha, beta = T(operation.alpha), T(operation.beta + operation.adds * block.adds)
+        out = view(numbers, operation.out + first * k, ((stop - first) * k,))
+        for j in range(out.shape[0]):
+            out[j] = beta * out[j] if beta != T(0) else T(0)
+        for i in range(block.rows):
+            row = order[block.at + i]
+            delta = view(numbers, operation.b + i * k, (k,))
+            for at in range(indptr[row], indptr[row + 1]):
+                j = np.int64(indices[at])
+                if first <= j < stop:
+                    value, w = alpha * T(data[at]), view(numbers, operation.out + j * k, (k,))
+                    for c in range(k):
+                        w[c] += value * delta[c]
+        return 0.0
+
+    return apply
 
 
 @functools.cache

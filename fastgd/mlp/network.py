@@ -21,8 +21,19 @@ from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
 from ..cpu.machine.blas import one_thread, product
 from ..cpu.order import visiting_order
+from ..cpu.sparse import Header
 from ..formulas.updates import HYPER, RULES, SLOTS, Rule
-from .layers import activate, gather, head, products, softmax_head, through, update
+from .layers import (
+    activate,
+    gather,
+    head,
+    products,
+    softmax_head,
+    sparse_gradient,
+    sparse_products,
+    through,
+    update,
+)
 
 #: Rows that go through the layers together; larger batches add up. BLAS is as fast at 64 as at 10,000.
 BLOCK = 512
@@ -172,9 +183,13 @@ class Network:
         For a coupled one y is the index of a row's class.
     dtype : dtype
     n_threads : int
+    sparse : bool
+        Whether x is sparse: its rows are not copied.
     """
 
-    def __init__(self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int):
+    def __init__(
+        self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int, sparse: bool
+    ):
         self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
         pairs = list(itertools.pairwise(sizes))
         self.penalised = sum(n * k for n, k in pairs)
@@ -183,7 +198,9 @@ class Network:
         self.ones = -(-(2 + SLOTS) * self.size // _ALIGNED) * _ALIGNED
         most = _COST_BLOCK  # more than BLOCK
         self.rows = self.ones + most
-        self.layers, weights, biases, at = [], 0, self.penalised, self.rows + most * sizes[0]
+        self.layers, weights, biases, at = [], 0, self.penalised, self.rows
+        if not sparse:
+            at += most * sizes[0]
         for n, k in pairs:
             units = most * k
             self.layers.append(
@@ -229,8 +246,8 @@ class Passes:
     Parameters
     ----------
     network : Network
-    x : ndarray (n, d)
-        In float32 or float64, with any strides.
+    x : ndarray or sparse matrix (n, d)
+        In float32 or float64: with any strides, or in compressed rows.
     y : ndarray (n, k)
         Targets, or (n, 1) indices of classes for a coupled loss.
     weight : ndarray (n,)
@@ -238,20 +255,28 @@ class Passes:
     """
 
     def __init__(self, network: Network, x: np.ndarray, y: np.ndarray, weight: np.ndarray):
-        self.network, self.n = network, len(x)
+        self.network, self.n = network, x.shape[0]
         self.given_order = visiting_order(self.n, False, 0, 0).astype(np.int64)
         y = np.ascontiguousarray(y, network.kind)
         weight = np.ascontiguousarray(weight, network.dtype)
-        self._data = x, y, weight  # the kernels have their addresses
-        rows, columns = x.strides
         self.plan = plan = _new_plan(network.dtype)
-        plan.n, plan.x, plan.x_row, plan.x_column = self.n, x.ctypes.data, rows, columns
+        # The operations on sparse rows; for others their strides, and the operation that copies them.
+        self._of_sparse = of_dense = None
+        if isinstance(x, np.ndarray):
+            rows, columns = x.strides
+            plan.x, plan.x_row, plan.x_column = x.ctypes.data, rows, columns
+            of_dense = gather(x.dtype, columns == x.itemsize)
+        else:
+            x = Header(x.data, x.indices, x.indptr)
+            plan.x = x.address
+            self._of_sparse = sparse_products(*x.dtypes), sparse_gradient(*x.dtypes)
+        plan.n, self._data = self.n, (x, y, weight)  # the kernels have their addresses
         plan.y, plan.weight, plan.size = y.ctypes.data, weight.ctypes.data, network.size
         plan.product, plan.backoff = product(network.dtype), backoff_address()
         # Attributes of a record that are arrays take long to find.
         self._members, self._sums, self._ends = plan.members, plan.losses, plan.ends
         self._hyper, self._low_hyper = plan.hyper, plan.low_hyper
-        self._forward, self._back = self._of_rows(gather(x.dtype, columns == x.itemsize))
+        self._forward, self._back = self._of_rows(of_dense)
         self._only_forward = records(self._forward)
         #: The operations of the last update and what they were made for.
         self._update: Any = None, None
@@ -265,11 +290,16 @@ class Passes:
         """The operations on the rows of a block: forward, and back."""
         network, operation = self.network, self._operation
         *hidden, last = network.layers
-        forward, back = [operation(gather, network.sizes[0], network.rows, 0)], []
+        forward, back = [], []
+        if gather is not None:
+            forward.append(operation(gather, network.sizes[0], network.rows, 0))
         a = network.rows
         for one in network.layers:
             given: Any = {"inner": one.n, "a_row": one.n, "a_step": one.n, "b_row": one.k}
-            forward.append(operation(products, one.k, one.z, a, one.weights, **given))
+            product = products
+            if self._of_sparse and one is network.layers[0]:
+                product = self._of_sparse[0]
+            forward.append(operation(product, one.k, one.z, a, one.weights, **given))
             if one is not last:
                 forward.append(operation(network.activate, one.k, one.z, one.biases, one.slope))
             a = one.z
@@ -303,7 +333,10 @@ class Passes:
                     lr, decay = plain
                     into, scales = place, {"alpha": -lr, "beta": 1.0 - lr * (penalty + decay)}
                 given = about | turned | scales | {"a_row": rows, "b_row": one.k}
-                found.append(operation(products, one.k, into, left, one.delta, **given))
+                product = products
+                if self._of_sparse and place == network.layers[0].weights:
+                    product = self._of_sparse[1]
+                found.append(operation(product, one.k, into, left, one.delta, **given))
                 if step is not None:
                     found.append(operation(step, one.k, place, 0, **about))
             a = one.z

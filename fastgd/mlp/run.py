@@ -16,7 +16,8 @@ from ..fitting.held_out import given_rows, split
 from ..losses import CLASSES, LABELS
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
-from ..sources.place import HOST
+from ..sources.compressed import compressed, is_sparse
+from ..sources.place import HOST, SPARSE
 from .network import Network, Passes, end_of_block
 from .options import MlpOptions
 from .result import MlpFit
@@ -32,21 +33,31 @@ _LAST_SPANS = 8
 _SLOW_UPDATE, _SLOW_OPERATION = 50e-6, 5e-9
 
 
-def rows_of(x: Any, dtype: Any) -> tuple[np.ndarray, np.dtype]:
-    """x as the kernels read it, float32 or float64 in any strides, and what to compute in."""
-    x = inputs.features(x)
+def rows_of(x: Any, dtype: Any) -> tuple[Any, np.dtype]:
+    """x as the kernels read it and what to compute in.
+
+    It is float32 or float64, in any strides or in compressed rows.
+    """
+    sparse = is_sparse(x)
+    x = compressed(x) if sparse else inputs.features(x)
     working = inputs.working_dtype(x, dtype)
     native = x.dtype.newbyteorder("=")
-    x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)[:]
+    x = x.astype(native if native in (np.float32, np.float64) else working, copy=False)
+    if sparse:
+        return x, working
+    x = x[:]
     x.flags.writeable = False  # the same compiled code for read-only arrays
     return x, working
 
 
 def network_for(
-    sizes: list[int], activation: str, loss: Any, dtype: DTypeLike, n_threads: int | None = None
-) -> Network:
-    """A network of zeros with the head of this loss."""
-    return Network(sizes, activation, loss, dtype, n_threads or default_threads())
+    x: Any, sizes: list[int], activation: str, loss: Any, dtype: DTypeLike,
+    n_threads: int | None = None,
+) -> Network:  # fmt: skip
+    """A network of zeros for rows x (n, d), with units `sizes` above them and the head of this loss."""
+    sparse = not isinstance(x, np.ndarray)
+    sizes = [x.shape[1], *sizes]
+    return Network(sizes, activation, loss, dtype, n_threads or default_threads(), sparse)
 
 
 def fill(network: Network, weights: Any, biases: Any) -> None:
@@ -91,7 +102,7 @@ class MlpRun:
         self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
         self.x, self.dtype = rows_of(x, o.dtype)
         self.given_x = self.x
-        n, d = self.x.shape
+        n = self.x.shape[0]
         self.classes, self.flat, outputs = None, False, 0
         # The kind of targets.
         self.kind = np.dtype(np.int64) if o.loss.coupled else self.dtype
@@ -112,11 +123,11 @@ class MlpRun:
         self.factor = 1.0 if o.loss.coupled else 1 / outputs
         self.held: Validation | None = None
         self.network = network_for(
-            [d, *o.hidden, outputs], o.activation, o.loss, self.dtype, o.n_threads
+            self.x, [*o.hidden, outputs], o.activation, o.loss, self.dtype, o.n_threads
         )
         if o.validation is not None:
             weight = self._hold_out(weight)
-        n = len(self.x)
+        n = self.x.shape[0]
         weight, self.scale = self._weight_and_scale(weight, n)
         self.passes = Passes(self.network, self.x, self.y, weight)
         self.batch = min(n, o.batch_size or n)
@@ -151,7 +162,7 @@ class MlpRun:
         """Set the validation rows: those that are given, or some of x, y and the weights."""
         o = self.options
         if isinstance(o.validation, float):
-            trained, others = split(len(self.x), o.validation, o.seed)
+            trained, others = split(self.x.shape[0], o.validation, o.seed)
             x, y = self.x[others], self.y[others]
             self.x, self.y = rows_of(self.x[trained], self.dtype)[0], self.y[trained]
             held: Any = None
@@ -166,7 +177,7 @@ class MlpRun:
             (_, d), (_, k) = self.x.shape, self.y.shape
             x, y, held, _ = given_rows(
                 o.validation,
-                HOST,
+                SPARSE if is_sparse(self.x) else HOST,
                 None,
                 d=d,
                 k=k,
@@ -179,9 +190,10 @@ class MlpRun:
             )
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
-        if not np.isfinite(self.held_x).all():  # an infinity may give a finite activation
+        stored = self.held_x.data if is_sparse(self.held_x) else self.held_x
+        if not np.isfinite(stored).all():  # an infinity may give a finite activation
             self._require_finite()
-        held, scale = self._weight_and_scale(held, len(x))
+        held, scale = self._weight_and_scale(held, x.shape[0])
         passes = Passes(self.network, self.held_x, y, held)
 
         def cost_of(theta: np.ndarray) -> float:
@@ -262,7 +274,7 @@ class MlpRun:
 
     def _one_epoch(self, epoch: int) -> float:
         """All updates of an epoch; returns its cost, each loss before its update."""
-        o, network, n, batch = self.options, self.network, len(self.x), self.batch
+        o, network, n, batch = self.options, self.network, self.x.shape[0], self.batch
         lr = float(self.settings.rates(1, epoch, epoch + 1)[0, 0])
         self.lrs.append(lr)
         order = self.passes.given_order
@@ -308,7 +320,7 @@ class MlpRun:
         if moment is self.moments[2]:
             return None
         try:
-            return self._last_finite(math.ceil(len(self.x) / max(1, _LAST_SPANS * self.span)))
+            return self._last_finite(math.ceil(self.x.shape[0] / max(1, _LAST_SPANS * self.span)))
         except KeyboardInterrupt:  # a second Ctrl-C: the last known cost
             if not moment.epoch:
                 return None
@@ -325,7 +337,7 @@ class MlpRun:
     def _cost(self, theta: np.ndarray, step: int = 1) -> float:
         """The cost at these parameters, from every `step`-th row; infinite if the penalty is."""
         self.network.theta[:] = theta
-        n = len(self.x)
+        n = self.x.shape[0]
         order = self.passes.given_order[::step].copy() if step > 1 else None
         cost = self.passes.cost(order) * self.scale * (1 if order is None else n / len(order))
         return cost if math.isfinite(self._penalty()) else math.inf

@@ -82,9 +82,6 @@ class SparseRows(HostRows):
     ) -> None:  # fmt: skip
         super().__init__(x, y, weight, dtype, n_threads, k, offset)
         data, indices, indptr = x.data, x.indices, x.indptr
-        if indptr.dtype != indices.dtype:
-            wider = np.promote_types(indptr.dtype, indices.dtype)
-            indices, indptr = indices.astype(wider, copy=False), indptr.astype(wider, copy=False)
         self.entries = int(indptr[-1])
         native = data.dtype in NATIVE and data.itemsize <= self.dtype.itemsize
         if not native and self.entries * self.dtype.itemsize <= PART_BYTES:
