@@ -1,7 +1,8 @@
 """The file of a fit: a ZIP archive of .npy arrays, stored as numpy.savez does, without pickles.
 
 A table of members describes each array. `save` and `load` both check it, so that every saved file can be
-loaded. The archive is not compressed, so that loaded arrays are no larger than the file.
+loaded. The archive is not compressed, so that loaded arrays are no larger than the file; but of a large
+array of which most numbers are 0, the others are stored (see `_SPARSE`).
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from .losses import CLASSES, LOSSES
 from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
-FORMAT = 2
+FORMAT = 3
 #: Members by the version of the format that added them; they are None in fits from older files.
 _CAME_WITH = {"feature_names": 2}
 
@@ -33,6 +34,11 @@ LABELS = (np.number, np.bool_, np.character, np.datetime64)
 
 #: The prefix of the members that hold the state of a solver, arrays of any shape.
 _STATE = "state."
+#: Prefixes of the three members that stand for one array: the places of the numbers that are not 0, in
+#: C order and increasing; these numbers; and the shape.
+_SPARSE = "sparse.at.", "sparse.values.", "sparse.shape."
+#: From how many numbers on, and up to how many in all the arrays of a file: 512 MB.
+_LEAST_SPARSE, _MOST_SPARSE = 1 << 12, 1 << 26
 #: The array that stands for None.
 _NONE = np.empty(0, dtype="V1")
 _HEADER = re.compile(
@@ -164,10 +170,34 @@ def save(
     opened = contextlib.nullcontext(target) if hasattr(target, "write") else _replaced(target)
     with opened as file, zipfile.ZipFile(file, "w") as archive:
         of_solver = {f"{_STATE}{name}": array for name, array in (state or {}).items()}
-        for name, array in {"format": np.array(FORMAT), **arrays, **of_solver}.items():
+        members = {"format": np.array(FORMAT), **_without_zeros({**arrays, **of_solver})}
+        for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 array = _NONE if array is None else array
                 np.lib.format.write_array(member, array, (1, 0), allow_pickle=False)
+
+
+def _without_zeros(arrays: Arrays) -> Arrays:
+    """The members of a file for arrays: three, see `_SPARSE`, for each of which most numbers are 0."""
+    members: dict[str, np.ndarray | None] = {}
+    room = _MOST_SPARSE
+    for name, array in arrays.items():
+        at = None if array is None or array.size > room else _places_of_few(array)
+        if array is None or at is None:
+            members[name] = array
+            continue
+        parts = at.astype(np.int32), array.ravel()[at], np.array(array.shape, np.int64)
+        members |= {f"{prefix}{name}": part for prefix, part in zip(_SPARSE, parts, strict=True)}
+        room -= array.size
+    return members
+
+
+def _places_of_few(array: np.ndarray) -> np.ndarray | None:
+    """The places of the numbers of a large array that are not 0; None where more than a third are."""
+    if array.size < _LEAST_SPARSE or array.dtype not in REAL or not array.flags.c_contiguous:
+        return None
+    bits = array.ravel().view(f"u{array.itemsize}")  # a negative zero is kept
+    return np.flatnonzero(bits) if 3 * np.count_nonzero(bits) <= bits.size else None
 
 
 @contextlib.contextmanager
@@ -275,7 +305,32 @@ def _arrays(file: Any, name: str) -> dict[str, np.ndarray | None]:
                 )
         # Members are read to their end, where zipfile checks their checksum.
         arrays = {key: _array(archive.read(entry)) for key, entry in entries.items()}
+    arrays = _with_zeros(arrays)
     return {name: None for name, since in _CAME_WITH.items() if version < since} | arrays
+
+
+def _with_zeros(members: dict[str, np.ndarray | None]) -> dict[str, np.ndarray | None]:
+    """The arrays for the members of a file: the inverse of `_without_zeros`."""
+    first, room = _SPARSE[0], _MOST_SPARSE
+    for name in [key[len(first) :] for key in members if key.startswith(first)]:
+        at, values, shape = (members.pop(f"{prefix}{name}", None) for prefix in _SPARSE)
+        if at is None or values is None or shape is None or name in members:
+            raise ValueError(f"{name} is there in part, or twice")
+        if not at.ndim == values.ndim == shape.ndim == 1 or len(at) != len(values):
+            raise ValueError(f"the parts of {name} don't fit each other")
+        if at.dtype != np.int32 or shape.dtype != np.int64 or values.dtype not in REAL:
+            raise ValueError(f"the parts of {name} have other dtypes")
+        sizes = shape.tolist()
+        size = math.prod(sizes)
+        if not sizes or min(sizes) < 0 or size > room:
+            raise ValueError(f"{name} has shape {tuple(sizes)}")
+        if len(at) and (at[0] < 0 or at[-1] >= size or (at[1:] <= at[:-1]).any()):
+            raise ValueError(f"the places of {name} are not in order")
+        array = np.zeros(size, values.dtype)
+        array[at] = values
+        members[name] = array.reshape(sizes)
+        room -= size
+    return members
 
 
 def _array(data: bytes) -> np.ndarray | None:

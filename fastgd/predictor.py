@@ -49,7 +49,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d); for one column also (n,), or a number, which is one row
+        x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
         offset : array-like (n,) or (n, k), optional
             The known part of each raw prediction; none by default, also where the fit had one.
 
@@ -65,7 +65,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d); for one column also (n,), or a number, which is one row
+        x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
         offset : array-like (n,) or (n, k), optional
             The known part of each raw prediction; none by default, also where the fit had one.
 
@@ -108,7 +108,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like or sparse (n, d), or (n,) for one column
         y : array-like (n,) or (n, k)
             Targets, or labels.
         sample_weight : array-like (n,), optional
@@ -178,7 +178,7 @@ class Prediction:
 
         Parameters
         ----------
-        x : array-like (n, d), or (n,) for one column
+        x : array-like or sparse (n, d), or (n,) for one column
         y : array-like (n,) or (n, k)
             Targets, or labels.
         sample_weight : array-like (n,), optional

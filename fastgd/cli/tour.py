@@ -47,7 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             compile_ahead.run(words[1:])
         else:
-            first_run(_parser().parse_args(words))
+            from . import svmlight
+
+            options = _parser().parse_args(words)
+            if options.file is not None and svmlight.is_svmlight(options.file):
+                svmlight.run(options)
+            else:
+                first_run(options)
     except (fastgd.InputError, fastgd.DivergenceError, FileNotFoundError) as error:
         print(f"fastgd: {error}", file=sys.stderr)
         return 2
@@ -70,6 +76,7 @@ Without FILE, on a small real data set that ships with fastgd.""",
   python -m fastgd houses.csv --target price          your own data
   python -m fastgd houses.csv --target price --without id --without street
   python -m fastgd mail.csv --target spam --logistic --plot cost.png
+  python -m fastgd text.svm                           sparse rows, in svmlight format
   python -m fastgd mnist FOLDER                       softmax and a net on images (or cifar10)
   python -m fastgd compile                            kernels into the cache, ahead of their use""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +87,7 @@ Without FILE, on a small real data set that ships with fastgd.""",
         nargs="?",
         metavar="FILE",
         help="CSV in UTF-8, column names in the first row, then numbers, separated by commas, "
-        "semicolons or tabs",
+        "semicolons or tabs; or sparse rows in svmlight format",
     )
     parser.add_argument("--target", metavar="COLUMN", help="the column of FILE to predict")
     parser.add_argument(
@@ -112,16 +119,16 @@ def first_run(options: argparse.Namespace) -> None:
     print(f"1. The answer: fastgd.{name}(x, y)\n")
     start = time.perf_counter()
     with compiling.told():
-        fit = _noted(fit_model, table.x, table.y)
+        fit = noted(fit_model, table.x, table.y)
     first = time.perf_counter() - start
     _show_coefficients(table, fit, units)
-    print(f"   {_quality(fit, table.x, table.y)}; {_epochs(fit)}; method: {fit.method}\n")
+    print(f"   {_quality(fit, table.x, table.y)}; {epochs(fit)}; method: {fit.method}\n")
 
     z, lr = _textbook(table.x, options.logistic)
     print(f"2. Gradient descent at work: fastgd.{name}(z, y, lr={lr:g}, epochs={EPOCHS})")
     print("   on z, which is x with every column scaled to mean 0 and standard deviation 1\n")
     with compiling.told():
-        slow = _noted(fit_model, z, table.y, lr=lr, epochs=EPOCHS)
+        slow = noted(fit_model, z, table.y, lr=lr, epochs=EPOCHS)
     drawing, log = curve([*slow.costs, slow.cost])
     square = f", {units[table.target]}²" if table.target in units else ""
     cost = "mean cross-entropy" if options.logistic else f"mean squared error{square}"
@@ -139,7 +146,7 @@ def first_run(options: argparse.Namespace) -> None:
     if options.file is None:
         print("   Your own data: python -m fastgd FILE.csv --target COLUMN [--logistic]")
     if options.plot:
-        print(f"\nCost curve written to {_plot(slow, options.plot, log)}")
+        print(f"\nCost curve written to {plot(slow, options.plot, log)}")
 
 
 def _load(options: argparse.Namespace) -> tuple[Table, Path]:
@@ -156,7 +163,7 @@ def _load(options: argparse.Namespace) -> tuple[Table, Path]:
     return read_csv(path, target, without=without, labels=options.logistic), path
 
 
-def _noted(fit_model: Callable[..., fastgd.Fit], *args: Any, **kwargs: Any) -> fastgd.Fit:
+def noted(fit_model: Callable[..., fastgd.Fit], *args: Any, **kwargs: Any) -> fastgd.Fit:
     """Fit; print warnings as plain sentences instead of as source lines."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -190,9 +197,10 @@ def _quality(fit: fastgd.Fit, x: np.ndarray, y: np.ndarray) -> str:
     return f"R² {score:.4f}" if fit.classes is None else f"{score:.1%} of the labels right"
 
 
-def _epochs(fit: fastgd.Fit) -> str:
-    epochs = "1 epoch" if fit.n_epochs == 1 else f"{fit.n_epochs:,} epochs"
-    return epochs + (", converged" if fit.converged else ", not converged")
+def epochs(fit: fastgd.Fit) -> str:
+    """How many epochs, and whether they converged, in words."""
+    number = "1 epoch" if fit.n_epochs == 1 else f"{fit.n_epochs:,} epochs"
+    return number + (", converged" if fit.converged else ", not converged")
 
 
 def _textbook(x: np.ndarray, logistic: bool) -> tuple[np.ndarray, float]:
@@ -265,7 +273,7 @@ def three_lines(table: Table, path: Path, name: str) -> list[str]:
     ]
 
 
-def _plot(fit: fastgd.Fit, file: str, log: bool) -> Path:
+def plot(fit: fastgd.Fit, file: str, log: bool) -> Path:
     """Write the cost curve to a picture file; return its path."""
     try:
         from matplotlib.figure import Figure

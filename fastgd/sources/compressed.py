@@ -13,7 +13,7 @@ import numpy as np
 from .. import inputs
 from ..errors import InputError
 
-__all__ = ["compressed", "is_sparse"]
+__all__ = ["compressed", "is_sparse", "rows_to_predict"]
 
 is_sparse = inputs.is_sparse
 
@@ -67,6 +67,16 @@ def compressed(x: Any, name: str = "x") -> Any:
             f"{name} can't be read as a sparse matrix: {_why(error)}; build it again."
         ) from error
     return _canonical(own, name, copied=own is not x)
+
+
+def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> Any:
+    """Sparse x as CSR (m, d) for a fit of d columns; `compressed` says more."""
+    inputs.require_names(x, fitted_names)
+    if x.shape == (d,) and d > 1:
+        inputs.refuse_one_axis(d, "x.reshape(1, -1)")
+    rows = compressed(x)
+    inputs.require_columns(rows, d)
+    return rows
 
 
 def _why(error: Exception) -> str:
