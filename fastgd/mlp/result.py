@@ -90,7 +90,7 @@ class MlpFit(Prediction):
 
         Parameters
         ----------
-        x : array-like (n, d); for one column also (n,), or a number, which is one row
+        x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
         offset : array-like (n,) or (n, k), optional
             Added to it.
 
@@ -111,8 +111,15 @@ class MlpFit(Prediction):
 
         dtype = self.weights[0].dtype
         names = inputs.column_names(x)
-        x = inputs.rows_to_predict(x, self.weights[0].shape[1], self.feature_names)
-        raw = np.empty((len(x), len(self.biases[-1])), dtype)
+        d = self.weights[0].shape[1]
+        if inputs.is_sparse(x):
+            from ..sources import compressed
+
+            x = compressed.rows_to_predict(x, d, self.feature_names)
+        else:
+            x = inputs.rows_to_predict(x, d, self.feature_names)
+        n = x.shape[0]
+        raw = np.empty((n, len(self.biases[-1])), dtype)
         last, value = len(self.weights) - 1, ACTIVATIONS[self.activation].value
 
         def forward(group: int, part: int) -> None:
@@ -124,7 +131,7 @@ class MlpFit(Prediction):
                 a = z if layer == last else evaluated(value, z, 1)
             raw[rows] = a
 
-        blocks = [range(i, i + 1) for i in range(-(-len(x) // _BLOCK))]
+        blocks = [range(i, i + 1) for i in range(-(-n // _BLOCK))]
         with np.errstate(all="ignore"), one_thread():
             for_each_part(forward, blocks, default_threads())
         if not np.isfinite(raw).all():
