@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import InputError
 from ..losses import CLASSES, LABELS
 from ..settings import Settings
-from ..solvers.metric import FULL_METRIC
+from ..solvers.metric import FULL_METRIC, is_full
 from ..solvers.step_size import largest_stable_lr
 from ..sources.protocol import Source
 from .constant import constant_prediction
@@ -87,8 +87,9 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
         intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit
-    return _automatic_solver(problem)(
-        problem.source(), loss, settings, problem.coef / problem.y_unit,
+    source = problem.source()
+    return _automatic_solver(problem, source)(
+        source, loss, settings, problem.coef / problem.y_unit,
         (intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip
@@ -100,7 +101,7 @@ def _starts_at_zero(problem: Problem) -> bool:
     return o.fit_intercept and o.intercept_init is None and not problem.coef.any()
 
 
-def _automatic_solver(problem: Problem) -> Any:
+def _automatic_solver(problem: Problem, source: Source) -> Any:
     if problem.loss.kinks is not None:
         from ..solvers.interior import InteriorDescent
 
@@ -113,6 +114,11 @@ def _automatic_solver(problem: Problem) -> Any:
         from ..solvers.joint import CoupledDescent
 
         return CoupledDescent
+    if _has_dual(problem, source):
+        from ..solvers.dual import DualDescent
+        from ..solvers.one_by_one import OneByOne
+
+        return DualDescent if problem.k == 1 else functools.partial(OneByOne, DualDescent)
     if not math.isfinite(problem.loss.curvature):
         from ..solvers.curved import CurvedDescent
 
@@ -120,6 +126,17 @@ def _automatic_solver(problem: Problem) -> Any:
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent
+
+
+def _has_dual(problem: Problem, source: Source) -> bool:
+    """Whether a start at zero, an l2 penalty and many columns call for dual coordinate ascent."""
+    wide = source.dual_epoch is not None and not is_full(source)
+    return (
+        wide
+        and problem.options.l2 > 0
+        and not problem.coef.any()
+        and problem.loss.second is not None
+    )
 
 
 def _for_outputs(kind: Any, problem: Problem) -> Any:

@@ -239,7 +239,7 @@ class AutomaticSolver:
         # at eps·(that size), the other losses where steps no longer halve the gradient.
         root = math.sqrt(abs(cost))
         done = norm <= 2 * EPS * root
-        patience = 1 if exact else 3 if metric.whiten.ndim == 2 else 12
+        patience = self._patience(metric, exact)
         stalled = len(history) > patience and not shrinks(history[-patience - 1 :])
         if not done and (exact or stalled):
             size, terms = self._size(metric, level, exact), metric.size_of_terms(self.coef)
@@ -251,6 +251,10 @@ class AutomaticSolver:
             done = done or not (shrinks(recent) or objective < (1 - 4 * EPS) * recent[0][1])
         self.converged = bool(done)
         return self.converged
+
+    def _patience(self, metric: Metric, exact: bool) -> int:
+        """The steps of which one has to halve the gradient, unless that is at its floor."""
+        return 1 if exact else 3 if metric.whiten.ndim == 2 else 12
 
     def _size(self, metric: Metric, level: np.ndarray, exact: bool) -> float:
         """The norm of the predictions, but for labels at most that of residuals of 1."""

@@ -21,6 +21,8 @@ from .whitened import AutomaticDescent, Stage
 
 #: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
 _SLOW = 0.2
+#: Steps in one diagonal.
+_DIAGONAL_STEPS = 50
 #: A Hessian is good enough where no row's second derivative has changed by more than this factor.
 _CHANGED = 4.0
 #: Rows whose second derivative is below this part of the largest one show that there is no optimum.
@@ -105,6 +107,8 @@ class CurvedDescent(AutomaticDescent):
 
     def _is_outdated(self, stage: Stage, history: History) -> bool:
         """Whether the last step made the gradient little smaller: the Hessian has changed since."""
+        if not is_full(self.source):  # L-BFGS does what a diagonal can't
+            return stage.taken >= _DIAGONAL_STEPS
         return stage.taken > 0 and history[-1][0] > _SLOW * history[-2][0]
 
     def _at_floor(

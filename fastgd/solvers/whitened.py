@@ -110,7 +110,7 @@ class Stage(NamedTuple):
 class AutomaticDescent(AutomaticSolver):
     """The solver behind `lr="auto"` without l1."""
 
-    _kind_of_stage = Stage
+    _kind_of_stage: type = Stage
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """What solvers ask of rows: the protocol of a source, and of a visit of its rows."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,6 +114,8 @@ class Source(Protocol):
         Many epochs of batch descent in one call, or None.
     rows_at_once(), direct_rows(loss, batch_size), visit(order, first, last)
         Rows in any order, for stochastic loops.
+    dual_epoch
+        An epoch of dual coordinate ascent, or None.
     work(kind, outputs)
         What a pass costs, counted from shapes.
     """
@@ -251,6 +254,16 @@ class Source(Protocol):
 
     def visit(self, order: np.ndarray, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
+        ...
+
+    @property
+    def dual_epoch(self) -> Callable[..., float] | None:
+        """An epoch of dual coordinate ascent; None where a source has no loop for it.
+
+        ``(loss, order, factor, level, slopes, coef, intercept)`` takes a step for every row in the order:
+        it finds the slope of the row's loss, changes `slopes` (n,) by it, and coef by
+        −factor·weight·change·x. With `level` the intercept is learned too. It returns Σ weight·slope.
+        """
         ...
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:

@@ -5,11 +5,12 @@ X^T r − center·Σr, so that entries that are zero cost nothing.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cpu import advance, dense, sparse, stochastic
+from ..cpu import advance, dense, dual, sparse, stochastic
 from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
@@ -23,6 +24,8 @@ _FLOAT64 = np.dtype(np.float64)
 _GROUPS, _ENTRIES_A_SUM, _SUMS_BYTES = 32, 8, 64 << 20
 #: Entries of the matrices of moments of all groups.
 _MOMENT_ENTRIES = 1 << 23
+#: Parts of an epoch that one call visits, about 50 ms.
+_PROMPT_PARTS = 64
 #: The most numbers of a sample, which is dense.
 _SAMPLE = 1 << 20
 
@@ -263,22 +266,47 @@ class SparseRows(HostRows):
         """x·coef^T for coef (k, d) and few rows, (n, k) float64; no kernel is compiled for it."""
         return np.asarray(self.x @ coef.T, np.float64)
 
+    @functools.cached_property
+    def _norms(self) -> np.ndarray:
+        return self._squared_norms(1.0)
+
+    def _squared_norms(self, unit: float) -> np.ndarray:
+        """The squared norms of the rows times `unit`, (n,) float64."""
+        out, find = np.empty(self.n), dual.squared_norms(*self._dtypes)
+
+        def on_part(group: int, part: int) -> None:
+            header, first, last, shift = self._rows_of(part)
+            find(header.address, unit, first, last, shift, out)
+
+        self._for_each_part(on_part, _GROUPS)
+        return out
+
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
-        data, _, indptr = self._arrays
-        largest, beside = 0.0, (fit_intercept / size) / size
-        for part in range(self.n_parts):
-            first, last = self._bounds(part)
-            entries = slice(int(indptr[first]), int(indptr[last]))
-            squares = np.square(data[entries].astype(np.float64) / size)
-            bounds = indptr[first : last + 1].astype(np.int64) - entries.start
-            norms = np.add.reduceat(np.append(squares, 0.0), bounds[:-1])
-            norms[bounds[1:] == bounds[:-1]] = 0.0
-            norms += beside
-            if len(self.weight):
-                norms *= self.weight[first:last].astype(np.float64)
-            largest = max(largest, float(norms.max()))
-        return largest
+        norms = self._squared_norms(1 / size) + (fit_intercept / size) / size
+        return float((norms * self.weight if len(self.weight) else norms).max())
+
+    @property
+    def dual_epoch(self) -> Callable[..., float] | None:
+        """An epoch of dual coordinate ascent, by one thread; None where entries are converted by parts."""
+        return None if self._header is None else self._dual_epoch
+
+    def _dual_epoch(
+        self, loss: Loss, order: np.ndarray, factor: float, level: bool, slopes: np.ndarray,
+        coef: np.ndarray, intercept: np.ndarray,
+    ) -> float:  # fmt: skip
+        """With `level` the intercept is learned like the coefficient of a column as large as a row."""
+        assert self._header is not None
+        norms = self._norms
+        level_factor = factor * (float(norms.mean()) or 1.0) * level
+        steps, total = dual.epoch(loss.formula, *self._dtypes), 0.0
+        for first in range(0, self.n, _PROMPT_PARTS * self.part_rows):
+            total += steps(
+                self._header.address, order, self.y, self.weight, self.offset, float(loss.p), factor,
+                level_factor, norms, slopes, coef, intercept, first,
+                min(self.n, first + _PROMPT_PARTS * self.part_rows),
+            )  # fmt: skip
+        return total
 
     def batch_epochs(
         self, loss: Any, rule: Rule, arrays: tuple[np.ndarray, ...], stop: int, with_cost: bool
