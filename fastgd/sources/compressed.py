@@ -108,7 +108,6 @@ def _canonical(x: Any, name: str, copied: bool) -> Any:
         if not copied:
             data, indices, indptr = data.copy(), indices.copy(), indptr.copy()
         made = _assembled(data, indices, indptr, x.shape)
-        made.has_sorted_indices = False  # whatever SciPy remembers
         made.sum_duplicates()
         return made
     if data is x.data and indices is x.indices and indptr is x.indptr:
@@ -371,7 +370,8 @@ def _of_diagonals(x: Any, name: str) -> Any:
 
 def _for_scipy(data: np.ndarray) -> np.ndarray:
     """Entries in a dtype that SciPy's conversions take: float16 as float32, and all in native order."""
-    dtype = np.dtype(np.float32) if data.dtype == np.float16 else data.dtype.newbyteorder("=")
+    half = data.dtype.kind == "f" and data.itemsize == 2
+    dtype = np.dtype(np.float32) if half else data.dtype.newbyteorder("=")
     return np.asarray(data, dtype=dtype)
 
 
