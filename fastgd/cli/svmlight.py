@@ -17,7 +17,7 @@ ENDINGS = {".svm", ".svmlight", ".libsvm"}
 #: Compressed files, which the loader reads too.
 _COMPRESSED = {".gz", ".bz2"}
 #: A target, and one column:value pair at least.
-_FIRST_ROW = re.compile(rb"[^\s,;:#]+([ \t]+(qid:)?\d+:[^\s,;:]+)+\s*(#.*)?")
+_FIRST_ROW = re.compile(rb"[-+.\d][^\s,;:#]*([ \t]+(qid|\d+):[^\s,;:]+)+\s*(#.*)?")
 _START = 1 << 16
 #: One of so many rows is held out, and so many coefficients are shown.
 _FOLDS, _SHOWN = 5, 10

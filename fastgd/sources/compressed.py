@@ -43,7 +43,7 @@ def compressed(x: Any, name: str = "x") -> Any:
     csr_matrix or csr_array (n, d)
         x itself where it is one that can be read as it is. Its `data` (float32, float64, bool or an
         integer type), `indices` and `indptr` (both int32 or both int64) are contiguous and in the byte
-        order of the machine, as long as the matrix has entries; the indices of each row increase.
+        order of the machine, and as long as it has entries; the indices of each row increase.
         Explicit zeros stay, duplicates are summed, and an array of shape (n,) is one column.
 
     Raises
@@ -55,8 +55,8 @@ def compressed(x: Any, name: str = "x") -> Any:
     if inputs.is_sparse_frame(x):
         return _of_frame(x, name)
     _require_numbers(x, name)
-    if x.ndim == 1 or x.ndim > 2 or 0 in x.shape:
-        shape = (*x.shape, 1) if x.ndim == 1 else x.shape
+    shape = (*x.shape, 1) if x.ndim == 1 else x.shape
+    if len(shape) != 2 or 0 in shape:
         inputs.check_shape(shape, name)
     try:
         own = x if x.format == "csr" and x.ndim == 2 else _converted(x, name)
@@ -108,7 +108,6 @@ def _canonical(x: Any, name: str, copied: bool) -> Any:
         if not copied:
             data, indices, indptr = data.copy(), indices.copy(), indptr.copy()
         made = _assembled(data, indices, indptr, x.shape)
-        made.has_sorted_indices = False  # whatever SciPy remembers
         made.sum_duplicates()
         return made
     if data is x.data and indices is x.indices and indptr is x.indptr:
@@ -371,7 +370,8 @@ def _of_diagonals(x: Any, name: str) -> Any:
 
 def _for_scipy(data: np.ndarray) -> np.ndarray:
     """Entries in a dtype that SciPy's conversions take: float16 as float32, and all in native order."""
-    dtype = np.dtype(np.float32) if data.dtype == np.float16 else data.dtype.newbyteorder("=")
+    half = data.dtype.kind == "f" and data.itemsize == 2
+    dtype = np.dtype(np.float32) if half else data.dtype.newbyteorder("=")
     return np.asarray(data, dtype=dtype)
 
 
@@ -392,7 +392,8 @@ def _of_frame(frame: Any, name: str) -> Any:
     names = inputs.column_names(frame) or []
     inputs.check_shape(frame.shape, name)
     columns = [
-        inputs.entries_of_column(frame.iloc[:, j], name, names, j) for j in range(len(names))
+        inputs.entries_of_column(column, name, names, j)
+        for j, (_, column) in enumerate(frame.items())
     ]
     rows, values = zip(*columns, strict=True)
     dtype = np.result_type(*{of_column.dtype for of_column in values})
