@@ -22,25 +22,27 @@ def _no_second(z, y):
 
 @functools.cache
 def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled steps of the rows order[first:last]; returns the sum of their weighted slopes.
+    """The compiled steps of the rows order[first:last]; returns the sum of their second derivatives.
 
-    ``(rows_at, order, y, weight, offset, p, factor, level_factor, norms, slopes, coef, intercept,
-    first, last)``
+    ``(rows_at, order, y, weight, offset, p, factor, norms, along, centred, level, slopes, coef, first,
+    last)``
 
-        name          dir     shape   meaning
-        rows_at       IN      int     address of the header of `sparse`
-        factor        IN      float   what a weighted slope adds to coef, times the row, negative
-        level_factor  IN      float   the same of the intercept
-        norms         IN      (n,)    squared norms of the rows
-        slopes        IN OUT  (n,)    s, with coef = −factor·Σ weight·s·x
-        coef          IN OUT  (1, d)  coefficients
-        intercept     IN OUT  (1,)    intercept
+        name     dir     shape         meaning
+        rows_at  IN      int           address of the header of `sparse`
+        factor   IN      float         −factor·weight·slope·(x − c) is a row's part of coef
+        norms    IN      (n,)          squared norms of x − c
+        along    IN      (n,) or (0,)  x·c; (0,): c is zero
+        centred  IN OUT  (3,)          c·c, the sum of parts −factor·weight·slope of this epoch, coef·c
+        level    IN      float         prediction at x = c
+        slopes   IN OUT  (n,)          s, with the coefficients −factor·Σ weight·s·(x − c)
+        coef     IN OUT  (1, d)        coefficients, with centred[1]·c too much
 
     The other arguments are described in `fastgd.cpu`. The step of a row makes its slope that of the
-    prediction t after it: t = z − q·(slope(t) − s) with q = weight·(factor·‖x‖² + level_factor). The
-    right-hand side falls in t, so there is one solution, found by Newton's method between bounds. For
-    convex losses it is the best step in the dual variable of the row (Hsieh et al., 2008, A dual
-    coordinate descent method for large-scale linear SVM; Yu, Huang and Lin, 2011).
+    prediction t after it: t = z − q·(slope(t) − s) with q = weight·factor·‖x − c‖². The right-hand side
+    falls in t, so there is one solution, found by Newton's method between bounds. For convex losses it
+    is the best step in the dual variable of the row (Hsieh et al., 2008, A dual coordinate descent
+    method for large-scale linear SVM; Yu, Huang and Lin, 2011). Rows are centred without a change of
+    their entries: what a step takes from coef along c is kept as one number, and subtracted at the end.
     """
     slope_of = with_parameter(tabulated(loss.slope))
     second_of = with_parameter(tabulated(loss.second or _no_second))
@@ -48,11 +50,12 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
     bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
 
     def steps(
-        rows_at, order, y, weight, offset, p, factor, level_factor, norms, slopes, coef, intercept,
-        first, last,
+        rows_at, order, y, weight, offset, p, factor, norms, along, centred, level, slopes, coef, first,
+        last,
     ):  # fmt: skip
         data, indices, indptr = arrays(rows_at)
-        n, b, total = order.shape[0], intercept[0], 0.0
+        n, total, about = order.shape[0], 0.0, along.shape[0] > 0
+        square, moved, inner = centred[0], centred[1], centred[2]
         ahead = min(32, max(2, 4096 * n // max(data.shape[0] * bytes_of_entry, 1)))
         for place in range(first, last):
             row = order[place]
@@ -66,37 +69,42 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
             prefetch(slopes, near, 0)
             prefetch(norms, near, 0)
             share = weight[row] if weight.shape[0] > 0 else 1.0
-            q = share * (factor * norms[row] + level_factor)
+            q = share * factor * norms[row]
             if q == 0.0:
                 continue
             z, target, s = 0.0, y[0, row], slopes[row]
             for at in range(indptr[row], indptr[row + 1]):
                 z += data[at] * coef[0, indices[at]]
-            z += b
+            z += level
+            if about:
+                z -= moved * along[row] + inner - moved * square
             if offset.shape[0] > 0:
                 z += offset[0, row]
-            t, low, high = z, -math.inf, math.inf
+            t, low, high, second = z, -math.inf, math.inf, 0.0
             for _ in range(_MOST):
                 error = t - z + q * (slope_of(t, target, p) - s)
                 if error > 0.0:
                     high = t
                 else:
                     low = t
-                new = t - error / (1.0 + q * second_of(t, target, p))
+                second = second_of(t, target, p)
+                new = t - error / (1.0 + q * second)
                 if not low <= new <= high:
                     new = (low + high) / 2
                 near_enough = abs(new - t) <= _NEAR * abs(new - z)
                 t = new
                 if near_enough:
                     break
-            change = share * (z - t) / q
-            slopes[row] = s + (z - t) / q
-            total += share * slopes[row]
-            move = factor * change
+            change = (z - t) / q
+            slopes[row] = s + change
+            total += share * second
+            move = -factor * share * change
             for at in range(indptr[row], indptr[row + 1]):
-                coef[0, indices[at]] -= move * data[at]
-            b -= level_factor * change
-        intercept[0] = b
+                coef[0, indices[at]] += move * data[at]
+            if about:
+                moved += move
+                inner += move * along[row]
+        centred[1], centred[2] = moved, inner
         return total
 
     return kernel(steps, frozenset({"nsz", "arcp", "contract", "afn"}))

@@ -25,8 +25,10 @@ from .metric import Metric, diagonal_metric
 from .state import State
 from .whitened import AutomaticDescent
 
-#: An epoch takes as long as three passes. It goes on while two epochs make the gradient smaller by this.
-_WORTH = 0.4
+#: An epoch takes as long as three passes. It goes on while so many make the gradient smaller by this.
+_OVER, _WORTH = 3, 0.75
+#: How many times Newton's step the level moves: the coefficients follow it, and then it has to go on.
+_RELAXED = 1.5
 #: Before the names of the arrays of the solver that goes on.
 _NEXT = "stage.next."
 
@@ -38,6 +40,8 @@ class DualStage(NamedTuple):
     ----------
     slopes : ndarray (n,)
         s of every row.
+    next_move : float
+        By how much the level is to change before the next epoch.
     first : float
         The gradient norm that `tol` refers to.
     history : list of (float, float)
@@ -45,6 +49,7 @@ class DualStage(NamedTuple):
     """
 
     slopes: np.ndarray
+    next_move: float
     first: float
     history: Sequence[tuple[float, float]]
 
@@ -94,28 +99,30 @@ class DualDescent(AutomaticDescent):
             if not math.isfinite(point.objective):
                 self.trouble = "overflow"
                 return True
-            stage = DualStage(np.zeros(source.n), point.norm, [(point.norm, point.objective)])
+            begin = [(point.norm, point.objective)]
+            stage = DualStage(np.zeros(source.n), 0.0, point.norm, begin)
         while True:
-            slopes, first, history = stage
+            slopes, next_move, first, history = stage
             level = self._centred(metric, self.intercept)
             if self._at_floor(metric, level, self.final_cost, first, history, False):
                 return True
             if self.epoch >= self.epochs or self.stopped:
                 return True
-            if len(history) > 2 and history[-1][0] > _WORTH * history[-3][0]:
+            if len(history) > _OVER and history[-1][0] > _WORTH * history[-1 - _OVER][0]:
                 return False
-            slopes, coef, intercept = slopes.copy(), self.coef.copy(), self.intercept.copy()
+            slopes, coef, level = slopes.copy(), self.coef.copy(), level + next_move
             order = visiting_order(source.n, True, 0, self.epoch)
-            total = epoch(self.loss, order, factor, settings.fit_intercept, slopes, coef, intercept)
-            if settings.fit_intercept:
-                # As if the intercept had a penalty about its value now: then their slopes add up to 0.
-                mass = float(source.weight.sum()) if len(source.weight) else source.n
-                slopes -= total / mass
-                coef += factor * total * metric.center
-            point = self._evaluate(metric, coef, intercept + coef @ metric.center)
+            curvature = epoch(self.loss, order, factor, metric.center, level[0], slopes, coef)
+            point = self._evaluate(metric, coef, level)
             if not point.objective < history[-1][1]:
                 return False
-            stage = DualStage(slopes, first, [*history, (point.norm, point.objective)])
+            next_move = 0.0
+            if settings.fit_intercept and curvature > 0:  # Newton's step, as rows are centred
+                slope = float(point.gradient[0, -1]) / metric.level_scale
+                next_move = -_RELAXED * slope / (settings.scale * curvature)
+            history = [*history, (point.norm, point.objective)]
+            stage = DualStage(slopes, next_move, first, history)
+            intercept = level - coef @ metric.center
             self._accept_step(self.final_cost, coef, intercept, point.cost, stage)
             yield
 

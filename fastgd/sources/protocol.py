@@ -260,9 +260,9 @@ class Source(Protocol):
     def dual_epoch(self) -> Callable[..., float] | None:
         """An epoch of dual coordinate ascent; None where a source has no loop for it.
 
-        ``(loss, order, factor, level, slopes, coef, intercept)`` takes a step for every row in the order:
-        it finds the slope of the row's loss, changes `slopes` (n,) by it, and coef by
-        −factor·weight·change·x. With `level` the intercept is learned too. It returns Σ weight·slope.
+        ``(loss, order, factor, center, level, slopes, coef)`` takes a step for every row in the order: it
+        finds the slope of the row's loss, changes `slopes` (n,) by it, and coef (1, d) by
+        −factor·weight·change·(x − center). It returns the sum of weighted second derivatives.
         """
         ...
 

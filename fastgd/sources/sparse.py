@@ -93,6 +93,8 @@ class SparseRows(HostRows):
         #: The rows for kernels; None where they are converted a part at a time.
         self._header = sparse.Header(*self._arrays) if native else None
         of_entry = (data.itemsize if native else 4 * self.dtype.itemsize) + indices.itemsize
+        #: A centre, x·centre, and the squared norms of x − centre and of the centre.
+        self._about: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
         self._make_parts(PART_BYTES // 4 * self.n // (of_entry * max(self.entries, 1)))
         self._dtypes = data.dtype if native else self.dtype, indices.dtype
 
@@ -266,10 +268,6 @@ class SparseRows(HostRows):
         """x·coef^T for coef (k, d) and few rows, (n, k) float64; no kernel is compiled for it."""
         return np.asarray(self.x @ coef.T, np.float64)
 
-    @functools.cached_property
-    def _norms(self) -> np.ndarray:
-        return self._squared_norms(1.0)
-
     def _squared_norms(self, unit: float) -> np.ndarray:
         """The squared norms of the rows times `unit`, (n,) float64."""
         out, find = np.empty(self.n), dual.squared_norms(*self._dtypes)
@@ -288,24 +286,31 @@ class SparseRows(HostRows):
 
     @property
     def dual_epoch(self) -> Callable[..., float] | None:
-        """An epoch of dual coordinate ascent, by one thread; None where entries are converted by parts."""
+        """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
         return None if self._header is None else self._dual_epoch
 
     def _dual_epoch(
-        self, loss: Loss, order: np.ndarray, factor: float, level: bool, slopes: np.ndarray,
-        coef: np.ndarray, intercept: np.ndarray,
+        self, loss: Loss, order: np.ndarray, factor: float, center: np.ndarray, level: float,
+        slopes: np.ndarray, coef: np.ndarray,
     ) -> float:  # fmt: skip
-        """With `level` the intercept is learned like the coefficient of a column as large as a row."""
         assert self._header is not None
-        norms = self._norms
-        level_factor = factor * (float(norms.mean()) or 1.0) * level
+        if self._about is None or not np.array_equal(center, self._about[0]):
+            along, norms = np.empty(0), self._squared_norms(1.0)
+            square = float(center @ center)
+            if square > 0:
+                along = self.predictions(center[None], np.zeros(1))
+                norms = np.maximum(norms - 2 * along + square, 0.0)
+            self._about = center, along, norms, square
+        _, along, norms, square = self._about
+        centred = np.array([square, 0.0, float(coef[0] @ center)])
         steps, total = dual.epoch(loss.formula, *self._dtypes), 0.0
         for first in range(0, self.n, _PROMPT_PARTS * self.part_rows):
+            last = min(self.n, first + _PROMPT_PARTS * self.part_rows)
             total += steps(
                 self._header.address, order, self.y, self.weight, self.offset, float(loss.p), factor,
-                level_factor, norms, slopes, coef, intercept, first,
-                min(self.n, first + _PROMPT_PARTS * self.part_rows),
+                norms, along, centred, level, slopes, coef, first, last,
             )  # fmt: skip
+        coef -= centred[1] * center
         return total
 
     def batch_epochs(
