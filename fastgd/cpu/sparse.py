@@ -315,7 +315,7 @@ def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
         l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
         ordered = order.shape[0] > 0
         rows = gather
-        ahead = min(32, max(2, 4096 * n // max(entries * bytes_of_entry, 1)))
+        ahead = min(32, max(2, 2048 * n // max(entries * bytes_of_entry, 1)))
         for window_start in range(first, last, rows):
             window_stop = min(window_start + rows, last)
             for c in range(k):  # outputs are independent
@@ -331,11 +331,9 @@ def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
                             prefetch(indptr, far, 0)
                             near = order[min(place + ahead, n - 1)]
                             begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
-                            for line in range(((end - begin) * data.itemsize + LINE - 1) // LINE):
+                            for line in range((end - begin) * data.itemsize // LINE + 1):
                                 prefetch(data, begin, line)
-                            for line in range(
-                                ((end - begin) * indices.itemsize + LINE - 1) // LINE
-                            ):
+                            for line in range((end - begin) * indices.itemsize // LINE + 1):
                                 prefetch(indices, begin, line)
                         z = zero
                         for q in range(indptr[row], indptr[row + 1]):
