@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cpu import advance, dense, dual, sparse, stochastic
+from ..cpu import advance, columns, dense, dual, sparse, stochastic
 from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
@@ -283,6 +283,30 @@ class SparseRows(HostRows):
         """The largest weight·‖[x, 1]/size‖² of a row, without the 1 if no intercept is fitted."""
         norms = self._squared_norms(1 / size) + (fit_intercept / size) / size
         return float((norms * self.weight if len(self.weight) else norms).max())
+
+    @functools.cached_property
+    def _column_sizes(self) -> np.ndarray:
+        """The number of entries of every column."""
+        sizes, indices = np.zeros(self.d, np.int64), self._arrays[1]
+        for start in range(0, self.entries, _SAMPLE):
+            sizes += np.bincount(indices[start : start + _SAMPLE], minlength=self.d)
+        return sizes
+
+    @property
+    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
+        """Some columns, compressed; None where entries are converted."""
+        return None if self._header is None else self._columns
+
+    def _columns(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        assert self._header is not None
+        begins = np.append(0, np.cumsum(self._column_sizes[which]))
+        places = np.full(self.d, -1, np.int32)
+        places[which] = np.arange(len(which))
+        rows = np.empty(begins[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
+        values = np.empty(begins[-1], self._dtypes[0])
+        fill = columns.fill_columns(*self._dtypes)
+        fill(self._header.address, places, begins[:-1].copy(), rows, values)
+        return begins, rows, values
 
     @property
     def dual_epoch(self) -> Callable[..., float] | None:
