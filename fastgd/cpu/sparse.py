@@ -24,6 +24,8 @@ from .machine.views import array_at
 
 #: The flags of loops over entries.
 _IN_ORDER = frozenset(FLAGS - {"reassoc"})
+#: Entries of a pass over several outputs whose coefficients are prefetched: they are in no near cache.
+_AHEAD = 8
 #: Entries of a block of rows: with their coefficients they stay in a second-level cache. And its rows.
 _BLOCK_ENTRIES, _BLOCK_ROWS = 1 << 12, 256
 
@@ -151,6 +153,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
     ):  # fmt: skip
         T, k, rows = coef.dtype.type, coef.shape[1], scratch.shape[1]
         data, indices, indptr = arrays(rows_at)
+        stop = np.int64(indptr[last]) - 1
+        lines = k * coef.itemsize // LINE + 1
+        lines_of_sums = k * sums.itemsize // LINE + 1
         for start in range(first, last, rows):
             m = min(rows, last - start)
             for i in range(m):
@@ -161,6 +166,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
                     row_numbers[c] = intercept[c]
                 for at in range(indptr[row], indptr[row + 1]):
                     value, j = T(data[at]), indices[at]
+                    soon = np.int64(indices[min(np.int64(at) + _AHEAD, stop)])
+                    for line in range(lines):
+                        prefetch(coef, soon, line)
                     for c in range(k):
                         row_numbers[c] += value * coef[j, c]
                 for c in range(k):
@@ -176,6 +184,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
                         row_numbers[c] = scratch[Z + c, i]
                     for at in range(indptr[row], indptr[row + 1]):
                         value, j = T(data[at]), indices[at]
+                        soon = np.int64(indices[min(np.int64(at) + _AHEAD, stop)])
+                        for line in range(lines_of_sums):
+                            prefetch(sums, soon, line)
                         for c in range(k):
                             sums[j, c] += row_numbers[c] * value
         return 0.0
