@@ -16,7 +16,7 @@ import numpy as np
 
 from ..cpu import columns
 from ..cpu.block_losses import block_losses, block_scratch
-from .automatic import Steps
+from .automatic import History, Steps
 from .metric import Metric, diagonal_metric
 from .per_row import raw_predictions, row_curvatures
 from .proximal import ProximalDescent, _Point
@@ -32,6 +32,8 @@ _SHARE = 0.1
 #: The least curvature of a column as a part of its bound.
 _FLAT = 1e-9
 _ROWS = 256
+#: The part of the size of the predictions below which a norm is left alone.
+_FLOOR = 1e-11
 
 
 class ColumnStage(NamedTuple):
@@ -83,6 +85,16 @@ class ColumnDescent(ProximalDescent):
     def _patience(self, metric: Metric, exact: bool) -> int:
         """Two working sets, each solved to a tenth, that do not halve the norm are at its floor."""
         return 2
+
+    def _at_floor(
+        self, metric: Metric, level: np.ndarray, cost: float, first: float, history: History, exact: bool
+    ) -> bool:  # fmt: skip
+        """As in `AutomaticSolver`; but sweeps gain digits slowly, and the last two are not waited for."""
+        size = max(metric.norm(self.coef, level), math.sqrt(abs(cost)))
+        if not self.settings.tol > 0 and history[-1][0] <= _FLOOR * size:
+            self.converged = True
+            return True
+        return super()._at_floor(metric, level, cost, first, history, exact)
 
     def _working_set(self, metric: Metric, point: _Point) -> np.ndarray:
         """The columns whose coefficients are not zero, and those with the steepest slopes, in order."""
