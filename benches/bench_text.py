@@ -21,7 +21,6 @@ WORKLOADS = {
         Text("least squares", source, 1e-6),
         Text("softmax", source, 1e-3),
     )
-    if source == "corpus" or not work.classes
 }
 
 
