@@ -127,6 +127,12 @@ TABLES = {
         "1e-6:",
         optimum,
     ),
+    "text": (
+        "Sparse rows: text. The error is how far the objective is above the optimum, relatively, and after "
+        "an epoch of SGD how far it is from that of the plain loop; tol is the loosest that comes as near "
+        "as the row says:",
+        optimum,
+    ),
     "activations": ("Activations of an array, into a new one:", comparison),
     "networks": ("Back-propagation:", comparison),
     "optimizers": ("Optimizers, in batches of 256 (L-BFGS on all rows):", comparison),
