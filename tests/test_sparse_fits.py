@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import hypothesis
 import numpy as np
 import oracles
 import pandas as pd
@@ -447,9 +448,9 @@ def ugly(draw):
     indptr = np.cumsum([0, *map(len, of_rows)])
     indices = np.array([j for row in of_rows for j in row], int)
     data = np.array([float(draw(st.integers(-3, 3))) for _ in indices])
+    data = data * 0 if kind == "zero" else data * size
     if kind == "constant column":
         data[indices == 0] = 2.0
-    data = data * 0 if kind == "zero" else data * size
     x = sp.csr_array((n, d))
     x.data, x.indices, x.indptr = data, indices, indptr
     y = np.array(draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n)), float)
@@ -474,6 +475,7 @@ def test_ugly_rows_give_what_dense_rows_do(drawn, way, l2):
     n = x.shape[0]
     if options.get("batch_size", 1) > n:
         options = options | {"batch_size": n}
+    hypothesis.note(f"data {x.data.tolist()}, indices {x.indices.tolist()}, indptr {x.indptr.tolist()}")
     before = [array.tobytes() for array in (x.data, x.indices, x.indptr)]
     found, wanted = (outcome(a, y, "mse", options) for a in (x, x.toarray()))
     assert [array.tobytes() for array in (x.data, x.indices, x.indptr)] == before
@@ -482,6 +484,9 @@ def test_ugly_rows_give_what_dense_rows_do(drawn, way, l2):
         assert str(found).split(" with lr")[0] == str(wanted).split(" with lr")[0]
         return
     assert np.isfinite(found.coef).all()
+    assert found.converged == wanted.converged
+    if not wanted.converged:  # what grows enlarges rounding
+        return
     if way != "auto":
         scale = max(1.0, np.abs(wanted.coef).max())
         np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-10, atol=1e-10 * scale)
@@ -498,7 +503,7 @@ def test_ugly_rows_give_what_dense_rows_do(drawn, way, l2):
 def test_a_rate_that_diverges_is_named_with_one_that_is_stable(batch_size, l2):
     x = rows()
     for a in (x, x.toarray()):
-        with pytest.raises(fastgd.DivergenceError, match="below|stable") as caught:
+        with pytest.raises(fastgd.DivergenceError, match=r"below|stable") as caught:
             fastgd.fit(a, targets(x), lr=10.0, epochs=2000, batch_size=batch_size, l2=l2)
         stable = caught.value.stable_lr
         if a is x:
@@ -527,7 +532,7 @@ def test_an_entry_that_is_not_finite_is_named(value, way):
         with pytest.raises(fastgd.InputError) as caught:
             fastgd.fit_mlp(x, y, hidden=3, lr=0.1, epochs=2)
         assert str(caught.value) == place
-        with pytest.raises(fastgd.InputError, match="in validation, x is .* at row 10, column"):
+        with pytest.raises(fastgd.InputError, match=r"in validation, x is .* at row 10, column"):
             fastgd.fit(rows(), y, lr=0.1, epochs=3, validation=(x, y), patience=9)
 
 
