@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd import schedules
-from fastgd.cpu import sparse, stochastic
+from fastgd.cpu import sparse_updates, stochastic
 from fastgd.losses import LOSSES
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.solvers import stochastic as stochastic_solver
@@ -236,7 +236,7 @@ MANY, WIDE = 1100, 40
 def many():
     """Rows whose coefficients are brought up to date five times an epoch."""
     x = rows(MANY, WIDE, 0.2)
-    assert sparse.window(MANY, WIDE, x.nnz, 1) == stochastic.BLOCK == 256
+    assert sparse_updates.window(MANY, WIDE, x.nnz, 1) == stochastic.BLOCK == 256
     return x
 
 
@@ -475,7 +475,9 @@ def test_ugly_rows_give_what_dense_rows_do(drawn, way, l2):
     n = x.shape[0]
     if options.get("batch_size", 1) > n:
         options = options | {"batch_size": n}
-    hypothesis.note(f"data {x.data.tolist()}, indices {x.indices.tolist()}, indptr {x.indptr.tolist()}")
+    hypothesis.note(
+        f"data {x.data.tolist()}, indices {x.indices.tolist()}, indptr {x.indptr.tolist()}"
+    )
     before = [array.tobytes() for array in (x.data, x.indices, x.indptr)]
     found, wanted = (outcome(a, y, "mse", options) for a in (x, x.toarray()))
     assert [array.tobytes() for array in (x.data, x.indices, x.indptr)] == before
