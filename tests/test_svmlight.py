@@ -19,18 +19,6 @@ Z = X[:, :40] @ RNG.normal(size=40) * 5
 ROWS = b"# a comment\n\n1 1:0.5 7:2 # another\n-1 3:1e-3\n1\n"
 
 
-def sparse_fits() -> bool:
-    """Whether fits take sparse rows."""
-    try:
-        fastgd.fit_linear(X[:5, :2], Z[:5], lr=0.1, epochs=1)
-    except fastgd.InputError:
-        return False
-    return True
-
-
-needs_fit = pytest.mark.skipif(not sparse_fits(), reason="fits take no sparse rows")
-
-
 def dumped(y, **options):
     file = io.BytesIO()
     dump_svmlight_file(X, y, file, **options)
@@ -103,7 +91,6 @@ def printed_call(out):
     return names["fit"]
 
 
-@needs_fit
 def test_labels(run):
     status, out, err = run(dumped(np.where(Z > 0, 1, -1)))
     assert (status, err) == (0, "")
@@ -119,7 +106,6 @@ def test_labels(run):
     assert fit.converged
 
 
-@needs_fit
 def test_the_largest_coefficients_come_first(run):
     _, out, _ = run(dumped(Z))
     assert "a number, from " in out
@@ -153,7 +139,6 @@ def test_coefficients_of_labels_and_zeros(capsys):
     assert rows == [["999", "-3", "10"], ["0", "1", "20"], ["7", "0.5", "30"]]
 
 
-@needs_fit
 def test_several_labels_are_asked_for(run):
     y = np.digitize(Z, [-1, 1])
     assert "if its 3 values are labels, add --logistic" in run(dumped(y))[1]
@@ -164,7 +149,6 @@ def test_several_labels_are_asked_for(run):
     assert printed_call(out).loss == "cross_entropy"
 
 
-@needs_fit
 def test_a_few_rows_are_all_fitted_on(run):
     status, out, _ = run(b"1 1:2\n-1 2:1\n1 1:1 2:1\n")
     assert status == 0
@@ -172,7 +156,6 @@ def test_a_few_rows_are_all_fitted_on(run):
     assert "100.0% of the labels right; always the most frequent one: 66.7%" in out
 
 
-@needs_fit
 def test_a_picture(run, tmp_path):
     status, out, _ = run(dumped(np.sign(Z)), "--plot", str(tmp_path / "cost.png"))
     assert status == 0

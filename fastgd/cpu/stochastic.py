@@ -65,7 +65,8 @@ def per_sample(loss: Loss, one_column: bool):
         # One column is no loop, and its coefficient stays in a register: 4.2 ns a row of a squared error,
         # not 6.6.
         k, d = coef.shape[0], 1 if one_column else coef.shape[1]
-        zero, one = coef.dtype.type(0), coef.dtype.type(1)
+        T = coef.dtype.type
+        zero, one = T(0), T(1)
         l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
         # An array of the kernel is aligned to a vector; NumPy's is not, and a vector of coefficients
         # that is stored across two cache lines and loaded again made an update of d=8 take 42 ns, not 7.
@@ -109,7 +110,7 @@ def per_sample(loss: Loss, one_column: bool):
                         first_row, second_row = view(x, row1 * d, (d,)), view(x, row2 * d, (d,))
                         p1, p2, product = zero, zero, learn
                         for j in range(d):
-                            x1, x2 = first_row[j], second_row[j]
+                            x1, x2 = T(first_row[j]), T(second_row[j])
                             p1 += x1 * w[j]
                             p2 += x2 * w[j]
                             product += x1 * x2

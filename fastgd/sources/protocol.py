@@ -50,7 +50,7 @@ class Visit(Protocol):
     @property
     def last(self) -> int: ...
 
-    def direct_updates(self, loss: Any, batch_size: int) -> tuple[int, Scratch]:
+    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, Scratch]:
         """The address of the loop for plain gradient descent, and its scratch."""
         ...
 
