@@ -23,8 +23,8 @@ ROUNDS, BUDGET = (1, 0.0) if SMOKE else (9, 0.5)
 #: What is shorter is called until this long has passed: the first call after a pause finds its data and
 #: its threads asleep.
 SHORTEST = 2e-3 if SMOKE else 2e-2
-#: Seconds of a run that need no second one, if it has been compiled before.
-ENOUGH = 2.0
+#: Seconds of a run that need no second one, if it has been compiled before; and if it has not.
+ENOUGH, MORE_THAN_ENOUGH = 2.0, 20.0
 #: Seconds that BLAS's threads go on spinning after a large product, on a processor of the next one's.
 SPINNING = 0.12
 #: The bytes whose reading tells the machine's bandwidth: more than a processor's share of a cache.
@@ -142,7 +142,7 @@ def _race(work, n_rounds: int, budget: float) -> Race:
     """Everyone runs once, to compile and to agree with the judge; then they are timed in rounds.
 
     If the first run is brief, the second one checks; and where that takes longer than ENOUGH, its
-    time stands, as no one is to wait for another.
+    time stands, as no one is to wait for another. So does that of a first one that compiles little.
     """
     gc.collect()
     x, y = work.data()
@@ -157,7 +157,7 @@ def _race(work, n_rounds: int, budget: float) -> Race:
         try:
             call, result, took = runs[name]()
             told[name] = work.check(name, x, y, result, standard[1])
-            if work.brief and took > ENOUGH:
+            if took > (ENOUGH if work.brief else MORE_THAN_ENOUGH):
                 seconds[name] = [took]
             else:
                 entrants[name] = functools.partial(_timed, call)

@@ -128,9 +128,9 @@ TABLES = {
         optimum,
     ),
     "text": (
-        "Sparse rows: text. The error is how far the objective is above the optimum, relatively, and after "
-        "an epoch of SGD how far it is from that of the plain loop; tol is the loosest that comes as near "
-        "as the row says:",
+        "Sparse rows of text. The error is how far the objective is above the optimum, relatively, or "
+        "after an epoch of SGD how far from that of the plain loop; tol is the loosest that comes as "
+        "near as the row says:",
         optimum,
     ),
     "activations": ("Activations of an array, into a new one:", comparison),

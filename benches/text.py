@@ -51,7 +51,7 @@ TOL = {
         "cyanure": 1e-3,
     },
     ("l1 logistic", 1e-4, 0.05, False): {
-        "fastgd, tol": 2e-2,
+        "fastgd, tol": 1e-2,
         "liblinear-multicore": 2e-2,
         "scikit-learn liblinear": 2e-2,
         "scikit-learn saga": 1e-2,
@@ -61,7 +61,7 @@ TOL = {
         "skglm": 5e-4,
     },
     ("l1 logistic", 1e-4, 0.01, False): {
-        "fastgd, tol": 1e-2,
+        "fastgd, tol": 5e-3,
         "liblinear-multicore": 1e-2,
         "scikit-learn liblinear": 1e-2,
         "scikit-learn saga": 5e-3,
@@ -122,6 +122,7 @@ class Text(NamedTuple):
             ),
             penalty.get(self.work, f"l2 {self.strength:g}/n"),
             "with an intercept" if self.intercept else "",
+            "a quarter of the rows" if self.classes and self.source == "corpus" else "",
             f"to {self.excess:.0e} of the optimum".replace("e-0", "e-") if self.excess else "",
         ]
         return f"text, {self.source}, " + ", ".join(part for part in how if part)
@@ -143,7 +144,7 @@ class Text(NamedTuple):
         if not self.classes:
             return x, np.isin(label, NUMERICAL).astype(float)
         classes = most_frequent(label)
-        kept = np.flatnonzero(classes >= 0)
+        kept = np.flatnonzero(classes >= 0)[::4]  # of all rows it would take everyone minutes
         return x[kept], classes[kept]
 
     def l2(self, y) -> float:
@@ -417,13 +418,13 @@ def certified(work):
             return value, (gradient * scale).ravel()
 
         def is_enough(_):
-            if left[0] < work.limit / 1000:
+            if left[0] < work.limit / 100:
                 raise StopIteration
 
-        how = {"maxcor": 20, "maxiter": 10_000, "maxfun": 10_000, "ftol": 0, "gtol": 0}
+        how = {"maxcor": 10, "maxiter": 10_000, "maxfun": 10_000, "ftol": 0, "gtol": 0}
         start = np.zeros((CLASSES if work.classes else 1) * (d + 1))
         u = minimize(objective, start, (), "L-BFGS-B", True, callback=is_enough, options=how).x
-        assert left[0] < work.limit / 100, f"The judge is off by up to {left[0]:.1e}"
+        assert left[0] < work.limit / 50, f"The judge is off by up to {left[0]:.1e}"
         u = u.reshape(-1, d + 1) * scale
         return u[:, :d], u[:, d] * work.intercept
 
