@@ -475,7 +475,9 @@ def test_ugly_rows_give_what_dense_rows_do(drawn, way, l2):
     n = x.shape[0]
     if options.get("batch_size", 1) > n:
         options = options | {"batch_size": n}
-    hypothesis.note(f"data {x.data.tolist()}, indices {x.indices.tolist()}, indptr {x.indptr.tolist()}")
+    hypothesis.note(
+        f"data {x.data.tolist()}, indices {x.indices.tolist()}, indptr {x.indptr.tolist()}"
+    )
     before = [array.tobytes() for array in (x.data, x.indices, x.indptr)]
     found, wanted = (outcome(a, y, "mse", options) for a in (x, x.toarray()))
     assert [array.tobytes() for array in (x.data, x.indices, x.indptr)] == before
