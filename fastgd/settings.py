@@ -84,9 +84,9 @@ class Settings:
 
     @property
     def plain(self) -> bool:
-        """Whether an update is θ ← θ − lr·(g + l2·θ), with a constant lr."""
+        """Whether an update is θ ← θ − lr·(g + l2·θ), with the lr of its epoch."""
         simple = self.optimizer.rule.slots == 0 and not self.optimizer.weight_decay
-        return simple and not self.l1 and self.schedule is None
+        return simple and not self.l1
 
     def hyper(self, dtype: DTypeLike = np.float64) -> np.ndarray:
         """The parameters of the optimizer, as the functions of its rule take them."""

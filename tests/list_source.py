@@ -33,7 +33,7 @@ class ListRows:
         self.offset = read_only(np.array(offset or np.empty((0, 1)), self.dtype))
 
     widest_square = math.inf
-    dual_epoch = None
+    columns = dual_epoch = None
 
     # One pass over the rows: what batch descent, L-BFGS and lr="auto" live on.
 

@@ -35,3 +35,13 @@ def multiply(steps, changes, inner, vector):
             along += change[j] * vector[j]
         for j in range(size):
             vector[j] += (alphas[i] - along / products[i]) * step[j]
+
+
+@kernel
+def moved_product(vector, factor, along, other):
+    """The vector becomes vector + factor·along, all (size,); returns its inner product with `other`."""
+    product = 0.0
+    for j in range(vector.shape[0]):
+        vector[j] += factor * along[j]
+        product += vector[j] * other[j]
+    return product

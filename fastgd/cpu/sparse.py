@@ -13,17 +13,16 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import FLAGS, call, kernel, leaf, piece, pointer, with_parameter
-from ..losses import Loss
-from ..settings import L2, LAST, LEARN, SCALE, P
-from . import dense, stochastic
-from .block_losses import WEIGHT, Z, block_scratch
+from ..compile.functions import FLAGS, call, kernel, leaf, pointer
+from . import dense
+from .block_losses import WEIGHT, Z
 from .machine.prefetch import LINE, prefetch
-from .machine.tabulated import tabulated
 from .machine.views import array_at
 
 #: The flags of loops over entries.
 _IN_ORDER = frozenset(FLAGS - {"reassoc"})
+#: Entries of a pass over several outputs whose coefficients are prefetched: they are in no near cache.
+_AHEAD = 8
 #: Entries of a block of rows: with their coefficients they stay in a second-level cache. And its rows.
 _BLOCK_ENTRIES, _BLOCK_ROWS = 1 << 12, 256
 
@@ -151,6 +150,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
     ):  # fmt: skip
         T, k, rows = coef.dtype.type, coef.shape[1], scratch.shape[1]
         data, indices, indptr = arrays(rows_at)
+        stop = np.int64(indptr[last]) - 1
+        lines = k * coef.itemsize // LINE + 1
+        lines_of_sums = k * sums.itemsize // LINE + 1
         for start in range(first, last, rows):
             m = min(rows, last - start)
             for i in range(m):
@@ -161,6 +163,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
                     row_numbers[c] = intercept[c]
                 for at in range(indptr[row], indptr[row + 1]):
                     value, j = T(data[at]), indices[at]
+                    soon = np.int64(indices[min(np.int64(at) + _AHEAD, stop)])
+                    for line in range(lines):
+                        prefetch(coef, soon, line)
                     for c in range(k):
                         row_numbers[c] += value * coef[j, c]
                 for c in range(k):
@@ -176,6 +181,9 @@ def outputs_pass(data_dtype: np.dtype, index_dtype: np.dtype):
                         row_numbers[c] = scratch[Z + c, i]
                     for at in range(indptr[row], indptr[row + 1]):
                         value, j = T(data[at]), indices[at]
+                        soon = np.int64(indices[min(np.int64(at) + _AHEAD, stop)])
+                        for line in range(lines_of_sums):
+                            prefetch(sums, soon, line)
                         for c in range(k):
                             sums[j, c] += row_numbers[c] * value
         return 0.0
@@ -276,104 +284,3 @@ def add_columns(data_dtype: np.dtype, index_dtype: np.dtype):
                 sums[1, indices[at]] += w * value * value
 
     return kernel(add, _IN_ORDER)
-
-
-def window(n: int, d: int, entries: int, batch_size: int) -> int:
-    """The rows after which `updates` brings its coefficients up to date: a multiple of a batch.
-
-    That takes time for all d columns, and is an eighth of the work for the entries of so many rows.
-    """
-    rows = max(stochastic.BLOCK, 8 * d * n // max(entries, 1))
-    return -(-rows // batch_size) * batch_size
-
-
-@functools.cache
-def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled loop of one update a row or batch, for plain gradient descent, in the time of entries.
-
-    The arguments are those of `stochastic.minibatch`; those of the pass, the optimizer, the team and
-    the mean are not read. `rows_at` is the address of the header, and `gather` the number of rows of a
-    `window`: where `first` is a multiple of it, calls that split a loop change no bit.
-
-    The l2 penalty shrinks all coefficients in every update. They are kept as size·v, so that it changes
-    one number, and an update the columns of its rows (Bottou, 2010, Large-scale machine learning with
-    stochastic gradient descent). Rounding aside the iterates are the textbook's.
-    """
-    value, slope = (with_parameter(tabulated(f)) for f in (loss.value, loss.slope))
-    arrays = arrays_of(data_dtype, index_dtype)
-    bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
-
-    def of_rows(
-        one_pass, losses, step, members, backoff, x, y, weight, offset, order, coef, intercept, settings,
-        rates, hyper, low_hyper, memory, mean, totals, loss_sums, gather, rows_at, center, block, own_y,
-        scratch, gradient, batch_size, at, t, first, last,
-    ):  # fmt: skip
-        (k, d), n, T = coef.shape, y.shape[1], coef.dtype.type
-        zero, one, smallest = T(0), T(1), T(1e-15)
-        data, indices, indptr = arrays(rows_at)
-        entries = data.shape[0]
-        l2, scale, learn, p = settings[L2], settings[SCALE], settings[LEARN], settings[P]
-        ordered = order.shape[0] > 0
-        rows = gather
-        ahead = min(32, max(2, 4096 * n // max(entries * bytes_of_entry, 1)))
-        for window_start in range(first, last, rows):
-            window_stop = min(window_start + rows, last)
-            for c in range(k):  # outputs are independent
-                lr, b, size, total = rates[at, c], intercept[c], one, 0.0
-                shrink = one - lr * l2
-                for start in range(window_start, window_stop, batch_size):
-                    m = min(batch_size, window_stop - start)
-                    for i in range(m):
-                        place = start + i
-                        row = order[place] if ordered else place
-                        if ordered:
-                            far = order[min(place + 2 * ahead, n - 1)]
-                            prefetch(indptr, far, 0)
-                            near = order[min(place + ahead, n - 1)]
-                            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
-                            for line in range(((end - begin) * data.itemsize + LINE - 1) // LINE):
-                                prefetch(data, begin, line)
-                            for line in range(
-                                ((end - begin) * indices.itemsize + LINE - 1) // LINE
-                            ):
-                                prefetch(indices, begin, line)
-                        z = zero
-                        for q in range(indptr[row], indptr[row + 1]):
-                            z += T(data[q]) * coef[c, indices[q]]
-                        z = size * z + b
-                        if offset.shape[0] > 0:
-                            z += offset[min(c, offset.shape[0] - 1), row]
-                        share = weight[row] if weight.shape[0] > 0 else one
-                        total += share * value(z, y[c, row], p)
-                        scratch[0, Z, i] = share * slope(z, y[c, row], p)
-                    if l2 != zero:
-                        size *= shrink
-                        if abs(size) < smallest:
-                            for j in range(d):
-                                coef[c, j] *= size
-                            size = one
-                    factor = lr * scale
-                    if settings[LAST] != zero:
-                        factor /= T(m)
-                    by_size, slopes = factor / size, zero
-                    for i in range(m):
-                        row = order[start + i] if ordered else start + i
-                        slopes += scratch[0, Z, i]
-                        move = by_size * scratch[0, Z, i]
-                        for q in range(indptr[row], indptr[row + 1]):
-                            coef[c, indices[q]] -= move * T(data[q])
-                    b -= learn * factor * slopes
-                if l2 != zero:
-                    for j in range(d):
-                        coef[c, j] *= size
-                intercept[c] = b
-                loss_sums[c, 1] += total
-        return 0.0
-
-    return piece(of_rows, _IN_ORDER)
-
-
-def scratch(batch_size: int, dtype: np.dtype) -> dense.Scratch:
-    """The scratch of `updates`: the slopes of a batch."""
-    empty = np.empty((0, 0, 0), dtype)
-    return dense.Scratch(empty, empty, block_scratch(1, 0, batch_size, dtype), empty)

@@ -220,7 +220,8 @@ class Models:
         self.source, self.batch_size, self.updates = source, batch_size, updates
         dtype, x, (k, d) = source.dtype, source.x, coef.shape
         self._coupled = loss.coupled
-        self._plain = batch_size == 1 and settings.plain and mean is None and not self._coupled
+        plain = settings.plain and settings.schedule is None
+        self._plain = batch_size == 1 and plain and mean is None and not self._coupled
         self._averages, self._rule = mean is not None, settings.optimizer.rule
         memory = settings.memory(k, d, dtype) if memory is None else memory
         with on(x.number):

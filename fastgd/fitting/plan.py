@@ -67,13 +67,6 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         )
     if loss.coupled and not math.isfinite(loss.curvature):
         raise _unbounded(loss)
-    penalised = problem.options.l1 or loss.kinks is not None
-    if penalised and problem.x.shape[1] > FULL_METRIC and not math.isfinite(loss.curvature):
-        of_l1 = " with l1" if loss.kinks is None else ""
-        raise InputError(
-            f"lr='auto'{of_l1} takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
-            f"{problem.x.shape[1]}; pass lr as a number."
-        )
     if loss.coupled and (loss.link is None or not loss.open_ended):
         raise InputError(
             f"lr='auto' knows the curvature of softmax, and not that of the loss {loss.name!r}; pass lr "
@@ -102,10 +95,23 @@ def _starts_at_zero(problem: Problem) -> bool:
 
 
 def _automatic_solver(problem: Problem, source: Source) -> Any:
+    loss = problem.loss
+    penalised = loss.kinks is not None or (problem.options.l1 and not _by_columns(problem, source))
+    if penalised and source.d > FULL_METRIC and not math.isfinite(loss.curvature):
+        of_l1 = " with l1" if loss.kinks is None else ""
+        raise InputError(
+            f"lr='auto'{of_l1} takes up to {FULL_METRIC} columns with the loss {loss.name!r}, and x has "
+            f"{source.d}; pass lr as a number."
+        )
     if problem.loss.kinks is not None:
         from ..solvers.interior import InteriorDescent
 
         return _for_outputs(InteriorDescent, problem)
+    if problem.options.l1 and _by_columns(problem, source):
+        from ..solvers.columns import ColumnDescent
+        from ..solvers.one_by_one import OneByOne
+
+        return ColumnDescent if problem.k == 1 else functools.partial(OneByOne, ColumnDescent)
     if problem.options.l1:
         from ..solvers.proximal import ProximalDescent
 
@@ -126,6 +132,12 @@ def _automatic_solver(problem: Problem, source: Source) -> Any:
     from ..solvers.whitened import AutomaticDescent
 
     return AutomaticDescent
+
+
+def _by_columns(problem: Problem, source: Source) -> bool:
+    """Whether many sparse columns call for coordinate descent over some of them."""
+    wide = source.columns is not None and not is_full(source)
+    return wide and not problem.loss.coupled
 
 
 def _has_dual(problem: Problem, source: Source) -> bool:

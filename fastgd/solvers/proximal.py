@@ -245,7 +245,7 @@ class ProximalDescent(AutomaticSolver):
         slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
         return math.hypot(np.linalg.norm(slope), metric.level_gradient_norm(point.by_level))
 
-    def _accept(self, metric: Metric, stage: _Newton | _Accelerated) -> None:
+    def _accept(self, metric: Metric, stage: Any) -> None:
         """Make the point of a stage the current parameters."""
         point = stage.point
         intercept = point.level - point.coef @ metric.center

@@ -37,7 +37,7 @@ class DenseRows(HostRows):
     """
 
     widest_square = math.inf
-    dual_epoch = None
+    columns = dual_epoch = None
 
     def __init__(
         self, x, y, weight, dtype, n_threads: int | None, k: int | None = None, offset=None

@@ -134,7 +134,7 @@ class DeviceRows:
     #: Whether a launch can run whole epochs, as all rows are in the memory of the GPU.
     launches_epochs: Literal[True] = True
     widest_square = math.inf
-    dual_epoch = None
+    columns = dual_epoch = None
 
     def __init__(
         self,

@@ -50,7 +50,7 @@ class Visit(Protocol):
     @property
     def last(self) -> int: ...
 
-    def direct_updates(self, loss: Any, batch_size: int) -> tuple[int, Scratch]:
+    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, Scratch]:
         """The address of the loop for plain gradient descent, and its scratch."""
         ...
 
@@ -114,6 +114,8 @@ class Source(Protocol):
         Many epochs of batch descent in one call, or None.
     rows_at_once(), direct_rows(loss, batch_size), visit(order, first, last)
         Rows in any order, for stochastic loops.
+    columns
+        Some columns, or None.
     dual_epoch
         An epoch of dual coordinate ascent, or None.
     work(kind, outputs)
@@ -254,6 +256,14 @@ class Source(Protocol):
 
     def visit(self, order: np.ndarray, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
+        ...
+
+    @property
+    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
+        """A copy of some columns in compressed form; None where they can't be had.
+
+        For their numbers (m,) in order: where each begins (m+1,), and the rows and the values of entries.
+        """
         ...
 
     @property

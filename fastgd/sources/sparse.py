@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cpu import advance, dense, dual, sparse, stochastic
+from ..cpu import advance, columns, dense, dual, sparse, sparse_updates, stochastic
 from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
@@ -51,12 +51,15 @@ class SparseVisit(NamedTuple):
         """The address of the rows."""
         return self.header.address
 
-    def direct_updates(self, loss: Any, batch_size: int) -> tuple[int, dense.Scratch]:
+    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, dense.Scratch]:
         """The address of the loop for plain gradient descent, and its scratch."""
         dtype = self.y.dtype
-        updates = sparse.updates(loss.formula, *self.header.dtypes)
+        if loss.coupled:
+            updates = sparse_updates.coupled_updates(*self.header.dtypes)
+        else:
+            updates = sparse_updates.updates(loss.formula, *self.header.dtypes)
         address = stochastic.address_of_updates(updates, self.order.dtype, dtype, dtype)
-        return address, sparse.scratch(batch_size, dtype)
+        return address, sparse_updates.scratch(batch_size, outputs if loss.coupled else 1, dtype)
 
     def batch_pass(self, loss: Any, coef: np.ndarray, parts: int) -> tuple[int, int, dense.Scratch]:
         """The addresses of a pass over a part of a batch and of `dense.gather`, and the scratch."""
@@ -284,6 +287,30 @@ class SparseRows(HostRows):
         norms = self._squared_norms(1 / size) + (fit_intercept / size) / size
         return float((norms * self.weight if len(self.weight) else norms).max())
 
+    @functools.cached_property
+    def _column_sizes(self) -> np.ndarray:
+        """The number of entries of every column."""
+        sizes, indices = np.zeros(self.d, np.int64), self._arrays[1]
+        for start in range(0, self.entries, _SAMPLE):
+            sizes += np.bincount(indices[start : start + _SAMPLE], minlength=self.d)
+        return sizes
+
+    @property
+    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
+        """Some columns, compressed; None where entries are converted."""
+        return None if self._header is None else self._columns
+
+    def _columns(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        assert self._header is not None
+        begins = np.append(0, np.cumsum(self._column_sizes[which]))
+        places = np.full(self.d, -1, np.int32)
+        places[which] = np.arange(len(which))
+        rows = np.empty(begins[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
+        values = np.empty(begins[-1], self._dtypes[0])
+        fill = columns.fill_columns(*self._dtypes)
+        fill(self._header.address, places, begins[:-1].copy(), rows, values)
+        return begins, rows, values
+
     @property
     def dual_epoch(self) -> Callable[..., float] | None:
         """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
@@ -338,9 +365,7 @@ class SparseRows(HostRows):
 
     def direct_rows(self, loss: Any, batch_size: int) -> int | None:
         """A multiple of the rows after which coefficients are brought up to date."""
-        if loss.coupled:
-            return None
-        return int(sparse.window(self.n, self.d, self.entries, batch_size))
+        return int(sparse_updates.window(self.n, self.d, self.entries, batch_size))
 
     def visit(self, order: np.ndarray, first: int, last: int) -> SparseVisit:
         """The rows order[first:last], or those from `first` to `last` if it is empty."""

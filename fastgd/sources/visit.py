@@ -44,7 +44,7 @@ class DenseVisit(NamedTuple):
         """The address of the rows."""
         return self.x.ctypes.data
 
-    def direct_updates(self, loss: Any, batch_size: int) -> tuple[int, dense.Scratch]:
+    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, dense.Scratch]:
         """The address of the loop for plain gradient descent, and its scratch."""
         dtype = self.y.dtype
         updates = stochastic.per_sample(loss.formula, self.x.shape[1] == 1)

@@ -1,0 +1,170 @@
+"""`lr="auto"` with l1 for many sparse columns: coordinate descent over those that may matter.
+
+A pass over all rows gives the slope of every coefficient. The coefficients that are not zero, and the
+zeros with the steepest slopes, make a working set (Massias, Gramfort and Salmon, 2018, Celer). Its
+columns are copied, and the problem in them alone is solved by proximal Newton steps: coordinate descent
+on the quadratic with the present curvature of each row, and a line search on the predictions, neither of
+which reads other columns (Yuan, Ho and Lin, 2012, An improved GLMNET). Then another pass looks for what
+was left out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..cpu import columns
+from ..cpu.block_losses import block_losses, block_scratch
+from .automatic import History, Steps
+from .metric import Metric, diagonal_metric
+from .per_row import raw_predictions, row_curvatures
+from .proximal import ProximalDescent, _Point
+
+#: The least columns of a working set, and how many times those that are not zero it has.
+_FEWEST, _GROWTH = 256, 2
+#: How far a working set is solved: to this part of the norm that all columns have.
+_DEPTH = 0.1
+#: The most Newton steps for a working set, and sweeps and trial lengths of each.
+_STEPS, _SWEEPS, _LENGTHS = 30, 100, 30
+#: A sweep this much smaller than the first ends a Newton step.
+_SHARE = 0.1
+#: The least curvature of a column as a part of its bound.
+_FLAT = 1e-9
+_ROWS = 256
+#: The part of the size of the predictions below which a norm is left alone.
+_FLOOR = 1e-11
+
+
+class ColumnStage(NamedTuple):
+    """Working sets so far: the point of the last, the norm that `tol` refers to, and the history."""
+
+    point: _Point
+    first: float
+    history: Sequence[tuple[float, float]]
+
+
+class ColumnDescent(ProximalDescent):
+    """The solver behind `lr="auto"` with l1 for many sparse columns and one output."""
+
+    def __init__(self, *given: Any):
+        super().__init__(*given)
+        self.method, self._kind_of_stage = "working-sets", ColumnStage
+
+    def _descent(self, stage: ColumnStage | None) -> Steps:
+        curvature = self.loss.curvature if math.isfinite(self.loss.curvature) else 1.0
+        settings = self.settings
+        metric = diagonal_metric(
+            self.source, curvature * settings.scale, settings.l2, settings.fit_intercept
+        )
+        if stage is None:
+            point = self._point(metric.center, self.coef, self._centred(metric, self.intercept))
+            stage = ColumnStage(point, self._norm(metric, point), ())
+        if not math.isfinite(stage.point.objective):
+            self.trouble = "overflow"
+            return False
+        self.final_cost = stage.point.cost
+        while True:
+            point, first = stage.point, stage.first
+            norm = self._norm(metric, point)
+            history = [*stage.history, (norm, point.objective)]
+            if self._at_floor(metric, point.level, point.cost, first, history, False):
+                return True
+            if self.epoch >= self.epochs or self.stopped:
+                return False
+            enough = max(_DEPTH * norm, settings.tol * first / 2)
+            found = self._solved(metric, point, enough)
+            new = None if found is None else self._point(metric.center, *found)
+            if new is None or not new.objective < point.objective:
+                self.converged = norm <= 1e-6 * max(first, metric.norm(point.coef, point.level))
+                return True
+            stage = ColumnStage(new, first, history)
+            self._accept(metric, stage)
+            yield
+
+    def _patience(self, metric: Metric, exact: bool) -> int:
+        """Two working sets, each solved to a tenth, that do not halve the norm are at its floor."""
+        return 2
+
+    def _at_floor(
+        self, metric: Metric, level: np.ndarray, cost: float, first: float, history: History, exact: bool
+    ) -> bool:  # fmt: skip
+        """As in `AutomaticSolver`; but sweeps gain digits slowly, and the last two are not waited for."""
+        size = max(metric.norm(self.coef, level), math.sqrt(abs(cost)))
+        if not self.settings.tol > 0 and history[-1][0] <= _FLOOR * size:
+            self.converged = True
+            return True
+        return super()._at_floor(metric, level, cost, first, history, exact)
+
+    def _working_set(self, metric: Metric, point: _Point) -> np.ndarray:
+        """The columns whose coefficients are not zero, and those with the steepest slopes, in order."""
+        slope = np.abs(point.by_coef[0]) - self.settings.l1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steep = np.where(metric.hessian > 0, slope / np.sqrt(metric.hessian), -np.inf)
+        used = point.coef[0] != 0
+        steep[used] = np.inf
+        most = min(self.source.d, max(_FEWEST, _GROWTH * int(used.sum())))
+        chosen = np.argpartition(-steep, most - 1)[:most]
+        return np.sort(chosen[steep[chosen] > 0])
+
+    def _solved(self, metric: Metric, point: _Point, enough: float) -> Any:
+        """The coefficients and levels at the optimum over a working set; None if nothing descends."""
+        source, settings, loss = self.source, self.settings, self.loss
+        which = self._working_set(metric, point)
+        assert source.columns is not None
+        begins, rows, values = source.columns(which)
+        bound, l1, l2 = metric.hessian[which], settings.l1, settings.l2
+        coef = point.coef[0, which]
+        intercept = point.level - point.coef @ metric.center
+        z = raw_predictions(source, (point.coef, intercept))[0]
+        losses, p = block_losses(loss.formula, True, source.dtype), float(loss.p)
+        scratch, slopes, moved = (
+            block_scratch(None, 1, _ROWS, source.dtype),
+            np.empty_like(z),
+            False,
+        )
+
+        def at(z: np.ndarray, coef: np.ndarray) -> float:
+            """The objective there; `slopes` become those of the rows."""
+            totals = np.zeros((1, 2))
+            columns.losses_at(losses, z, source.y, source.weight, p, scratch, slopes, totals)
+            penalty = l1 * float(np.abs(coef).sum()) + l2 / 2 * float(coef @ coef)
+            objective = settings.scale * totals.item(0, 1) + penalty
+            return objective if math.isfinite(objective) else math.inf
+
+        objective = at(z, coef)
+        for _ in range(_STEPS):
+            h = settings.scale * row_curvatures(source, loss, z.copy(), False)
+            curvatures = np.empty(len(which))
+            columns.curvatures(begins, rows, values, h, curvatures)
+            curvatures = np.maximum(curvatures + l2, _FLAT * bound)
+            level, move = np.array([0.0, h.sum() * settings.fit_intercept]), np.zeros(len(which))
+            slopes *= settings.scale
+            ends = slopes.copy()
+            size = columns.sweep(
+                begins, rows, values, h, ends, coef, move, curvatures, l1, l2, level, _SWEEPS, _SHARE,
+                enough * _SHARE,
+            )  # fmt: skip
+            if size <= enough:
+                break
+            change = np.full(len(z), level[0])
+            columns.add_products(begins, rows, values, move, change)
+            after = coef + move
+            expected = float(slopes @ change) + l2 * float(coef @ move)
+            expected += l1 * float(np.abs(after).sum() - np.abs(coef).sum())
+            length = 1.0
+            for _ in range(_LENGTHS):
+                to = after if length == 1.0 else coef + length * move
+                new = at(z + length * change, to)
+                if new <= objective + 1e-4 * length * min(expected, 0.0):
+                    break
+                length *= 0.5
+            else:
+                break
+            z, coef, objective, moved = z + length * change, to, new, True
+            intercept = intercept + length * level[0]
+        if not moved:
+            return None
+        whole = np.zeros_like(point.coef)
+        whole[0, which] = coef
+        return whole, intercept + whole @ metric.center
