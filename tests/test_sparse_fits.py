@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastgd
 from fastgd import schedules
-from fastgd.cpu import sparse, stochastic
+from fastgd.cpu import sparse_updates, stochastic
 from fastgd.losses import LOSSES
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.solvers import stochastic as stochastic_solver
@@ -236,7 +236,7 @@ MANY, WIDE = 1100, 40
 def many():
     """Rows whose coefficients are brought up to date five times an epoch."""
     x = rows(MANY, WIDE, 0.2)
-    assert sparse.window(MANY, WIDE, x.nnz, 1) == stochastic.BLOCK == 256
+    assert sparse_updates.window(MANY, WIDE, x.nnz, 1) == stochastic.BLOCK == 256
     return x
 
 
