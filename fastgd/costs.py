@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SHARED = """
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
         Read where it is, in one pass.
     y : array-like (n,) or (n, k)
         {y}
@@ -318,7 +318,7 @@ def cost_curve(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
     y : array-like (n,)
     coefs : array-like (m, d), or (m,) where x has one column
     intercept : float or array-like (m,), default=0.0

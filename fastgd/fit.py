@@ -58,10 +58,10 @@ def fit(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
         Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow, torch,
-        or any array on a GPU. Read where it is; only what is not float32 or float64 is converted, by
-        block if it is large.
+        or any array on a GPU; or sparse rows: any matrix or array of SciPy, CSR being read as it is. Read
+        where it is; only what is not float32 or float64 is converted, by block if it is large.
     y : array-like (n,) or (n, k)
         Targets; for losses of labels (n,) labels of any kind.
     loss : str or Loss, default="mse"
@@ -80,7 +80,8 @@ def fit(
         internally. Where the second derivative has no bound, as that of "poisson", the step is Newton's
         with a line search. Where the slope jumps, as that of "quantile", "hinge" and
         "epsilon_insensitive", steps are those of an interior point method, to a duality gap of 1e-9 of
-        the objective, for up to 2048 columns of x. Both take columns of y one after the other.
+        the objective, for up to 2048 columns of x. Both take columns of y one after the other. Many
+        sparse columns have dual coordinate ascent with `l2`, and working sets of columns with `l1`.
     epochs : int, optional
         With a numeric `lr` exactly this many passes (default 100); with "auto" a cap (default 1000).
     batch_size : int, optional
@@ -240,7 +241,7 @@ def fit_linear(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
     y : array-like (n,) or (n, k)
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, offset, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
@@ -320,7 +321,7 @@ def fit_logistic(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
     y : array-like (n,)
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \

@@ -41,7 +41,8 @@ class Fit(Prediction):
     method : str
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
         "lbfgs-statistics", "whitened", "whitened-lbfgs", "diagonal-lbfgs" or "newton-lbfgs"; with l1
-        "proximal-newton" or "proximal-accelerated"; for losses with kinks "interior-point".
+        "proximal-newton" or "proximal-accelerated"; for losses with kinks "interior-point"; for many
+        sparse columns "dual", "dual-diagonal-lbfgs" where L-BFGS went on, or "working-sets" with l1.
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.
     gradient_norms : ndarray (n_epochs,) or None
@@ -149,9 +150,8 @@ class Fit(Prediction):
 
         Parameters
         ----------
-        x : array-like (n, d); for one column also (n,), or a number, which is one row
-            On the host, or on a GPU, where the work is then done; also a sparse matrix or array of
-            SciPy, or a pandas frame with sparse columns.
+        x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
+            On the host, or on a GPU, where the work is then done.
         offset : array-like (n,) or (n, k), optional
             The known part of each raw prediction, as in `fit`; none by default, whatever the
             fit had.

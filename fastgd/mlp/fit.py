@@ -47,7 +47,7 @@ def fit_mlp(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
         Read where it is if it is float32 or float64.
     y : array-like (n,) or (n, k)
         Targets, or (n,) labels of any kind for "bce" (two values) and "cross_entropy".
@@ -163,7 +163,7 @@ def mlp_cost_and_gradient(
 
     Parameters
     ----------
-    x : array-like (n, d), or (n,) for one column
+    x : array-like or sparse (n, d), or (n,) for one column
     y : array-like (n,) or (n, k)
         Targets; labels in [0, 1] for "bce"; (n,) indices of classes for "cross_entropy".
     weights : sequence of array-like (out, in)
