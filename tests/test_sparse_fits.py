@@ -273,7 +273,7 @@ BITS = {
     "average": ("mse", {"lr": 0.05, "epochs": 3, "batch_size": 500, "average": True}),
     "auto": ("bce", {"l2": 1e-6}),
     "auto, squared error": ("mse", {}),
-    "auto, softmax": ("cross_entropy", {"l2": 1e-4}),
+    "auto, softmax": ("cross_entropy", {"l2": 0.1}),
     "auto, l1": ("bce", {"l1": 0.01}),
     "auto, poisson": ("poisson", {}),
 }  # fmt: skip
