@@ -151,6 +151,25 @@ def step_of(one, loss, order, factor, center, level, slopes, coef):
         return one.dual_epoch(loss, order, factor, center, level, slopes, coef)
 
 
+def test_an_epoch_is_a_chain_of_such_steps():
+    """Of squares, which are exact: what a step takes along the centre counts in those that follow."""
+    x, y = rows(), targets(rows())
+    dense, n_epochs, factor, level = x.toarray(), 2, 0.5, 0.3
+    one, center = SparseRows(x, y[None], None, np.float64, 1), np.linspace(-1, 1, D)
+    about = dense - center
+    slopes, coef, wanted_slopes, wanted = np.zeros(N), np.zeros((1, D)), np.zeros(N), np.zeros(D)
+    for number in range(n_epochs):
+        order = np.random.default_rng(number).permutation(N).astype(np.uint32)
+        one.dual_epoch(LOSSES["mse"], order, factor, center, level, slopes, coef)
+        for row in order.tolist():
+            q, z = factor * float(about[row] @ about[row]), float(about[row] @ wanted) + level
+            t = (z + q * (2 * y[row] + wanted_slopes[row])) / (1 + 2 * q)
+            wanted_slopes[row] += (z - t) / q
+            wanted -= factor * (z - t) / q * about[row]
+        np.testing.assert_allclose(coef[0], wanted, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(slopes, wanted_slopes, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("loss", SOME)
 def test_an_epoch_in_pieces_has_the_same_bits(loss, monkeypatch):
     x, found = rows(), []
@@ -458,6 +477,28 @@ def test_an_interrupt_leaves_the_last_step(at, monkeypatch):
     assert 0 < fit.n_epochs <= at
     np.testing.assert_array_equal(fit.coef, whole.path[fit.n_epochs - 1])
     np.testing.assert_array_equal(fit.costs, whole.costs[: fit.n_epochs])
+
+
+@pytest.mark.parametrize("at", [1, 4, 12])
+def test_the_state_after_an_interrupt_is_that_after_the_last_step(at, monkeypatch):
+    """An epoch that was interrupted has changed nothing that goes on from there."""
+    whole, first, totals = solver_of("bce"), solver_of("bce"), SparseRows.totals
+    whole.run(whole.epochs)
+
+    def interrupted(*arguments, **options):
+        if first.epoch == at:
+            raise KeyboardInterrupt
+        return totals(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SparseRows, "totals", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            first.run(first.epochs)
+    assert first.epoch == at
+    second = solver_of("bce", start=-3.0)
+    second.load(saved(first.state()))
+    second.run(second.epochs)
+    assert_same(second, whole)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
