@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 import fastgd
 from fastgd.cpu import dual
+from fastgd.fitting import plan  # before its limit is patched, which it keeps a copy of
 from fastgd.losses import LOSSES
 from fastgd.settings import RUNNING, STOPPED, Settings
 from fastgd.solvers import metric
@@ -22,13 +23,14 @@ N, D = 90, 12
 #: Losses with a second derivative; each has an epoch of its own to compile.
 SMOOTH = [name for name, loss in LOSSES.items() if loss.second is not None and not loss.coupled]
 EXPONENTIAL = "poisson", "gamma", "tweedie", "negative_binomial"
-SOME = SMOOTH if JIT_OFF else ["mse", "bce", "poisson"]
+SOME = SMOOTH if JIT_OFF else ["mse", "bce"]
 
 
 @pytest.fixture(autouse=True)
 def _few_columns_are_many(monkeypatch):
     """A square matrix for up to four columns only. Fits ignore what overflows."""
     monkeypatch.setattr(metric, "FULL_METRIC", 4)
+    assert plan.FULL_METRIC > 4
     with np.errstate(all="ignore"):
         yield
 
@@ -98,7 +100,9 @@ def bisected(loss, z, q, s, y, p):
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("index", ["i4", "i8"] if JIT_OFF else ["i4"])
-@pytest.mark.parametrize(("loss", "dtype"), [*((name, "f8") for name in SOME), ("mse", "f4")])
+@pytest.mark.parametrize(
+    ("loss", "dtype"), [*((name, "f8") for name in sorted({*SOME, "poisson"})), ("mse", "f4")]
+)
 @pytest.mark.parametrize("factor", [1e-3, 0.5, 100.0])
 def test_every_step_is_that_of_its_formula(loss, factor, index, dtype, weighted, centred):
     """Of each row from where the kernel left the last, on rows that are centred one by one."""
@@ -351,7 +355,7 @@ def test_float32_rows():
 
 # --- pauses -------------------------------------------------------------------------------------------
 
-PAUSES = {"mse": ("mse", 0.1), "bce": ("bce", 0.5), "poisson": ("poisson", 0.05)}
+PAUSES = {"mse": ("mse", 0.1), "bce": ("bce", 0.5)}
 
 
 def solver_of(name, start=0.0):
