@@ -29,11 +29,11 @@ _DEPTH = 0.1
 _STEPS, _SWEEPS, _LENGTHS = 30, 100, 30
 #: A sweep this much smaller than the first ends a Newton step.
 _SHARE = 0.1
-#: The least curvature of a column as a part of its bound.
-_FLAT = 1e-9
+#: The least curvature of a column as a part of its bound, and that of a row.
+_FLAT, _LEAST = 1e-9, 1e-2
 _ROWS = 256
 #: The part of the size of the predictions below which a norm is left alone.
-_FLOOR = 1e-11
+_FLOOR = 1e-9
 
 
 class ColumnStage(NamedTuple):
@@ -72,8 +72,8 @@ class ColumnDescent(ProximalDescent):
                 return True
             if self.epoch >= self.epochs or self.stopped:
                 return False
-            enough = max(_DEPTH * norm, settings.tol * first / 2)
-            found = self._solved(metric, point, enough)
+            depth = max(_DEPTH, settings.tol * first / (2 * norm))
+            found = self._solved(metric, point, depth)
             new = None if found is None else self._point(metric.center, *found)
             if new is None or not new.objective < point.objective:
                 self.converged = norm <= 1e-6 * max(first, metric.norm(point.coef, point.level))
@@ -96,6 +96,18 @@ class ColumnDescent(ProximalDescent):
             return True
         return super()._at_floor(metric, level, cost, first, history, exact)
 
+    def _row_curvatures(self, z: np.ndarray, floor: float) -> np.ndarray:
+        """The weighted second derivatives of the rows at z, at least this part of their bound.
+
+        Where a loss is a line, as Huber's far out, steps would have no end.
+        """
+        source, bound = self.source, self.loss.curvature
+        h = row_curvatures(source, self.loss, z.copy(), False)
+        if math.isfinite(bound):
+            least = floor * bound
+            np.maximum(h, least * source.weight if len(source.weight) else least, out=h)
+        return h
+
     def _working_set(self, metric: Metric, point: _Point) -> np.ndarray:
         """The columns whose coefficients are not zero, and those with the steepest slopes, in order."""
         slope = np.abs(point.by_coef[0]) - self.settings.l1
@@ -107,8 +119,11 @@ class ColumnDescent(ProximalDescent):
         chosen = np.argpartition(-steep, most - 1)[:most]
         return np.sort(chosen[steep[chosen] > 0])
 
-    def _solved(self, metric: Metric, point: _Point, enough: float) -> Any:
-        """The coefficients and levels at the optimum over a working set; None if nothing descends."""
+    def _solved(self, metric: Metric, point: _Point, depth: float) -> Any:
+        """The coefficients and levels near the optimum over a working set; None if nothing descends.
+
+        Newton steps end where one is smaller than this part of the first.
+        """
         source, settings, loss = self.source, self.settings, self.loss
         which = self._working_set(metric, point)
         assert source.columns is not None
@@ -132,21 +147,24 @@ class ColumnDescent(ProximalDescent):
             objective = settings.scale * totals.item(0, 1) + penalty
             return objective if math.isfinite(objective) else math.inf
 
-        objective = at(z, coef)
+        objective, floor = at(z, coef), _LEAST
+        enough = _FLOOR / 10 * math.sqrt(abs(objective))
         for _ in range(_STEPS):
-            h = settings.scale * row_curvatures(source, loss, z.copy(), False)
+            h = settings.scale * self._row_curvatures(z, floor)
             curvatures = np.empty(len(which))
             columns.curvatures(begins, rows, values, h, curvatures)
             curvatures = np.maximum(curvatures + l2, _FLAT * bound)
             level, move = np.array([0.0, h.sum() * settings.fit_intercept]), np.zeros(len(which))
             slopes *= settings.scale
-            ends = slopes.copy()
+            ends, begin = slopes.copy(), slopes / settings.scale
             size = columns.sweep(
                 begins, rows, values, h, ends, coef, move, curvatures, l1, l2, level, _SWEEPS, _SHARE,
                 enough * _SHARE,
             )  # fmt: skip
             if size <= enough:
                 break
+            if not moved:
+                enough = max(enough, depth * size)
             change = np.full(len(z), level[0])
             columns.add_products(begins, rows, values, move, change)
             after = coef + move
@@ -160,7 +178,10 @@ class ColumnDescent(ProximalDescent):
                     break
                 length *= 0.5
             else:
-                break
+                if floor == 1.0:
+                    break
+                slopes, floor = begin, 1.0  # once more with the bound of all curvatures
+                continue
             z, coef, objective, moved = z + length * change, to, new, True
             intercept = intercept + length * level[0]
         if not moved:
