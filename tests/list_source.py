@@ -34,6 +34,7 @@ class ListRows:
 
     widest_square = math.inf
     columns = dual_epoch = None
+    shifts_rows = True
 
     # One pass over the rows: what batch descent, L-BFGS and lr="auto" live on.
 

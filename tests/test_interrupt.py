@@ -7,13 +7,15 @@ import sys
 import numpy as np
 import oracles
 import pytest
+from scipy.sparse import csr_array
 
 import fastgd
 from fastgd.cpu import advance, dense, statistics, stochastic
 from fastgd.fitting import run as run_module
-from fastgd.solvers import work
+from fastgd.solvers import metric, work
 from fastgd.solvers.stochastic import StochasticDescent
 from fastgd.sources import dense as source
+from fastgd.sources import sparse as sparse_source
 
 R = np.random.default_rng(0)
 X = R.standard_normal((60, 3))
@@ -40,11 +42,15 @@ LOOPS = {
     "lbfgs": (logistic, Z > 0, {"optimizer": fastgd.LBFGS(max_iter=3), "lr": 0.5}),
     "auto": (logistic, Z > 0, {}),
     "auto, l1": (logistic, Z > 0, {"l1": 0.01}),
+    "sparse, batch": (logistic, Z > 0, {"lr": 0.01}),
+    "sparse, per-sample": (logistic, Z > 0, {"lr": 0.01, "batch_size": 1, "l2": 0.1}),
+    "sparse, dual": (logistic, Z > 0, {"l2": 0.1}),
 }  # fmt: skip
 #: Loops that are no kernel's.
-OF_PYTHON = ("lbfgs", "auto", "auto, l1")
-#: What cuts a loop up into chunks, spans or parts.
+OF_PYTHON = ("lbfgs", "auto", "auto, l1", "sparse, dual")
+#: What cuts a loop up into chunks, spans or parts, or makes it take that way.
 SHORT = {
+    "sparse, batch": (sparse_source, "PART_BYTES", 512), "sparse, dual": (metric, "FULL_METRIC", 2),
     "spans": (work, "CHUNK_NS", 1.0), "gathered": (work, "CHUNK_NS", 1.0),
     "parts": (source, "PART_BYTES", 512),
 }  # fmt: skip
@@ -54,7 +60,7 @@ FILES = tuple(
     for name in (
         "fitting/run.py", "fitting/problem.py", "fitting/diagnosis.py", "solvers/protocol.py",
         "solvers/automatic.py", "solvers/batch.py", "solvers/stochastic.py", "solvers/early_stopping.py",
-        "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py",
+        "solvers/whitened.py", "solvers/proximal.py", "solvers/lbfgs.py", "solvers/dual.py",
     )
 )  # fmt: skip
 POINTS = 25
@@ -65,6 +71,7 @@ every_loop = pytest.mark.parametrize("loop", LOOPS)
 def run(loop, **more):
     fit, y, options = LOOPS[loop]
     x = np.asfortranarray(X) if loop == "gathered" else X
+    x = csr_array(X) if "sparse" in loop else x
     with oracles.quiet():
         return fit(x, y, **({"epochs": 6, "dtype": "float64", "keep_path": True} | options | more))
 

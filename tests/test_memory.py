@@ -9,6 +9,7 @@ import textwrap
 import memory
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import fastgd
 
@@ -46,6 +47,58 @@ def test_under_five_percent_of_x(path):
         x = np.asfortranarray(x)
     PATHS[path](x, y)  # compiled, and the pool of threads started
     assert memory.peak(lambda: PATHS[path](x, y)) < 0.05 * x.nbytes
+
+
+WIDE = 1 << 14
+#: Vectors of d and of n numbers that a path takes above 5 % of sparse rows: sums of the groups of parts;
+#: pairs of L-BFGS; slopes, norms and order of dual ascent.
+SPARSE_PATHS = {
+    "batch": (_logistic, 24, 3),
+    "per-sample": (functools.partial(_sgd, batch_size=1, l2=1e-4), 12, 3),
+    "auto": (functools.partial(fastgd.fit_logistic, l2=1e-4), 45, 9),
+    "cost": (lambda x, y: fastgd.bce_cost_and_gradient(x, y, np.zeros(WIDE)), 24, 3),
+    "predict": (lambda x, y: _fit_of_ones(WIDE).predict(x), 2, 3),
+}
+
+
+def _fit_of_ones(d):
+    history = {"costs": np.ones(1), "cost": 1.0, "n_epochs": 1, "converged": True, "method": ""}
+    return fastgd.Fit(coef=np.ones(d), intercept=0.5, **history)
+
+
+@functools.cache
+def sparse_data(n, d, entries):
+    """Rows of so many entries each, most of them in few columns."""
+    rng = np.random.default_rng(0)
+    columns = (d ** rng.random((n, entries))).astype(np.int32) % d
+    x = sp.csr_array((n, d))
+    x.data, x.indices = rng.random(columns.size), columns.ravel()
+    x.indptr = np.arange(0, columns.size + 1, entries, dtype=np.int32)
+    x.sum_duplicates()
+    return x, (np.asarray(x.sum(axis=1)).ravel() + rng.logistic(size=n) > 20).astype(float)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("path", SPARSE_PATHS)
+def test_under_five_percent_of_sparse_rows_beside_vectors(path):
+    x, y = sparse_data(60_000, WIDE, 45)
+    (n, d), (fit, of_d, of_n) = x.shape, SPARSE_PATHS[path]
+    fit(x, y)  # compiled, and the pool of threads started
+    size = x.data.nbytes + x.indices.nbytes + x.indptr.nbytes
+    assert memory.peak(lambda: fit(x, y)) < 0.05 * size + 8 * (of_d * d + of_n * n)
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["batch", "per-sample"])
+def test_16_million_columns(path):
+    """A few vectors of them, and no square."""
+    x, y = sparse_data(2_000, 1 << 24, 30)
+    fit, d = SPARSE_PATHS[path][0], x.shape[1]
+    found = fit(x, y)
+    assert found.coef.shape == (d,)
+    assert np.count_nonzero(found.coef) <= len(np.unique(x.indices))
+    assert memory.peak(lambda: fit(x, y)) < 14 * 8 * d
 
 
 ON_DISK = """

@@ -11,7 +11,7 @@ from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
 from .sparse import arrays_of
 
-#: A step ends where its last correction is below this part of it.
+#: A step ends where its last correction is below this part of it, and the error before it was small.
 _NEAR = 1e-2
 _MOST = 60
 
@@ -39,7 +39,8 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
 
     The other arguments are described in `fastgd.cpu`. The step of a row makes its slope that of the
     prediction t after it: t = z − q·(slope(t) − s) with q = weight·factor·‖x − c‖². The right-hand side
-    falls in t, so there is one solution, found by Newton's method between bounds. For convex losses it
+    falls in t, so there is one solution, found by Newton's method between bounds, which are halved where
+    its moves do not become smaller by half. For convex losses it
     is the best step in the dual variable of the row (Hsieh et al., 2008, A dual coordinate descent
     method for large-scale linear SVM; Yu, Huang and Lin, 2011). Rows are centred without a change of
     their entries: what a step takes from coef along c is kept as one number, and subtracted at the end.
@@ -81,17 +82,21 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
             if offset.shape[0] > 0:
                 z += offset[0, row]
             t, low, high, second = z, -math.inf, math.inf, 0.0
+            small, last = -1.0, math.inf
             for _ in range(_MOST):
                 error = t - z + q * (slope_of(t, target, p) - s)
-                if error > 0.0:
-                    high = t
+                if small < 0.0:
+                    small = abs(error) / 8
+                if error > 0.0:  # its slope is 1 at least
+                    low, high = max(low, t - error), t
                 else:
-                    low = t
+                    low, high = t, min(high, t - error)
                 second = second_of(t, target, p)
                 new = t - error / (1.0 + q * second)
-                if not low <= new <= high:
+                if not low <= new <= high or abs(new - t) > last / 2:
                     new = (low + high) / 2
-                near_enough = abs(new - t) <= _NEAR * abs(new - z)
+                last = abs(new - t)
+                near_enough = last <= _NEAR * abs(new - z) and abs(error) <= small
                 t = new
                 if near_enough:
                     break

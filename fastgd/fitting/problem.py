@@ -69,7 +69,7 @@ class Problem:
         held_out = options.validation
         trained = others = None
         if isinstance(held_out, float):
-            if self.place.on_gpu:
+            if self.place.on_gpu and not isinstance(self.x, np.ndarray):
                 raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
             trained, others = split(n, held_out, options.seed)
             n = len(trained)

@@ -174,3 +174,4 @@ class DualDescent(AutomaticDescent):
             self._stage = None
             self._next = self._solver_from_here(None)
             self._next.load(named)
+            self.method = str(state["stage.method"])

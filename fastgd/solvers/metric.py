@@ -145,8 +145,9 @@ def full_metric(
     # The factor of a very small column is limited, or its penalty would overflow.
     # The power of two is above 1/√l2/2, which is finite.
     most = math.ldexp(1.0, -math.frexp(math.sqrt(l2))[1]) * 2.0**501 if l2 > 0 else math.inf
+    shifts = fit_intercept and source.shifts_rows
     for scale_of in (_sampled_scale, _exact_scale):  # a sample may miss an extreme value
-        center, scale = scale_of(source, fit_intercept)
+        center, scale = scale_of(source, shifts)
         if l2 > 0:
             scale = np.minimum(scale, most)
         moments = source.moments(center, scale, y_center, weight)
@@ -157,7 +158,7 @@ def full_metric(
     mass = moments.item(0)
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
     mean_square = mean * mean
-    if fit_intercept and np.add.reduce(off_center(mean_square, second.diagonal() - mean_square)):
+    if shifts and np.add.reduce(off_center(mean_square, second.diagonal() - mean_square)):
         center = center + mean / scale
         moments = source.moments(center, scale, y_center, weight)
         second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
@@ -210,7 +211,8 @@ def unit_whitening(hessian: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, n
 def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: bool) -> Metric:
     """The metric of curvature·(variances) + l2, for many columns; arguments as in `full_metric`."""
     mass, mean, variance = source.column_moments(fit_intercept)
-    if fit_intercept and off_center((mean - source.middle()) ** 2, variance).any():
+    shifts = fit_intercept and source.shifts_rows
+    if shifts and off_center((mean - source.middle()) ** 2, variance).any():
         mass, mean, variance = source.column_moments(fit_intercept, mean)
     if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
         raise NotFiniteError
@@ -224,11 +226,11 @@ def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: 
     return Metric(mean * fit_intercept, whiten, level_scale, hessian, np.ones(source.d), null)
 
 
-def _sampled_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
+def _sampled_scale(source: Source, shifts: bool) -> tuple[np.ndarray, np.ndarray]:
     """A centre and a factor of each column, from a sample of rows."""
     sample = source.sample()
     center = np.zeros(source.d)
-    if fit_intercept:
+    if shifts:
         rows = len(sample)
         columns = zip(
             np.minimum.reduce(sample).tolist(), np.maximum.reduce(sample).tolist(),
@@ -246,10 +248,10 @@ def _middle(low: float, high: float, mean: float) -> float:
     return low if low == high else mean
 
 
-def _exact_scale(source: Source, fit_intercept: bool) -> tuple[np.ndarray, np.ndarray]:
+def _exact_scale(source: Source, shifts: bool) -> tuple[np.ndarray, np.ndarray]:
     """The middle of each column's values, and a factor with which none is farther than 2 from it."""
     low, high = source.extremes()
-    center = low / 2 + high / 2 if fit_intercept else np.zeros(source.d)
+    center = low / 2 + high / 2 if shifts else np.zeros(source.d)
     return center, _power_of_two(np.maximum(np.abs(low - center), np.abs(high - center)))
 
 

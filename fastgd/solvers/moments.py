@@ -24,7 +24,8 @@ def centred_moments(source: Source, y_center: np.ndarray) -> tuple[np.ndarray, n
     mean, second = moments[0, 1 : d + 1], np.diagonal(moments)[1 : d + 1]
     mean, second = mean / moments[0, 0], second / moments[0, 0]
     rounding = np.finfo(float).eps * np.abs(center)
-    if (off_center(mean**2, second - mean**2) & (np.abs(mean) > 16 * rounding)).any():
+    apart = off_center(mean**2, second - mean**2) & (np.abs(mean) > 16 * rounding)
+    if source.shifts_rows and apart.any():
         center = center + mean
         moments = source.moments(center, ones, y_center)
     return moments, center

@@ -102,3 +102,4 @@ class OneByOne(AutomaticSolver):
         self._current = self._solver_of(self._output)
         named = {n[len(_CURRENT) :]: a for n, a in state.items() if n.startswith(_CURRENT)}
         self._current.load(named)
+        self.method = self._current.method

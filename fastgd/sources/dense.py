@@ -38,6 +38,7 @@ class DenseRows(HostRows):
 
     widest_square = math.inf
     columns = dual_epoch = None
+    shifts_rows = True
 
     def __init__(
         self, x, y, weight, dtype, n_threads: int | None, k: int | None = None, offset=None

@@ -135,6 +135,7 @@ class DeviceRows:
     launches_epochs: Literal[True] = True
     widest_square = math.inf
     columns = dual_epoch = None
+    shifts_rows = True
 
     def __init__(
         self,

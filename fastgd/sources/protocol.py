@@ -73,6 +73,8 @@ class Source(Protocol):
         float32 or float64: what passes compute in.
     widest_square : float
         With more columns the inverse of a square matrix of them takes longer than many passes.
+    shifts_rows : bool
+        Whether sums about a centre are sums of x − centre, and keep the digits of a small difference.
     n_threads : int
         How many threads a solver may use for work of its own on visited rows.
     y : ndarray (k, n)
@@ -129,6 +131,9 @@ class Source(Protocol):
 
     @property
     def widest_square(self) -> float: ...
+
+    @property
+    def shifts_rows(self) -> bool: ...
 
     @property
     def n_threads(self) -> int: ...

@@ -21,7 +21,7 @@ from .work import Kind, inverse_ns
 _FLOAT64 = np.dtype(np.float64)
 #: Groups of parts have sums of their own, so that the result is the same for every number of threads.
 #: Adding them up should take little beside the entries, and little room.
-_GROUPS, _ENTRIES_A_SUM, _SUMS_BYTES = 32, 8, 64 << 20
+_GROUPS, _ENTRIES_A_SUM, _SUMS_SHARE = 32, 8, 0.05
 #: Entries of the matrices of moments of all groups.
 _MOMENT_ENTRIES = 1 << 23
 #: Parts of an epoch that one call visits, about 50 ms.
@@ -96,10 +96,13 @@ class SparseRows(HostRows):
         #: The rows for kernels; None where they are converted a part at a time.
         self._header = sparse.Header(*self._arrays) if native else None
         of_entry = (data.itemsize if native else 4 * self.dtype.itemsize) + indices.itemsize
+        self._bytes = self.entries * (data.itemsize + indices.itemsize)
         #: A centre, x·centre, and the squared norms of x − centre and of the centre.
         self._about: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
         self._make_parts(PART_BYTES // 4 * self.n // (of_entry * max(self.entries, 1)))
         self._dtypes = data.dtype if native else self.dtype, indices.dtype
+
+    shifts_rows = False
 
     @functools.cached_property
     def widest_square(self) -> float:
@@ -120,7 +123,7 @@ class SparseRows(HostRows):
     def _groups(self, numbers: int) -> int:
         """How many groups of parts have sums of their own, of so many numbers for each column."""
         by_time = self.entries // (_ENTRIES_A_SUM * self.d)
-        by_room = _SUMS_BYTES // (8 * self.d * numbers)
+        by_room = int(_SUMS_SHARE * self._bytes / (8 * self.d * numbers))
         return min(self.n_parts, _GROUPS, max(2, min(by_time, by_room)))
 
     def totals(
