@@ -33,6 +33,7 @@ TOL = {
         "liblinear dual": 5.0,
         "scikit-learn lbfgs": 5e-5,
         "scikit-learn newton-cg": 2e-4,
+        "scikit-learn liblinear": 2e-2,
         "scikit-learn saga": 2e-2,
         "snapml": 5e-2,
         "cyanure": 0.5,
@@ -41,12 +42,17 @@ TOL = {
         "fastgd, tol": 5e-4,
         "liblinear-multicore": 1e-3,
         "liblinear dual": 2.0,
+        "scikit-learn lbfgs": 1e-6,
+        "scikit-learn newton-cg": 2e-6,
+        "scikit-learn liblinear": 2e-3,
         "scikit-learn saga": 2e-3,
         "snapml": 1e-4,
         "cyanure": 1e-2,
     },
     ("logistic", 1e-6, 1.0, True): {
         "fastgd, tol": 2e-4,
+        "scikit-learn lbfgs": 1e-6,
+        "scikit-learn newton-cg": 2e-6,
         "scikit-learn saga": 2e-3,
         "cyanure": 1e-3,
     },
@@ -62,7 +68,7 @@ TOL = {
     },
     ("l1 logistic", 1e-4, 0.01, False): {
         "fastgd, tol": 5e-3,
-        "liblinear-multicore": 1e-2,
+        "liblinear-multicore": 5e-3,
         "scikit-learn liblinear": 1e-2,
         "scikit-learn saga": 5e-3,
         "snapml": 2e-3,
@@ -78,6 +84,7 @@ TOL = {
     },
     ("softmax", 1e-3, 1.0, False): {
         "fastgd, tol": 5e-3,
+        "scikit-learn lbfgs": 1e-4,
         "scikit-learn saga": 5e-2,
     },
 }
