@@ -88,8 +88,8 @@ class DualDescent(AutomaticDescent):
         """Epochs; False where another solver is to go on."""
         source, settings, epoch = self.source, self.settings, self.source.dual_epoch
         assert epoch is not None
-        curvature = self.loss.curvature if math.isfinite(self.loss.curvature) else 1.0
-        how = curvature * settings.scale, settings.l2, settings.fit_intercept
+        bound = self.loss.curvature if math.isfinite(self.loss.curvature) else 1.0
+        how = bound * settings.scale, settings.l2, settings.fit_intercept
         metric = diagonal_metric(source, *how)
         factor = settings.scale / settings.l2
         if stage is None:
