@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from ..compile.functions import kernel, with_parameter
-from ..losses import Loss
+from ..compile.functions import kernel, leaf, with_parameter
+from ..losses import CoupledLoss, Loss
 from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
 from .sparse import arrays_of
@@ -113,6 +113,113 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
         return total
 
     return kernel(steps, frozenset({"nsz", "arcp", "contract", "afn"}))
+
+
+@functools.cache
+def coupled_epoch(loss: CoupledLoss, data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled steps of `epoch` for softmax: a step finds the k slopes of a row together.
+
+    ``(rows_at, order, y, weight, offset, factor, norms, along, square, centred, level, slopes, coef,
+    numbers, seconds, first, last)``
+
+        name     dir     shape    meaning
+        centred  IN OUT  (2, k)   per output what `epoch` has in centred[1] and centred[2]
+        square   IN      float    c·c
+        level    IN      (k,)     predictions at x = c
+        slopes   IN OUT  (n, k)   s
+        coef     IN OUT  (d, k)   coefficients, with centred[0]·c too much
+        numbers  OUT     (6, k)   predictions, probabilities and others of a row
+        seconds  IN OUT  (k,)     sums of weight·p·(1 − p)
+
+    The other arguments are those of `epoch`. The equation t = z − q·(p(t) − hit − s) has the Jacobian
+    1 + q·(diag(p) − p·p^T), which the formula of Sherman and Morrison inverts; where a step of Newton's
+    method does not lower the error it is halved.
+    """
+    add, slope_of = leaf(loss.add), leaf(loss.slope)
+    arrays = arrays_of(data_dtype, index_dtype)
+    bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
+
+    def steps(
+        rows_at, order, y, weight, offset, factor, norms, along, square, centred, level, slopes, coef,
+        numbers, seconds, first, last,
+    ):  # fmt: skip
+        data, indices, indptr = arrays(rows_at)
+        (n, k), about = slopes.shape, along.shape[0] > 0
+        z, t, before, p, error, scaled = (
+            numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5],
+        )  # fmt: skip
+        ahead = min(32, max(2, 4096 * n // max(data.shape[0] * bytes_of_entry, 1)))
+        lines = k * coef.itemsize // LINE + 1
+        for place in range(first, last):
+            row = order[place]
+            near = order[min(place + ahead, n - 1)]
+            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
+            for line in range((end - begin) * data.itemsize // LINE + 1):
+                prefetch(data, begin, line)
+            for line in range((end - begin) * indices.itemsize // LINE + 1):
+                prefetch(indices, begin, line)
+            soon = order[min(place + 1, n - 1)]
+            for at in range(indptr[soon], indptr[soon + 1]):
+                for line in range(lines):
+                    prefetch(coef, np.int64(indices[at]), line)
+            share = weight[row] if weight.shape[0] > 0 else 1.0
+            q = share * factor * norms[row]
+            if q == 0.0:
+                continue
+            label = int(y[0, row])
+            for c in range(k):
+                z[c] = level[c]
+            for at in range(indptr[row], indptr[row + 1]):
+                value, j = data[at], indices[at]
+                for c in range(k):
+                    z[c] += value * coef[j, c]
+            for c in range(k):
+                if about:
+                    z[c] -= centred[0, c] * along[row] + centred[1, c] - centred[0, c] * square
+                if offset.shape[0] > 0:
+                    z[c] += offset[min(c, offset.shape[0] - 1), row]
+                t[c], before[c] = z[c], z[c]
+            least = math.inf
+            for _ in range(_MOST):
+                top, rest = t[0], 0.0
+                for c in range(1, k):
+                    top, rest = add(top, rest, t[c])
+                size, along_p, square_p = 0.0, 0.0, 0.0
+                for c in range(k):
+                    p[c] = slope_of(t[c], 0.0, top, rest)
+                    hit = 1.0 if c == label else 0.0
+                    error[c] = t[c] - z[c] + q * (p[c] - hit - slopes[row, c])
+                    size += error[c] * error[c]
+                    scaled[c] = 1.0 / (1.0 + q * p[c])
+                    along_p += p[c] * scaled[c] * error[c]
+                    square_p += p[c] * scaled[c] * p[c]
+                if not size < least:
+                    for c in range(k):
+                        t[c] = (t[c] + before[c]) / 2
+                    continue
+                least, beside, largest, moved = size, q * along_p / (1.0 - q * square_p), 0.0, 0.0
+                for c in range(k):
+                    before[c] = t[c]
+                    step = scaled[c] * (error[c] + p[c] * beside)
+                    t[c] -= step
+                    largest, moved = max(largest, abs(step)), max(moved, abs(t[c] - z[c]))
+                if largest <= _NEAR * moved:
+                    break
+            for c in range(k):
+                change = (z[c] - t[c]) / q
+                slopes[row, c] += change
+                seconds[c] += share * p[c] * (1.0 - p[c])
+                scaled[c] = -factor * share * change
+                if about:
+                    centred[0, c] += scaled[c]
+                    centred[1, c] += scaled[c] * along[row]
+            for at in range(indptr[row], indptr[row + 1]):
+                value, j = data[at], indices[at]
+                for c in range(k):
+                    coef[j, c] += scaled[c] * value
+        return 0.0
+
+    return kernel(steps)
 
 
 @functools.cache

@@ -116,15 +116,16 @@ def _automatic_solver(problem: Problem, source: Source) -> Any:
         from ..solvers.proximal import ProximalDescent
 
         return _for_outputs(ProximalDescent, problem)
-    if problem.loss.coupled:
-        from ..solvers.joint import CoupledDescent
-
-        return CoupledDescent
     if _has_dual(problem, source):
         from ..solvers.dual import DualDescent
         from ..solvers.one_by_one import OneByOne
 
-        return DualDescent if problem.k == 1 else functools.partial(OneByOne, DualDescent)
+        single = loss.coupled or problem.k == 1
+        return DualDescent if single else functools.partial(OneByOne, DualDescent)
+    if problem.loss.coupled:
+        from ..solvers.joint import CoupledDescent
+
+        return CoupledDescent
     if not math.isfinite(problem.loss.curvature):
         from ..solvers.curved import CurvedDescent
 
@@ -143,12 +144,8 @@ def _by_columns(problem: Problem, source: Source) -> bool:
 def _has_dual(problem: Problem, source: Source) -> bool:
     """Whether a start at zero, an l2 penalty and many columns call for dual coordinate ascent."""
     wide = source.dual_epoch is not None and not is_full(source)
-    return (
-        wide
-        and problem.options.l2 > 0
-        and not problem.coef.any()
-        and problem.loss.second is not None
-    )
+    known = problem.loss.coupled or problem.loss.second is not None
+    return wide and known and problem.options.l2 > 0 and not problem.coef.any()
 
 
 def _for_outputs(kind: Any, problem: Problem) -> Any:

@@ -19,7 +19,7 @@ from ..cpu.block_losses import block_losses, block_scratch
 from .automatic import History, Steps
 from .metric import Metric, diagonal_metric
 from .per_row import raw_predictions, row_curvatures
-from .proximal import ProximalDescent, _Point
+from .proximal import Point, ProximalDescent
 
 #: The least columns of a working set, and how many times those that are not zero it has.
 _FEWEST, _GROWTH = 256, 2
@@ -31,6 +31,7 @@ _STEPS, _SWEEPS, _LENGTHS = 30, 100, 30
 _SHARE = 0.1
 #: The least curvature of a column as a part of its bound, and that of a row.
 _FLAT, _LEAST = 1e-9, 1e-2
+#: Rows whose losses are taken together.
 _ROWS = 256
 #: The part of the size of the predictions below which a norm is left alone.
 _FLOOR = 1e-9
@@ -39,7 +40,7 @@ _FLOOR = 1e-9
 class ColumnStage(NamedTuple):
     """Working sets so far: the point of the last, the norm that `tol` refers to, and the history."""
 
-    point: _Point
+    point: Point
     first: float
     history: Sequence[tuple[float, float]]
 
@@ -108,7 +109,7 @@ class ColumnDescent(ProximalDescent):
             np.maximum(h, least * source.weight if len(source.weight) else least, out=h)
         return h
 
-    def _working_set(self, metric: Metric, point: _Point) -> np.ndarray:
+    def _working_set(self, metric: Metric, point: Point) -> np.ndarray:
         """The columns whose coefficients are not zero, and those with the steepest slopes, in order."""
         slope = np.abs(point.by_coef[0]) - self.settings.l1
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -119,7 +120,7 @@ class ColumnDescent(ProximalDescent):
         chosen = np.argpartition(-steep, most - 1)[:most]
         return np.sort(chosen[steep[chosen] > 0])
 
-    def _solved(self, metric: Metric, point: _Point, depth: float) -> Any:
+    def _solved(self, metric: Metric, point: Point, depth: float) -> Any:
         """The coefficients and levels near the optimum over a working set; None if nothing descends.
 
         Newton steps end where one is smaller than this part of the first.
@@ -133,11 +134,8 @@ class ColumnDescent(ProximalDescent):
         intercept = point.level - point.coef @ metric.center
         z = raw_predictions(source, (point.coef, intercept))[0]
         losses, p = block_losses(loss.formula, True, source.dtype), float(loss.p)
-        scratch, slopes, moved = (
-            block_scratch(None, 1, _ROWS, source.dtype),
-            np.empty_like(z),
-            False,
-        )
+        scratch, slopes = block_scratch(None, 1, _ROWS, source.dtype), np.empty_like(z)
+        moved = False
 
         def at(z: np.ndarray, coef: np.ndarray) -> float:
             """The objective there; `slopes` become those of the rows."""

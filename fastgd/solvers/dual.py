@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cpu.order import visiting_order
-from ..losses import Loss
+from ..losses import CoupledLoss, Loss
 from ..settings import CONVERGED, RUNNING, Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, Steps
 from .curved import CurvedDescent
+from .joint import CoupledDescent
 from .metric import Metric, diagonal_metric
 from .state import State
 from .whitened import AutomaticDescent
@@ -38,10 +39,10 @@ class DualStage(NamedTuple):
 
     Attributes
     ----------
-    slopes : ndarray (n,)
+    slopes : ndarray (n,) or (n, k)
         s of every row.
-    next_move : float
-        By how much the level is to change before the next epoch.
+    next_move : ndarray (k,)
+        By how much the levels are to change before the next epoch.
     first : float
         The gradient norm that `tol` refers to.
     history : list of (float, float)
@@ -49,21 +50,24 @@ class DualStage(NamedTuple):
     """
 
     slopes: np.ndarray
-    next_move: float
+    next_move: np.ndarray
     first: float
     history: Sequence[tuple[float, float]]
 
 
 class DualDescent(AutomaticDescent):
-    """The solver behind `lr="auto"` with l2 for many sparse columns, one output, and a start at zero."""
+    """The solver behind `lr="auto"` with l2 for many sparse columns, and a start at zero.
 
-    loss: Loss
+    It has one output, or those of softmax.
+    """
+
+    loss: Any
     _kind_of_stage = DualStage
 
     def __init__(
         self,
         source: Source,
-        loss: Loss,
+        loss: Loss | CoupledLoss,
         settings: Settings,
         coef: np.ndarray,
         intercept: np.ndarray,
@@ -88,8 +92,8 @@ class DualDescent(AutomaticDescent):
         """Epochs; False where another solver is to go on."""
         source, settings, epoch = self.source, self.settings, self.source.dual_epoch
         assert epoch is not None
-        curvature = self.loss.curvature if math.isfinite(self.loss.curvature) else 1.0
-        how = curvature * settings.scale, settings.l2, settings.fit_intercept
+        bound = self.loss.curvature if math.isfinite(self.loss.curvature) else 1.0
+        how = bound * settings.scale, settings.l2, settings.fit_intercept
         metric = diagonal_metric(source, *how)
         factor = settings.scale / settings.l2
         if stage is None:
@@ -100,7 +104,9 @@ class DualDescent(AutomaticDescent):
                 self.trouble = "overflow"
                 return True
             begin = [(point.norm, point.objective)]
-            stage = DualStage(np.zeros(source.n), 0.0, point.norm, begin)
+            k = len(self.coef)
+            slopes = np.zeros((source.n, k) if self.loss.coupled else source.n)
+            stage = DualStage(slopes, np.zeros(k), point.norm, begin)
         while True:
             slopes, next_move, first, history = stage
             level = self._centred(metric, self.intercept)
@@ -112,14 +118,18 @@ class DualDescent(AutomaticDescent):
                 return False
             slopes, coef, level = slopes.copy(), self.coef.copy(), level + next_move
             order = visiting_order(source.n, True, 0, self.epoch)
-            curvature = epoch(self.loss, order, factor, metric.center, level[0], slopes, coef)
+            curvature = epoch(self.loss, order, factor, metric.center, level, slopes, coef)
             point = self._evaluate(metric, coef, level)
             if not point.objective < history[-1][1]:
                 return False
-            next_move = 0.0
-            if settings.fit_intercept and curvature > 0:  # Newton's step, as rows are centred
-                slope = float(point.gradient[0, -1]) / metric.level_scale
+            next_move = np.zeros_like(level)
+            if (
+                settings.fit_intercept and (curvature > 0).all()
+            ):  # Newton's step, as rows are centred
+                slope = point.gradient[:, -1] / metric.level_scale
                 next_move = -_RELAXED * slope / (settings.scale * curvature)
+            if self.loss.coupled:  # what is common to all levels changes nothing
+                next_move -= next_move.mean()
             history = [*history, (point.norm, point.objective)]
             stage = DualStage(slopes, next_move, first, history)
             intercept = level - coef @ metric.center
@@ -134,7 +144,11 @@ class DualDescent(AutomaticDescent):
 
     def _solver_from_here(self, stage: DualStage | None) -> AutomaticSolver:
         """L-BFGS in scaled coordinates, from the parameters that the ascent has reached."""
-        kind = AutomaticDescent if math.isfinite(self.loss.curvature) else CurvedDescent
+        kind: type[AutomaticDescent] = AutomaticDescent
+        if self.loss.coupled:
+            kind = CoupledDescent
+        elif not math.isfinite(self.loss.curvature):
+            kind = CurvedDescent
         settings = copy.copy(self.settings)
         if stage is not None and settings.tol > 0:
             settings.tol *= stage.first / stage.history[-1][0]

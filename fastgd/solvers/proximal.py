@@ -43,7 +43,7 @@ _SAMPLE_EPOCHS = 100
 _TRIES = 30
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """The objective and its derivatives at coefficients (k, d) and levels (k,) of columns about `center`.
 
     `by_coef` and `by_level` are the gradient of the cost with the l2 penalty, without l1.
@@ -57,7 +57,7 @@ class _Point(NamedTuple):
     by_coef: np.ndarray
     by_level: np.ndarray
 
-    def about(self, center: np.ndarray) -> "_Point":
+    def about(self, center: np.ndarray) -> "Point":
         """The same parameters with another centre of the columns; this takes no pass."""
         back = self.center - center
         return self._replace(
@@ -72,7 +72,7 @@ class _Accelerated(NamedTuple):
 
     Attributes
     ----------
-    point : _Point
+    point : Point
         The extrapolated parameters, from which the next proximal step starts.
     coef, level : ndarray (k, d), (k,)
         The result of the last proximal step.
@@ -84,7 +84,7 @@ class _Accelerated(NamedTuple):
     history : list of (float, float)
     """
 
-    point: _Point
+    point: Point
     coef: np.ndarray
     level: np.ndarray
     factor: float
@@ -100,7 +100,7 @@ class _Newton(NamedTuple):
     ----------
     sampled : bool
         Whether the run started from a sample.
-    point : _Point
+    point : Point
     first : float
         The norm that `tol` refers to.
     history : list of (float, float)
@@ -111,7 +111,7 @@ class _Newton(NamedTuple):
     """
 
     sampled: bool
-    point: _Point
+    point: Point
     first: float
     history: Sequence[tuple[float, float]]
     renewed: int
@@ -219,7 +219,7 @@ class ProximalDescent(AutomaticSolver):
         coef: np.ndarray,
         level: np.ndarray,
         totals: np.ndarray | None = None,
-    ) -> _Point:
+    ) -> Point:
         """The point at given parameters, by a pass if its totals are not given."""
         settings, d = self.settings, self.source.d
         if totals is None:
@@ -232,12 +232,12 @@ class ProximalDescent(AutomaticSolver):
             objective += settings.l2 / 2 * float((coef * coef).sum())
         if not (np.isfinite(by_coef).all() and np.isfinite(by_level).all()):
             objective = math.inf
-        return _Point(center, coef, level, cost, objective, by_coef, by_level)
+        return Point(center, coef, level, cost, objective, by_coef, by_level)
 
     def _l1(self, coef: np.ndarray) -> float:
         return self.settings.l1 * float(np.abs(coef).sum())
 
-    def _norm(self, metric: Metric, point: _Point) -> float:
+    def _norm(self, metric: Metric, point: Point) -> float:
         """The norm of the smallest subgradient of the objective, each entry in units of its curvature."""
         g = metric.reduced_gradient(point.by_coef, point.by_level) * metric.scale
         t = self.settings.l1 * metric.scale
@@ -321,7 +321,7 @@ class ProximalDescent(AutomaticSolver):
         new = self._hessian_at(here, metric)
         return new, at if new is metric else here
 
-    def _step(self, metric: Metric, point: _Point, norm: float, exact: bool) -> _Point | None:
+    def _step(self, metric: Metric, point: Point, norm: float, exact: bool) -> Point | None:
         """A point of lower objective, or near the floor of smaller subgradient; None if there is none."""
         target = self._target(metric, point)
         move = target - point.coef
@@ -342,7 +342,7 @@ class ProximalDescent(AutomaticSolver):
             length *= 0.5 if math.isfinite(new.objective) else 0.1
         return None
 
-    def _target(self, metric: Metric, point: _Point, factor: float = 1.0) -> np.ndarray:
+    def _target(self, metric: Metric, point: Point, factor: float = 1.0) -> np.ndarray:
         """The coefficients at the minimum of the penalised quadratic, of `factor` times the Hessian."""
         side, shape = len(metric.hessian), point.coef.shape
         slopes = metric.reduced_gradient(point.by_coef, point.by_level) * metric.scale
@@ -393,7 +393,7 @@ class ProximalDescent(AutomaticSolver):
             self._accept(metric, stage)
             yield
 
-    def _exceeds_bound(self, metric: Metric, before: _Point, point: _Point, factor: float) -> bool:
+    def _exceeds_bound(self, metric: Metric, before: Point, point: Point, factor: float) -> bool:
         """Whether cost + l2 rises between two points by more than the bound of the Hessian allows."""
         move, level_move = point.coef - before.coef, point.level - before.level
         smooth = point.objective - self._l1(point.coef) - before.objective + self._l1(before.coef)
@@ -402,7 +402,7 @@ class ProximalDescent(AutomaticSolver):
         return not smooth <= allowed + 1e-12 * abs(before.objective)
 
     def _proximal_step(
-        self, metric: Metric, point: _Point, factor: float
+        self, metric: Metric, point: Point, factor: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """The coefficients and levels at the minimum of the penalised bound about a point."""
         level = point.level - metric.level_scale**2 / factor * point.by_level

@@ -272,12 +272,13 @@ class Source(Protocol):
         ...
 
     @property
-    def dual_epoch(self) -> Callable[..., float] | None:
+    def dual_epoch(self) -> Callable[..., np.ndarray] | None:
         """An epoch of dual coordinate ascent; None where a source has no loop for it.
 
         ``(loss, order, factor, center, level, slopes, coef)`` takes a step for every row in the order: it
         finds the slope of the row's loss, changes `slopes` (n,) by it, and coef (1, d) by
-        −factor·weight·change·(x − center). It returns the sum of weighted second derivatives.
+        −factor·weight·change·(x − center). It returns the sum of weighted second derivatives. For softmax
+        slopes are (n, k), and coef is (k, d).
         """
         ...
 

@@ -315,14 +315,14 @@ class SparseRows(HostRows):
         return begins, rows, values
 
     @property
-    def dual_epoch(self) -> Callable[..., float] | None:
+    def dual_epoch(self) -> Callable[..., np.ndarray] | None:
         """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
         return None if self._header is None else self._dual_epoch
 
     def _dual_epoch(
-        self, loss: Loss, order: np.ndarray, factor: float, center: np.ndarray, level: float,
+        self, loss: Any, order: np.ndarray, factor: float, center: np.ndarray, level: Any,
         slopes: np.ndarray, coef: np.ndarray,
-    ) -> float:  # fmt: skip
+    ) -> np.ndarray:  # fmt: skip
         assert self._header is not None
         if self._about is None or not np.array_equal(center, self._about[0]):
             along, norms = np.empty(0), self._squared_norms(1.0)
@@ -332,16 +332,34 @@ class SparseRows(HostRows):
                 norms = np.maximum(norms - 2 * along + square, 0.0)
             self._about = center, along, norms, square
         _, along, norms, square = self._about
-        centred = np.array([square, 0.0, float(coef[0] @ center)])
-        steps, total = dual.epoch(loss.formula, *self._dtypes), 0.0
+        k, level = len(coef), np.ravel(np.asarray(level, np.float64))
+        moved, seconds = np.array([np.zeros(k), coef @ center]), np.zeros(k)
+        rows = self._header.address, order, self.y, self.weight, self.offset
+        together, numbers = coef, np.empty((6, k))
+        if loss.coupled:
+            together = np.ascontiguousarray(coef.T)
+            coupled = dual.coupled_epoch(loss.formula, *self._dtypes)
+        else:
+            centred = np.array([square, 0.0, moved[1, 0]])
+            steps = dual.epoch(loss.formula, *self._dtypes)
         for first in range(0, self.n, _PROMPT_PARTS * self.part_rows):
             last = min(self.n, first + _PROMPT_PARTS * self.part_rows)
-            total += steps(
-                self._header.address, order, self.y, self.weight, self.offset, float(loss.p), factor,
-                norms, along, centred, level, slopes, coef, first, last,
-            )  # fmt: skip
-        coef -= centred[1] * center
-        return total
+            if loss.coupled:
+                coupled(
+                    *rows, factor, norms, along, square, moved, level, slopes, together, numbers, seconds,
+                    first, last,
+                )  # fmt: skip
+            else:
+                seconds += steps(
+                    *rows, float(loss.p), factor, norms, along, centred, level[0], slopes, coef, first,
+                    last,
+                )  # fmt: skip
+        if loss.coupled:
+            coef[:] = together.T
+        else:
+            moved[0] = centred[1]
+        coef -= np.outer(moved[0], center)
+        return seconds
 
     def batch_epochs(
         self, loss: Any, rule: Rule, arrays: tuple[np.ndarray, ...], stop: int, with_cost: bool
