@@ -16,6 +16,13 @@ VERSIONED = (
     "scikit-learn",
     "scikit-learn-intelex",
     "glum",
+    "scipy",
+    "liblinear-multicore",
+    "snapml",
+    "cyanure",
+    "skglm",
+    "celer",
+    "vowpalwabbit",
     "numba-cuda",
     "cupy",
 )

@@ -33,7 +33,7 @@ TOL = {
         "liblinear dual": 5.0,
         "scikit-learn lbfgs": 5e-5,
         "scikit-learn newton-cg": 2e-4,
-        "scikit-learn liblinear": 2e-2,
+        "scikit-learn liblinear": 1e-2,
         "scikit-learn saga": 2e-2,
         "snapml": 5e-2,
         "cyanure": 0.5,
@@ -83,7 +83,7 @@ TOL = {
         "scikit-learn sag": 1e-3,
     },
     ("softmax", 1e-3, 1.0, False): {
-        "fastgd, tol": 5e-3,
+        "fastgd, tol": 2e-2,
         "scikit-learn lbfgs": 1e-4,
         "scikit-learn saga": 5e-2,
     },
