@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 import fastgd
 from fastgd.cpu import dual
 from fastgd.fitting import plan  # before its limit is patched, which it keeps a copy of
-from fastgd.losses import LOSSES
+from fastgd.losses import CROSS_ENTROPY, LOSSES
 from fastgd.settings import RUNNING, STOPPED, Settings
 from fastgd.solvers import metric
 from fastgd.solvers.dual import DualDescent
@@ -184,9 +184,97 @@ def test_an_epoch_in_pieces_has_the_same_bits(loss, monkeypatch):
         one = SparseRows(x, targets(x, loss)[None], None, np.float64, 1)
         slopes, coef = np.zeros(N), np.zeros((1, D))
         total = one.dual_epoch(LOSSES[loss], order, 0.5, np.full(D, 0.1), 0.3, slopes, coef)
-        found.append((slopes.tobytes(), coef.tobytes(), pytest.approx(total, rel=1e-14)))
+        found.append((slopes.tobytes(), coef.tobytes(), pytest.approx(float(total[0]), rel=1e-14)))
         assert (one.n_parts > 6) == (part_bytes == 1 << 8)
     assert found[0] == found[1]
+
+
+# --- softmax ------------------------------------------------------------------------------------------
+
+K = 3
+
+
+def classes(x, seed=0):
+    rng = np.random.default_rng(seed)
+    z = x @ np.linspace(-1, 1, x.shape[1] * K).reshape(-1, K)
+    return (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+
+
+def solved(z, q, s, hit):
+    """t with t = z − q·(softmax(t) − hit − s), the least of `height`, and softmax(t)."""
+
+    def height(t):
+        return ((t - z) ** 2).sum() / 2 + q * (np.logaddexp.reduce(t) - (hit + s) @ t)
+
+    t = z.copy()
+    for _ in range(100):
+        p = np.exp(t - np.logaddexp.reduce(t))
+        error = t - z + q * (p - hit - s)
+        step, length = np.linalg.solve(np.eye(K) + q * (np.diag(p) - np.outer(p, p)), error), 1.0
+        while height(t - length * step) > height(t) and length > 1e-12:
+            length /= 2
+        t = t - length * step
+    assert np.abs(error).max() < 1e-6 * (1 + q)  # as near as rounded heights tell
+    return t, p
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("factor", [1e-3, 0.5, 100.0])
+def test_every_step_of_softmax_is_that_of_its_formula(factor, centred):
+    x, rng = rows(), np.random.default_rng(1)
+    y, loss = classes(x), CROSS_ENTROPY
+    weight, offset = rng.random(N) * (rng.random(N) < 0.9), rng.standard_normal((K, N)) / 4
+    one = SparseRows(x, y[None].astype(float), weight, np.float64, 1, K, offset)
+    dense, level = x.toarray(), np.array([0.3, -0.2, 0.0])
+    center = dense.mean(axis=0) if centred else np.zeros(D)
+    about, slopes, coef = dense - center, np.zeros((N, K)), np.zeros((K, D))
+    kernel = dual.coupled_epoch(loss.formula, *one._dtypes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dual, "coupled_epoch", lambda *_: lambda *given: kernel(*given[:-1], 1))
+        for row in [*rng.permutation(N), *rng.permutation(N)]:
+            before, w, only = slopes.copy(), coef.copy(), np.full(N, N - 1, np.uint32)
+            only[0] = row
+            total = one.dual_epoch(loss, only, factor, center, level, slopes, coef)
+            q = weight[row] * factor * float(about[row] @ about[row])
+            z = w @ about[row] + level + offset[:, row]
+            if q == 0:
+                np.testing.assert_array_equal(coef, w)
+                continue
+            t, p = solved(z, q, before[row], np.arange(K) == y[row])
+            found = z - q * (slopes[row] - before[row])
+            assert np.abs(found - t).max() <= 5e-3 * np.abs(t - z).max() + 1e-12
+            moved = -factor * weight[row] * np.outer(slopes[row] - before[row], about[row])
+            np.testing.assert_allclose(coef - w, moved, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(total, weight[row] * p * (1 - p), rtol=0.3, atol=1e-9)
+
+
+@pytest.mark.parametrize("l2", [1e-6, 0.01, 1e3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_softmax_ends_where_it_does_on_dense_rows(fit_intercept, l2):
+    x = rows()
+    y, rng = np.array(["a", "b", "c"])[classes(x)], np.random.default_rng(0)
+    for more in ({}, {"sample_weight": rng.random(N), "offset": rng.standard_normal((N, K))}):
+        options = more | {"l2": l2, "fit_intercept": fit_intercept}
+        fit, wanted = (f(x, y, "cross_entropy", **options) for f in (fastgd.fit, without_gaps))
+        assert fit.method.startswith("dual")
+        assert fit.converged
+        np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(fit.intercept, wanted.intercept, rtol=1e-5, atol=1e-7)
+        assert fit.cost == pytest.approx(wanted.cost, rel=1e-8)
+
+
+@pytest.mark.parametrize("epochs", [2, 9])
+def test_softmax_goes_on_with_the_same_bits(epochs):
+    """In the ascent, and in what goes on."""
+    x = rows()
+    whole = fastgd.fit_logistic(x, classes(x), l2=1e-3)
+    paused = fastgd.fit_logistic(
+        x, classes(x), l2=1e-3, callback=lambda fit: fit.n_epochs >= epochs
+    )
+    assert paused.n_epochs == epochs < whole.n_epochs
+    rest = fastgd.fit_logistic(x, classes(x), l2=1e-3, resume=paused)
+    assert rest.coef.tobytes() == whole.coef.tobytes()
+    assert (rest.n_epochs, rest.method) == (whole.n_epochs, whole.method)
 
 
 # --- optima -------------------------------------------------------------------------------------------

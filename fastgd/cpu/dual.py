@@ -132,10 +132,10 @@ def coupled_epoch(loss: CoupledLoss, data_dtype: np.dtype, index_dtype: np.dtype
         seconds  IN OUT  (k,)     sums of weight·p·(1 − p)
 
     The other arguments are those of `epoch`. The equation t = z − q·(p(t) − hit − s) has the Jacobian
-    1 + q·(diag(p) − p·p^T), which the formula of Sherman and Morrison inverts; where a step of Newton's
-    method does not lower the error it is halved.
+    1 + q·(diag(p) − p·p^T), which the formula of Sherman and Morrison inverts. Its solution minimises
+    ‖t − z‖²/2 + q·(loss(t) − s·t); where a step of Newton's method raises that it is halved.
     """
-    add, slope_of = leaf(loss.add), leaf(loss.slope)
+    add, value_of, slope_of = leaf(loss.add), leaf(loss.value), leaf(loss.slope)
     arrays = arrays_of(data_dtype, index_dtype)
     bytes_of_entry = data_dtype.itemsize + index_dtype.itemsize
 
@@ -184,20 +184,20 @@ def coupled_epoch(loss: CoupledLoss, data_dtype: np.dtype, index_dtype: np.dtype
                 top, rest = t[0], 0.0
                 for c in range(1, k):
                     top, rest = add(top, rest, t[c])
-                size, along_p, square_p = 0.0, 0.0, 0.0
+                height, along_p, square_p = q * value_of(t[label], top, rest), 0.0, 0.0
                 for c in range(k):
                     p[c] = slope_of(t[c], 0.0, top, rest)
                     hit = 1.0 if c == label else 0.0
                     error[c] = t[c] - z[c] + q * (p[c] - hit - slopes[row, c])
-                    size += error[c] * error[c]
+                    height += (t[c] - z[c]) ** 2 / 2 - q * slopes[row, c] * t[c]
                     scaled[c] = 1.0 / (1.0 + q * p[c])
                     along_p += p[c] * scaled[c] * error[c]
                     square_p += p[c] * scaled[c] * p[c]
-                if not size < least:
+                if height > least + 1e-12 * abs(least):
                     for c in range(k):
                         t[c] = (t[c] + before[c]) / 2
                     continue
-                least, beside, largest, moved = size, q * along_p / (1.0 - q * square_p), 0.0, 0.0
+                least, beside, largest, moved = height, q * along_p / (1.0 - q * square_p), 0.0, 0.0
                 for c in range(k):
                     before[c] = t[c]
                     step = scaled[c] * (error[c] + p[c] * beside)

@@ -358,7 +358,8 @@ class SparseRows(HostRows):
             coef[:] = together.T
         else:
             moved[0] = centred[1]
-        coef -= np.outer(moved[0], center)
+        if square > 0:
+            coef -= np.outer(moved[0], center)
         return seconds
 
     def batch_epochs(
