@@ -339,7 +339,7 @@ def test_a_second_network_waits_for_no_lock_of_the_compiler():
 
     import fastgd.mlp.network as network
 
-    given = [3, 4, 1], "relu", fastgd.losses.LOSSES["mse"], "float64", 1
+    given = [3, 4, 1], "relu", fastgd.losses.LOSSES["mse"], "float64", 1, False
     network.Network(*given)
     taken, done = threading.Event(), threading.Event()
 
