@@ -15,6 +15,11 @@ _COST = {"mse": "mean squared error", "bce": "cross-entropy", "cross_entropy": "
 _PATH = {"color": "#D55E00", "marker": "o", "markersize": 3, "linewidth": 1.2, "zorder": 3}
 
 
+def _cost_of(fit: Any) -> str:
+    """What the cost of a fit is, for an axis."""
+    return _COST.get(fit.loss, f"cost ({fit.loss})")
+
+
 def axes(ax: Any) -> Any:
     """`ax`, or new axes."""
     try:
@@ -38,7 +43,7 @@ def draw_costs(fit: Any, ax: Any) -> Any:
         ax.axvline(fit.best_epoch, color="#999999", linestyle=":", label="best epoch")
         ax.legend()
     ax.set_xlabel("epoch")
-    ax.set_ylabel(_COST[fit.loss])
+    ax.set_ylabel(_cost_of(fit))
     ax.set_title(f"{fit.n_epochs} epochs, cost {fit.cost:.6g}")
     return ax
 
@@ -71,7 +76,7 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
         ax.plot(at[:, 0], cost(at), color="#0072B2", linewidth=1.6)
         across, up = walked[:, 0], cost(walked)
         end = (coef[0], cost(coef[None])[0])
-        names = ("coefficient", _COST[fit.loss])
+        names = ("coefficient", _cost_of(fit))
     else:
         sides = np.linspace(coef - reach, coef + reach, _ASIDE).T
         grid = np.stack(np.meshgrid(*sides), axis=-1)
@@ -80,7 +85,7 @@ def draw_path(fit: Any, x: Any, y: Any, ax: Any, sample_weight: Any) -> Any:
         if high > low:  # squares of even steps: evenly spaced contours of a quadratic
             levels = low + (high - low) * np.linspace(0, 1, 16)[1:] ** 2
             rings = ax.contour(*sides, heights, levels=levels, cmap="viridis", linewidths=0.9)
-            ax.figure.colorbar(rings, ax=ax, label=_COST[fit.loss])
+            ax.figure.colorbar(rings, ax=ax, label=_cost_of(fit))
         across, up = walked.T
         end = tuple(coef)
         names = ("coefficient 0", "coefficient 1")

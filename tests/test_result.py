@@ -277,6 +277,12 @@ def test_score_on_bad_input():
 # --- the picture ----------------------------------------------------------------------------------
 
 
+def test_the_plot_names_every_loss():
+    pytest.importorskip("matplotlib").use("Agg")
+    fit = fastgd.fit([1, 2, 3], [1, 2, 3], loss="huber", lr=0.1, epochs=3)
+    assert fit.plot().get_ylabel() == "cost (huber)"
+
+
 def test_plot_draws_the_costs():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
