@@ -7,12 +7,11 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import FLAGS, call, kernel, leaf
+from ..compile.functions import call, kernel, leaf
 from ..formulas.updates import soft
 from .block_losses import WEIGHT, Z
-from .sparse import arrays_of
+from .sparse import IN_ORDER, arrays_of
 
-_IN_ORDER = frozenset(FLAGS - {"reassoc"})
 _shrink = leaf(soft)
 
 
@@ -39,7 +38,7 @@ def fill_columns(data_dtype: np.dtype, index_dtype: np.dtype):
                     rows[end], values[end] = row, data[at]
                     ends[place] = end + 1
 
-    return kernel(fill, _IN_ORDER)
+    return kernel(fill, IN_ORDER)
 
 
 @kernel
@@ -153,5 +152,5 @@ def _sweep(
 
 
 curvatures, add_products, sweep = (
-    kernel(function, _IN_ORDER) for function in (_curvatures, _add_products, _sweep)
+    kernel(function, IN_ORDER) for function in (_curvatures, _add_products, _sweep)
 )

@@ -9,7 +9,7 @@ from ..compile.functions import kernel, leaf, with_parameter
 from ..losses import CoupledLoss, Loss
 from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
-from .sparse import arrays_of
+from .sparse import IN_ORDER, arrays_of, prefetch_row
 
 #: A step ends where its last correction is below this part of it, and the error before it was small.
 _NEAR = 1e-2
@@ -62,11 +62,7 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
             row = order[place]
             prefetch(indptr, order[min(place + 2 * ahead, n - 1)], 0)
             near = order[min(place + ahead, n - 1)]
-            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
-            for line in range((end - begin) * data.itemsize // LINE + 1):
-                prefetch(data, begin, line)
-            for line in range((end - begin) * indices.itemsize // LINE + 1):
-                prefetch(indices, begin, line)
+            prefetch_row(data, indices, indptr, near)
             prefetch(slopes, near, 0)
             prefetch(norms, near, 0)
             share = weight[row] if weight.shape[0] > 0 else 1.0
@@ -112,7 +108,7 @@ def epoch(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
         centred[1], centred[2] = moved, inner
         return total
 
-    return kernel(steps, frozenset({"nsz", "arcp", "contract", "afn"}))
+    return kernel(steps, IN_ORDER)
 
 
 @functools.cache
@@ -153,11 +149,7 @@ def coupled_epoch(loss: CoupledLoss, data_dtype: np.dtype, index_dtype: np.dtype
         for place in range(first, last):
             row = order[place]
             near = order[min(place + ahead, n - 1)]
-            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
-            for line in range((end - begin) * data.itemsize // LINE + 1):
-                prefetch(data, begin, line)
-            for line in range((end - begin) * indices.itemsize // LINE + 1):
-                prefetch(indices, begin, line)
+            prefetch_row(data, indices, indptr, near)
             soon = order[min(place + 1, n - 1)]
             for at in range(indptr[soon], indptr[soon + 1]):
                 for line in range(lines):

@@ -20,7 +20,7 @@ from .machine.prefetch import LINE, prefetch
 from .machine.views import array_at
 
 #: The flags of loops over entries.
-_IN_ORDER = frozenset(FLAGS - {"reassoc"})
+IN_ORDER = frozenset(FLAGS - {"reassoc"})
 #: Entries of a pass over several outputs whose coefficients are prefetched: they are in no near cache.
 _AHEAD = 8
 #: Entries of a block of rows: with their coefficients they stay in a second-level cache. And its rows.
@@ -57,6 +57,16 @@ def arrays_of(data_dtype: np.dtype, index_dtype: np.dtype):
         )
 
     return leaf(arrays)
+
+
+@leaf
+def prefetch_row(data, indices, indptr, row):
+    """Ask for the entries of a row; one line more than they fill, as they begin anywhere in one."""
+    begin, end = np.int64(indptr[row]), np.int64(indptr[row + 1])
+    for line in range((end - begin) * data.itemsize // LINE + 1):
+        prefetch(data, begin, line)
+    for line in range((end - begin) * indices.itemsize // LINE + 1):
+        prefetch(indices, begin, line)
 
 
 @functools.cache
@@ -108,7 +118,7 @@ def rows_pass(data_dtype: np.dtype, index_dtype: np.dtype):
                             totals[c, indices[at]] += slope * T(data[at])
         return 0.0
 
-    return kernel(one_pass, _IN_ORDER)
+    return kernel(one_pass, IN_ORDER)
 
 
 @functools.cache
@@ -215,7 +225,7 @@ def predictions(data_dtype: np.dtype, index_dtype: np.dtype):
                 z += T(data[at]) * coef[0, indices[at]]
             out[row + shift] = z + intercept[0]
 
-    return kernel(predict, _IN_ORDER)
+    return kernel(predict, IN_ORDER)
 
 
 @functools.cache
@@ -263,7 +273,7 @@ def add_moments(data_dtype: np.dtype, index_dtype: np.dtype):
                         y[other, row + shift] - y_center[other]
                     )
 
-    return kernel(add, _IN_ORDER)
+    return kernel(add, IN_ORDER)
 
 
 @functools.cache
@@ -283,4 +293,4 @@ def add_columns(data_dtype: np.dtype, index_dtype: np.dtype):
                 sums[0, indices[at]] += w * value
                 sums[1, indices[at]] += w * value * value
 
-    return kernel(add, _IN_ORDER)
+    return kernel(add, IN_ORDER)

@@ -9,17 +9,15 @@ import functools
 
 import numpy as np
 
-from ..compile.functions import FLAGS, call, piece, with_parameter
+from ..compile.functions import call, piece, with_parameter
 from ..losses import Loss
 from ..settings import L2, LAST, LEARN, SCALE, P
 from . import dense, stochastic
 from .block_losses import WEIGHT, Z, block_scratch
 from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
-from .sparse import arrays_of
+from .sparse import IN_ORDER, arrays_of, prefetch_row
 
-#: See `sparse`.
-_IN_ORDER = frozenset(FLAGS - {"reassoc"})
 #: Rows are prefetched so many bytes, and at most so many rows, before their update.
 _BYTES_AHEAD, _MOST_AHEAD = 2048, 32
 
@@ -72,11 +70,7 @@ def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
                             far = order[min(place + 2 * ahead, n - 1)]
                             prefetch(indptr, far, 0)
                             near = order[min(place + ahead, n - 1)]
-                            begin, end = np.int64(indptr[near]), np.int64(indptr[near + 1])
-                            for line in range((end - begin) * data.itemsize // LINE + 1):
-                                prefetch(data, begin, line)
-                            for line in range((end - begin) * indices.itemsize // LINE + 1):
-                                prefetch(indices, begin, line)
+                            prefetch_row(data, indices, indptr, near)
                             prefetch(y, c, near * y.itemsize // LINE)
                         z = zero
                         for q in range(indptr[row], indptr[row + 1]):
@@ -111,7 +105,7 @@ def updates(loss: Loss, data_dtype: np.dtype, index_dtype: np.dtype):
                 loss_sums[c, 1] += total
         return 0.0
 
-    return piece(of_rows, _IN_ORDER)
+    return piece(of_rows, IN_ORDER)
 
 
 @functools.cache
@@ -175,7 +169,7 @@ def coupled_updates(data_dtype: np.dtype, index_dtype: np.dtype):
                         coef[c, j] *= sizes[c]
         return 0.0
 
-    return piece(of_rows, _IN_ORDER)
+    return piece(of_rows, IN_ORDER)
 
 
 def scratch(batch_size: int, outputs: int, dtype: np.dtype) -> dense.Scratch:

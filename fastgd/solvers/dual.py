@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..cpu.order import visiting_order
-from ..losses import CoupledLoss, Loss
-from ..settings import CONVERGED, RUNNING, Settings
-from ..sources.protocol import Source
+from ..settings import CONVERGED, RUNNING
 from .automatic import AutomaticSolver, Steps
 from .curved import CurvedDescent
 from .joint import CoupledDescent
@@ -64,17 +62,8 @@ class DualDescent(AutomaticDescent):
     loss: Any
     _kind_of_stage = DualStage
 
-    def __init__(
-        self,
-        source: Source,
-        loss: Loss | CoupledLoss,
-        settings: Settings,
-        coef: np.ndarray,
-        intercept: np.ndarray,
-        epochs: int,
-        keep_path: bool,
-    ):
-        super().__init__(source, loss, settings, coef, intercept, epochs, keep_path)
+    def __init__(self, *given: Any):
+        super().__init__(*given)
         self.method = "dual"
         #: The solver that goes on, once there is one.
         self._next: AutomaticSolver | None = None

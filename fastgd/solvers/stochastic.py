@@ -150,7 +150,8 @@ class StochasticDescent(Descent):
         loss, dtype = self.loss, self.source.dtype
         one_pass = losses = step = gather = 0
         if self._direct_rows is not None:
-            gather, scratch = self._direct_rows, self._direct(visit)[1]
+            gather = self._direct_rows
+            scratch = visit.direct_scratch(loss, self.batch_size, len(self._moving))
             losses = block_losses(loss.formula, True, dtype) if loss.coupled else 0
         else:
             losses = block_losses(loss.formula, True, dtype)
@@ -166,13 +167,9 @@ class StochasticDescent(Descent):
     def _address(self, visit: Visit) -> int:
         """Of the updates: the same machine code for every way to get there, and so the same bits."""
         if self._direct_rows is not None:
-            return self._direct(visit)[0]
+            return visit.direct_updates(self.loss)
         order, x, dtype = visit.order.dtype, visit.x.dtype, self.source.dtype
         return stochastic.address_of_updates(stochastic.minibatch, order, x, dtype)
-
-    def _direct(self, visit: Visit) -> tuple[int, dense.Scratch]:
-        """The address of the loop that makes no gradient of its own, and its scratch."""
-        return visit.direct_updates(self.loss, self.batch_size, len(self._moving))
 
     def _within_tolerance(self) -> bool:
         moving = self._moving.astype(np.float64), self._moving_intercept.astype(np.float64)

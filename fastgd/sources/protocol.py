@@ -50,8 +50,12 @@ class Visit(Protocol):
     @property
     def last(self) -> int: ...
 
-    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, Scratch]:
-        """The address of the loop for plain gradient descent, and its scratch."""
+    def direct_updates(self, loss: Any) -> int:
+        """The address of the loop for plain gradient descent."""
+        ...
+
+    def direct_scratch(self, loss: Any, batch_size: int, outputs: int) -> Scratch:
+        """The scratch of that loop."""
         ...
 
     def batch_pass(self, loss: Any, coef: np.ndarray, parts: int) -> tuple[int, int, Scratch]:

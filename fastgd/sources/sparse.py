@@ -51,15 +51,18 @@ class SparseVisit(NamedTuple):
         """The address of the rows."""
         return self.header.address
 
-    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, dense.Scratch]:
-        """The address of the loop for plain gradient descent, and its scratch."""
+    def direct_updates(self, loss: Any) -> int:
+        """The address of the loop for plain gradient descent."""
         dtype = self.y.dtype
         if loss.coupled:
             updates = sparse_updates.coupled_updates(*self.header.dtypes)
         else:
             updates = sparse_updates.updates(loss.formula, *self.header.dtypes)
-        address = stochastic.address_of_updates(updates, self.order.dtype, dtype, dtype)
-        return address, sparse_updates.scratch(batch_size, outputs if loss.coupled else 1, dtype)
+        return stochastic.address_of_updates(updates, self.order.dtype, dtype, dtype)
+
+    def direct_scratch(self, loss: Any, batch_size: int, outputs: int) -> dense.Scratch:
+        """The scratch of that loop."""
+        return sparse_updates.scratch(batch_size, outputs if loss.coupled else 1, self.y.dtype)
 
     def batch_pass(self, loss: Any, coef: np.ndarray, parts: int) -> tuple[int, int, dense.Scratch]:
         """The addresses of a pass over a part of a batch and of `dense.gather`, and the scratch."""

@@ -44,12 +44,14 @@ class DenseVisit(NamedTuple):
         """The address of the rows."""
         return self.x.ctypes.data
 
-    def direct_updates(self, loss: Any, batch_size: int, outputs: int) -> tuple[int, dense.Scratch]:
-        """The address of the loop for plain gradient descent, and its scratch."""
-        dtype = self.y.dtype
+    def direct_updates(self, loss: Any) -> int:
+        """The address of the loop for plain gradient descent."""
         updates = stochastic.per_sample(loss.formula, self.x.shape[1] == 1)
-        address = stochastic.address_of_updates(updates, self.order.dtype, self.x.dtype, dtype)
-        return address, stochastic.scratch(dtype)
+        return stochastic.address_of_updates(updates, self.order.dtype, self.x.dtype, self.y.dtype)
+
+    def direct_scratch(self, loss: Any, batch_size: int, outputs: int) -> dense.Scratch:
+        """The scratch of that loop."""
+        return stochastic.scratch(self.y.dtype)
 
     def batch_pass(self, loss: Any, coef: np.ndarray, parts: int) -> tuple[int, int, dense.Scratch]:
         """The addresses of a pass over a part of a batch and of `dense.gather` or 0, and the scratch."""
