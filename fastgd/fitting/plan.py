@@ -109,19 +109,16 @@ def _automatic_solver(problem: Problem, source: Source) -> Any:
         return _for_outputs(InteriorDescent, problem)
     if problem.options.l1 and _by_columns(problem, source):
         from ..solvers.columns import ColumnDescent
-        from ..solvers.one_by_one import OneByOne
 
-        return ColumnDescent if problem.k == 1 else functools.partial(OneByOne, ColumnDescent)
+        return _one_by_one(ColumnDescent, problem)
     if problem.options.l1:
         from ..solvers.proximal import ProximalDescent
 
         return _for_outputs(ProximalDescent, problem)
     if _has_dual(problem, source):
         from ..solvers.dual import DualDescent
-        from ..solvers.one_by_one import OneByOne
 
-        single = loss.coupled or problem.k == 1
-        return DualDescent if single else functools.partial(OneByOne, DualDescent)
+        return _one_by_one(DualDescent, problem)
     if problem.loss.coupled:
         from ..solvers.joint import CoupledDescent
 
@@ -150,7 +147,12 @@ def _has_dual(problem: Problem, source: Source) -> bool:
 
 def _for_outputs(kind: Any, problem: Problem) -> Any:
     """The solver, or one that takes output after output where there is no bound that all share."""
-    if problem.loss.coupled or math.isfinite(problem.loss.curvature) or problem.k == 1:
+    return kind if math.isfinite(problem.loss.curvature) else _one_by_one(kind, problem)
+
+
+def _one_by_one(kind: Any, problem: Problem) -> Any:
+    """The solver, or one that takes output after output where there are several that are not coupled."""
+    if problem.loss.coupled or problem.k == 1:
         return kind
     from ..solvers.one_by_one import OneByOne
 

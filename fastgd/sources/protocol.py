@@ -10,7 +10,20 @@ from ..formulas.updates import Rule
 from .work import Kind
 
 
-class Visit(Protocol):
+class Samples(Protocol):
+    """What belongs to rows beside x; read-only arrays."""
+
+    @property
+    def y(self) -> np.ndarray: ...
+
+    @property
+    def weight(self) -> np.ndarray: ...
+
+    @property
+    def offset(self) -> np.ndarray: ...
+
+
+class Visit(Samples, Protocol):
     """Rows for the kernels of stochastic loops: number i is row ``order[i]``, or i without an order.
 
     Attributes
@@ -31,15 +44,6 @@ class Visit(Protocol):
 
     @property
     def rows_at(self) -> int: ...
-
-    @property
-    def y(self) -> np.ndarray: ...
-
-    @property
-    def weight(self) -> np.ndarray: ...
-
-    @property
-    def offset(self) -> np.ndarray: ...
 
     @property
     def order(self) -> np.ndarray: ...
@@ -63,7 +67,7 @@ class Visit(Protocol):
         ...
 
 
-class Source(Protocol):
+class Source(Samples, Protocol):
     """Rows x (n, d) with targets and weights: sums over them, and nothing about how they are stored.
 
     Solvers call these members only, and every array they return is NumPy's, on the host. Parameters come
@@ -141,15 +145,6 @@ class Source(Protocol):
 
     @property
     def n_threads(self) -> int: ...
-
-    @property
-    def y(self) -> np.ndarray: ...
-
-    @property
-    def weight(self) -> np.ndarray: ...
-
-    @property
-    def offset(self) -> np.ndarray: ...
 
     def totals(
         self,
