@@ -370,16 +370,34 @@ def _parts() -> tuple[Any, Any, Any]:
 
 def _fit(loss: Loss | CoupledLoss, given: dict[str, Any]) -> Fit:
     """The fit with the arguments of a call; a warning points at the line of that call."""
-    x, y = given.pop("x"), given.pop("y")
     given.pop("loss", None)
+    return fitted(loss, given, _warn)
+
+
+def _warn(run: Any) -> None:
+    if run.warning:
+        warnings.warn(run.warning, ConvergenceWarning, stacklevel=5)
+
+
+def fitted(loss: Loss | CoupledLoss, given: dict[str, Any], at_end: Callable[[Any], None]) -> Fit:
+    """The fit with all arguments of `fit` but the loss, for callers that warn in their own way.
+
+    Parameters
+    ----------
+    loss : Loss
+    given : dict
+        The arguments by name; x and y are taken out.
+    at_end : callable
+        Is called with the run, once it has ended, and before its result is returned.
+    """
+    x, y = given.pop("x"), given.pop("y")
     run: Any = None
     found: Fit | None = None
     try:
         make_options, make_problem, make_run = _parts()
         run = make_run(make_problem(loss, x, y, make_options(**given)))
         found = run.result()
-        if run.warning:
-            warnings.warn(run.warning, ConvergenceWarning, stacklevel=3)
+        at_end(run)
     except KeyboardInterrupt as stop:
         kept = run.kept() if run and found is None else found
         stop.fit = kept  # type: ignore[attr-defined]

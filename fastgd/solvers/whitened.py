@@ -111,6 +111,8 @@ class AutomaticDescent(AutomaticSolver):
     """The solver behind `lr="auto"` without l1."""
 
     _kind_of_stage: type = Stage
+    #: The metric of the bound of the Hessian, where the run began with it.
+    bound: Metric | None = None
 
     def __init__(
         self,
@@ -212,7 +214,7 @@ class AutomaticDescent(AutomaticSolver):
             how = source, self.loss.curvature * settings.scale, settings.l2, settings.fit_intercept
             metric = full_metric(*how, squares=exact) if full else diagonal_metric(*how)
             if stage is None:
-                self.null = metric.null
+                self.null, self.bound = metric.null, metric
                 stage = self._start_from_bound(metric, self._refresh() if follows else math.inf)
                 if stage is None:
                     self.trouble = "overflow"

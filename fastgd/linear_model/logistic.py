@@ -1,0 +1,258 @@
+"""LogisticRegression."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse
+from sklearn import linear_model
+from sklearn.base import _fit_context
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from .. import losses
+from ..errors import InputError
+from .callbacks import Iterations
+from .estimator import Estimator, at_least_one
+
+#: The penalties that each solver of scikit-learn knows; None is no penalty.
+_PENALTIES = {
+    "lbfgs": ("l2", None), "newton-cg": ("l2", None), "newton-cholesky": ("l2", None),
+    "sag": ("l2", None), "liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet", None),
+}  # fmt: skip
+
+
+class LogisticRegression(Estimator, linear_model.LogisticRegression):
+    """Logistic regression for two classes or more (softmax): scikit-learn's, by fastgd.
+
+    Minimises ``C·Σ loss + (1 − l1_ratio)/2·‖coef‖² + l1_ratio·‖coef‖₁`` with the cross-entropy of each
+    row, weighted by `sample_weight` and `class_weight`.
+
+    Parameters
+    ----------
+    penalty : deprecated
+        As in scikit-learn: use `C` and `l1_ratio`.
+    C : float, default=1.0
+        The inverse of the strength of the penalty; ``np.inf`` is none.
+    l1_ratio : float, default=0.0
+        The part of the penalty that is l1, from 0 to 1.
+    dual : bool, default=False
+        Without effect, accepted where scikit-learn accepts it.
+    tol : float, default=1e-4
+        The fit ends where the norm of the gradient is below `tol` times that at the start, in coordinates
+        in which the columns have one scale and are not correlated.
+    fit_intercept : bool, default=True
+    intercept_scaling : float, default=1
+        For "liblinear": the value of the column that its penalised intercept belongs to.
+    class_weight : dict or "balanced", optional
+    random_state : optional
+        Without effect.
+    solver : str, default="lbfgs"
+        "lbfgs", "newton-cg", "newton-cholesky", "sag" and "saga" have one optimum, and all are fastgd's
+        way to it. "liblinear" has another, for it penalises the intercept: so does this class then. A
+        penalty that a solver of scikit-learn doesn't know is refused in the same way.
+    max_iter : int, default=100
+        The most epochs, each a reading of X.
+    verbose : int, default=0
+        Without effect.
+    warm_start : bool, default=False
+    n_jobs : deprecated
+        Without effect: all processors are used.
+
+    Attributes
+    ----------
+    classes_ : ndarray (k,)
+    coef_ : ndarray (1, d) or (k, d)
+    intercept_ : ndarray (1,) or (k,)
+    n_iter_ : ndarray (1,)
+        The epochs.
+    fit_ : Fit
+
+    Examples
+    --------
+    >>> from fastgd.linear_model import LogisticRegression
+    >>> model = LogisticRegression().fit([[1], [2], [3], [4], [5], [6]], ["a", "a", "b", "a", "b", "b"])
+    >>> model.predict([[0], [7]]).tolist()
+    ['a', 'b']
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+        y : array-like (n,)
+            Labels.
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter can't be used.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs were too few, or without a penalty labels are separable.
+        """
+        ratio, C = self._penalty()
+        if self.n_jobs is not None:
+            warnings.warn(
+                "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
+                f"You provided 'n_jobs={self.n_jobs}', please leave it unspecified.",
+                category=FutureWarning,
+                stacklevel=2,
+            )
+        X, y, sample_weight = self._read(X, y, sample_weight)
+        penalised_intercept = self.solver == "liblinear" and self.fit_intercept
+        columns = _with_constant(X, self.intercept_scaling) if penalised_intercept else X
+        weight = self._weights_of_rows(y, sample_weight)
+        total = X.shape[0] if weight is None else weight.sum()
+        with Iterations(self, X, y, sample_weight) as iterations:
+            run = self._fit_labels(
+                columns, y, sample_weight=weight, l1=ratio / (C * total), l2=(1 - ratio) / (C * total),
+                fit_intercept=self.fit_intercept and not penalised_intercept,
+                tol=self.tol or None, epochs=max(1, self.max_iter), callback=iterations.callback,
+                **self._start(penalised_intercept),
+            )  # fmt: skip
+        self._warn(run)
+        fit = self.fit_
+        self.n_iter_ = np.array([at_least_one(fit)], dtype=np.int32)
+        self.classes_ = fit.classes.astype(y.dtype, copy=False)
+        self.coef_ = np.atleast_2d(fit.coef)
+        self.intercept_ = np.atleast_1d(np.asarray(fit.intercept, dtype=self.coef_.dtype))
+        if (
+            len(self.intercept_) > 1
+        ):  # as scikit-learn's: what is common to all classes changes nothing
+            self.intercept_ -= self.intercept_.mean()
+        if penalised_intercept:
+            self.intercept_ = self.coef_[:, -1] * self.intercept_scaling
+            self.coef_ = np.ascontiguousarray(self.coef_[:, :-1])
+        return self
+
+    def _penalty(self) -> tuple[float, float]:
+        """The l1 part and C, with scikit-learn's warnings and refusals."""
+        name, ratio, C = getattr(self, "penalty", "deprecated"), self.l1_ratio, self.C
+        if name == "deprecated":
+            if ratio is None:
+                warnings.warn(
+                    "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
+                    "Use 0<=l1_ratio<=1 instead.",
+                    FutureWarning,
+                    stacklevel=3,
+                )
+            ratio = ratio or 0.0
+            name = {0.0: "l2", 1.0: "l1"}.get(ratio, "elasticnet")
+            name = None if math.isinf(C) else name
+        else:
+            self._warn_of_penalty(name, ratio)
+            ratio = {"l1": 1.0, "elasticnet": ratio}.get(name, 0.0)
+        if self.penalty is None:
+            C = math.inf
+        known = _PENALTIES[self.solver]
+        if name not in known and not (name == "l2" and math.isinf(C)):
+            self._refuse_penalty(name)
+        if self.dual and self.solver != "liblinear":
+            raise ValueError(f"Solver {self.solver} supports only dual=False, got dual={self.dual}")
+        if self.solver == "liblinear" and self.dual and name == "l1":
+            raise ValueError("Unsupported set of arguments: penalty='l1' and dual=True.")
+        return ratio, C
+
+    def _refuse_penalty(self, name: str | None) -> None:
+        if self.solver == "liblinear" and name is None:
+            raise ValueError(
+                "C=np.inf as well as penalty=None is not supported for the liblinear solver"
+            )
+        if self.solver == "liblinear":
+            raise ValueError(
+                "Only 'saga' solver supports elasticnet penalty, got solver=liblinear."
+            )
+        raise ValueError(
+            f"Solver {self.solver} supports only 'l2' or None penalties, got {name} penalty."
+        )
+
+    def _warn_of_penalty(self, name: str | None, ratio: float | None) -> None:
+        """scikit-learn's words on the deprecated `penalty`."""
+        warnings.warn(
+            "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this warning, "
+            "leave 'penalty' set to its default value and use 'l1_ratio' or 'C' instead. Use l1_ratio=0 "
+            "instead of penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio set to a float "
+            "between 0 and 1 instead of penalty='elasticnet', and C=np.inf instead of penalty=None.",
+            FutureWarning,
+            stacklevel=4,
+        )
+        if name == "elasticnet" and ratio is None:
+            raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+        if name != "elasticnet" and ratio is not None and 0 < ratio < 1:
+            warnings.warn(
+                f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={name})",
+                stacklevel=4,
+            )
+        if (name == "l2" and ratio != 0) or (name == "l1" and ratio != 1):
+            warnings.warn(
+                f"Inconsistent values: penalty={name} with l1_ratio={ratio}. penalty is deprecated. "
+                "Please use l1_ratio only.",
+                stacklevel=4,
+            )
+        if name is None and self.C != 1.0:
+            warnings.warn(
+                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
+            )
+
+    def _weights_of_rows(self, y: Any, sample_weight: Any) -> Any:
+        """The weights times those of the classes; None if there are neither."""
+        if self.class_weight is None:
+            return sample_weight
+        check_classification_targets(y)
+        classes, places = np.unique(y, return_inverse=True)
+        how = {} if sample_weight is None else {"sample_weight": sample_weight}
+        of_class = compute_class_weight(self.class_weight, classes=classes, y=y, **how)
+        return of_class[places] * (1.0 if sample_weight is None else sample_weight)
+
+    def _start(self, penalised_intercept: bool) -> dict[str, Any]:
+        """Where to start: with `warm_start` at the last fit."""
+        if not self.warm_start or not hasattr(self, "coef_") or penalised_intercept:
+            return {}
+        flat = len(self.coef_) == 1
+        start = {"coef_init": self.coef_[0] if flat else self.coef_}
+        if self.fit_intercept:
+            start["intercept_init"] = self.intercept_[0] if flat else self.intercept_
+        return start
+
+    def _fit_labels(self, X: Any, y: Any, **options: Any) -> Any:
+        """The run; in scikit-learn's words where the labels can't be used."""
+        try:
+            run = self._solve(losses.BCE, X, y, **options)
+        except InputError:
+            check_classification_targets(y)
+            classes = np.unique(y)
+            if len(classes) < 2:
+                raise ValueError(
+                    "This solver needs samples of at least 2 classes in the data, but the data contains "
+                    f"only one class: {classes[0]!r}"
+                ) from None
+            raise
+        if self.solver == "liblinear" and len(self.fit_.classes) > 2:
+            raise ValueError(
+                "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). "
+                "Either use another solver or wrap the estimator in a OneVsRestClassifier to keep "
+                "applying a one-versus-rest scheme."
+            )
+        return run
+
+
+def _with_constant(X: Any, value: float) -> Any:
+    """X and a column of this value."""
+    constant = np.full((X.shape[0], 1), value, dtype=X.dtype if X.dtype.kind == "f" else float)
+    if scipy.sparse.issparse(X):
+        return scipy.sparse.hstack([X, scipy.sparse.csr_array(constant)], format="csr")
+    return np.hstack([X, constant])
