@@ -206,9 +206,9 @@ class Ridge(Estimator, linear_model.Ridge):
             return
         if self.solver == "sag" and self.max_iter is None and self.tol > 1e-4:
             warnings.warn(
-                '"sag" solver requires many iterations to fit an intercept with sparse inputs. Either set '
-                'the solver to "auto" or "sparse_cg", or set a low "tol" and a high "max_iter" (especially '
-                "if inputs are not standardized).",
+                '"sag" solver requires many iterations to fit an intercept with sparse inputs. Either '
+                'set the solver to "auto" or "sparse_cg", or set a low "tol" and a high "max_iter" '
+                "(especially if inputs are not standardized).",
                 stacklevel=4,
             )
         if self.solver in ("svd", "cholesky", "saga"):
