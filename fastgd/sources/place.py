@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import inputs
 from ..errors import InputError
+from .blocks import BlockRows, Blocks
 from .compressed import compressed, is_sparse
 from .dense import DenseRows
 from .protocol import Source
@@ -24,6 +25,7 @@ class Place(NamedTuple):
 
 
 HOST, SPARSE = Place(DenseRows, False), Place(SparseRows, False)
+BLOCKS = Place(BlockRows, False)
 
 
 def features(x: Any, device: Any) -> tuple[Any, Place]:
@@ -36,6 +38,13 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
         than `device` says.
     """
     named = None if device is None else str(device)
+    if isinstance(x, Blocks):
+        if named not in (None, "cpu"):
+            raise InputError(
+                f"x is read in blocks and device is {named!r}: blocks are read on the CPU only; leave "
+                "device out."
+            )
+        return x, BLOCKS
     if is_sparse(x):
         if named not in (None, "cpu"):
             raise InputError(
