@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .blocks import Blocks, Opened, read_ahead
 from .compressed import is_sparse
-from .tables import of_dataset, of_files, of_parquet, of_query
+from .tables import is_path, of_dataset, of_files, of_parquet, of_query
 
 
 def in_blocks(x: Any) -> bool:
@@ -41,7 +40,7 @@ def opened(x: Any, y: Any, weight: Any) -> Opened:
     if isinstance(x, Blocks):
         return Opened(x, y, weight)
     if _is_list_of_blocks(x):
-        if isinstance(x[0], str | os.PathLike):
+        if is_path(x[0]):
             return of_files(x, y, weight)
         return _of_pieces(lambda: iter(x), x, y, weight)
     reader = _reader_of(x)
@@ -52,14 +51,14 @@ def opened(x: Any, y: Any, weight: Any) -> Opened:
 def _is_list_of_blocks(x: Any) -> bool:
     if not isinstance(x, list | tuple) or not x:
         return False
-    if isinstance(x[0], str | os.PathLike):
+    if is_path(x[0]):
         return True
     return (isinstance(x[0], np.ndarray) and x[0].ndim == 2) or is_sparse(x[0])
 
 
 def _reader_of(x: Any) -> Callable[[Any, Any, Any], Opened] | None:
     """The function that opens x; no library is imported for it."""
-    if isinstance(x, os.PathLike):
+    if is_path(x):
         return of_files
     if inspect.isgenerator(x):
         raise InputError(

@@ -14,6 +14,11 @@ from ..arguments import shown
 from ..errors import InputError
 from .blocks import BLOCK_BYTES, Blocks, Opened, read_ahead
 
+#: The formats of files, by their endings.
+_FORMATS = {
+    ".parquet": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc",
+}  # fmt: skip
+
 
 class _Columns(NamedTuple):
     """Which columns of a table are features, and which are y and the weights (a name, or None)."""
@@ -95,6 +100,13 @@ def _of_table(
 # --- Arrow -------------------------------------------------------------------------------------
 
 
+def is_path(x: Any) -> bool:
+    """Whether x names a file: a path, or text with the ending of a known format."""
+    if isinstance(x, str):
+        return pathlib.PurePath(x).suffix.lower() in _FORMATS
+    return isinstance(x, os.PathLike)
+
+
 def of_files(paths: Any, y: Any, weight: Any) -> Opened:
     """One path or several, of Parquet, Arrow or CSV files, or of a folder of them."""
     try:
@@ -106,9 +118,7 @@ def of_files(paths: Any, y: Any, weight: Any) -> Opened:
     several = isinstance(paths, list | tuple)
     names = [os.fspath(path) for path in (paths if several else [paths])]
     endings = {pathlib.Path(name).suffix.lower() for name in names}
-    kind = {".csv": "csv", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc"}.get(
-        endings.pop() if len(endings) == 1 else "", "parquet"
-    )
+    kind = _FORMATS.get(endings.pop() if len(endings) == 1 else "", "parquet")
     try:
         data = pyarrow.dataset.dataset(
             names if several else names[0], format=kind, partitioning="hive"
