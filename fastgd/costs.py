@@ -103,6 +103,7 @@ def _evaluate(
     low = inputs.parameters(coef, (k, d), "coef", finite=False)
     level = inputs.parameters(intercept, (k,), "intercept", for_all=True, finite=False)
     source = where.rows(x, y, weight, dtype, None, k)
+    source = source.columns or source  # no rows are made of columns for a single pass
     with np.errstate(all="ignore"):
         if dtype != np.float64:
             low, level = low.astype(dtype), level.astype(dtype)

@@ -66,31 +66,40 @@ def losses_at(losses, z, y, weight, p, scratch, slopes, totals):
             slopes[start + i] = scratch[Z, i]
 
 
-def _curvatures(begins, rows, values, h, out):
+def _curvatures(begins, ends, rows, values, h, out):
     """out (m,) = Σ values²·h over each column.
 
-    name    dir  shape       meaning
-    begins  IN   (m+1,) int  where each column begins
-    h       IN   (n,)        weights of the rows
+    name          dir  shape     meaning
+    begins, ends  IN   (m,) int  where the entries of each column begin and end
+    h             IN   (n,)      weights of the rows
     """
     for j in range(out.shape[0]):
         total = 0.0
-        for at in range(begins[j], begins[j + 1]):
+        for at in range(begins[j], ends[j]):
             value = values[at]
             total += value * value * h[rows[at]]
         out[j] = total
 
 
-def _add_products(begins, rows, values, coef, out):
+def _products(begins, ends, rows, values, of_rows, out):
+    """out (m,) = Σ values·of_rows over each column, with of_rows (n,)."""
+    for j in range(out.shape[0]):
+        total = 0.0
+        for at in range(begins[j], ends[j]):
+            total += values[at] * of_rows[rows[at]]
+        out[j] = total
+
+
+def _add_products(begins, ends, rows, values, coef, out):
     """out (n,) += columns·coef (m,)."""
     for j in range(coef.shape[0]):
         if coef[j] != 0.0:
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 out[rows[at]] += coef[j] * values[at]
 
 
 def _sweep(
-    begins, rows, values, h, slopes, coef, move, curvatures, l1, l2, level, most, share, least
+    begins, ends, rows, values, h, slopes, coef, move, curvatures, l1, l2, level, most, share, least
 ):
     """Sweeps of coordinate descent over m columns; returns the size of the first.
 
@@ -126,7 +135,7 @@ def _sweep(
             if curvature <= 0.0 or (now == 0.0 and not everything):
                 continue
             slope = l2 * now
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 slope += values[at] * slopes[rows[at]]
             if now == 0.0 and abs(slope) <= l1:
                 continue
@@ -136,7 +145,7 @@ def _sweep(
                 continue
             move[j] = after - coef[j]
             size += curvature * step * step
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 i = rows[at]
                 slopes[i] += step * values[at] * h[i]
         size = np.sqrt(size)
@@ -151,6 +160,6 @@ def _sweep(
     return first
 
 
-curvatures, add_products, sweep = (
-    kernel(function, IN_ORDER) for function in (_curvatures, _add_products, _sweep)
+curvatures, products, add_products, sweep = (
+    kernel(function, IN_ORDER) for function in (_curvatures, _products, _add_products, _sweep)
 )

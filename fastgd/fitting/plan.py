@@ -81,6 +81,8 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
         intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit
     source = problem.source()
+    if problem.options.l1 and _by_columns(problem, source):
+        source = source.columns or source
     return _automatic_solver(problem, source)(
         source, loss, settings, problem.coef / problem.y_unit,
         (intercept - problem.y_center) / problem.y_unit, problem.epochs,

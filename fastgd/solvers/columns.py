@@ -2,10 +2,10 @@
 
 A pass over all rows gives the slope of every coefficient. The coefficients that are not zero, and the
 zeros with the steepest slopes, make a working set (Massias, Gramfort and Salmon, 2018, Celer). Its
-columns are copied, and the problem in them alone is solved by proximal Newton steps: coordinate descent
-on the quadratic with the present curvature of each row, and a line search on the predictions, neither of
-which reads other columns (Yuan, Ho and Lin, 2012, An improved GLMNET). Then another pass looks for what
-was left out.
+columns are copied, unless the matrix came in columns, and the problem in them alone is solved by
+proximal Newton steps: coordinate descent on the quadratic with the present curvature of each row, and a
+line search on the predictions, neither of which reads other columns (Yuan, Ho and Lin, 2012, An improved
+GLMNET). Then another pass looks for what was left out.
 """
 
 import math
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..cpu import columns
 from ..cpu.block_losses import block_losses, block_scratch
+from ..sources.protocol import ColumnSource
 from .automatic import History, Steps
 from .metric import Metric, diagonal_metric
 from .per_row import raw_predictions, row_curvatures
@@ -47,6 +48,8 @@ class ColumnStage(NamedTuple):
 
 class ColumnDescent(ProximalDescent):
     """The solver behind `lr="auto"` with l1 for many sparse columns and one output."""
+
+    source: ColumnSource
 
     def __init__(self, *given: Any):
         super().__init__(*given)
@@ -127,8 +130,7 @@ class ColumnDescent(ProximalDescent):
         """
         source, settings, loss = self.source, self.settings, self.loss
         which = self._working_set(metric, point)
-        assert source.columns is not None
-        begins, rows, values = source.columns(which)
+        begins, ends, rows, values = source.pick(which)
         bound, l1, l2 = metric.hessian[which], settings.l1, settings.l2
         coef = point.coef[0, which]
         intercept = point.level - point.coef @ metric.center
@@ -150,21 +152,21 @@ class ColumnDescent(ProximalDescent):
         for _ in range(_STEPS):
             h = settings.scale * self._row_curvatures(z, floor)
             curvatures = np.empty(len(which))
-            columns.curvatures(begins, rows, values, h, curvatures)
+            columns.curvatures(begins, ends, rows, values, h, curvatures)
             curvatures = np.maximum(curvatures + l2, _FLAT * bound)
             level, move = np.array([0.0, h.sum() * settings.fit_intercept]), np.zeros(len(which))
             slopes *= settings.scale
-            ends, begin = slopes.copy(), slopes / settings.scale
+            moving, before = slopes.copy(), slopes / settings.scale
             size = columns.sweep(
-                begins, rows, values, h, ends, coef, move, curvatures, l1, l2, level, _SWEEPS, _SHARE,
-                enough * _SHARE,
+                begins, ends, rows, values, h, moving, coef, move, curvatures, l1, l2, level, _SWEEPS,
+                _SHARE, enough * _SHARE,
             )  # fmt: skip
             if size <= enough:
                 break
             if not moved:
                 enough = max(enough, depth * size)
             change = np.full(len(z), level[0])
-            columns.add_products(begins, rows, values, move, change)
+            columns.add_products(begins, ends, rows, values, move, change)
             after = coef + move
             expected = float(slopes @ change) + l2 * float(coef @ move)
             expected += l1 * float(np.abs(after).sum() - np.abs(coef).sum())
@@ -178,7 +180,7 @@ class ColumnDescent(ProximalDescent):
             else:
                 if floor == 1.0:
                     break
-                slopes, floor = begin, 1.0  # once more with the bound of all curvatures
+                slopes, floor = before, 1.0  # once more with the bound of all curvatures
                 continue
             z, coef, objective, moved = z + length * change, to, new, True
             intercept = intercept + length * level[0]

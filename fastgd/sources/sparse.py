@@ -14,8 +14,9 @@ from ..cpu import advance, columns, dense, dual, sparse, sparse_updates, stochas
 from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
+from .compressed import Columns
 from .host import NATIVE, PART_BYTES, HostRows, ordered_sum, with_lower_half
-from .visit import taken
+from .visit import read_only, taken
 from .work import Kind, inverse_ns
 
 _FLOAT64 = np.dtype(np.float64)
@@ -81,8 +82,8 @@ class SparseVisit(NamedTuple):
 class SparseRows(HostRows):
     """x (n, d), y (k, n), weight and offset as a source of costs, gradients and moments.
 
-    x is a matrix or array of SciPy in compressed rows (CSR), sorted and without duplicates, as
-    `compressed` gives it; the other parameters are those of `HostRows`.
+    x is a matrix or array of SciPy in compressed rows (CSR), sorted and without duplicates, or `Columns`,
+    as `rows_or_columns` gives it; the other parameters are those of `HostRows`.
     """
 
     def __init__(
@@ -90,20 +91,39 @@ class SparseRows(HostRows):
         offset: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(x, y, weight, dtype, n_threads, k, offset)
-        data, indices, indptr = x.data, x.indices, x.indptr
-        self.entries = int(indptr[-1])
-        native = data.dtype in NATIVE and data.itemsize <= self.dtype.itemsize
-        if not native and self.entries * self.dtype.itemsize <= PART_BYTES:
-            data, native = data.astype(self.dtype), True
-        self._arrays = data, indices, indptr
-        #: The rows for kernels; None where they are converted a part at a time.
-        self._header = sparse.Header(*self._arrays) if native else None
-        of_entry = (data.itemsize if native else 4 * self.dtype.itemsize) + indices.itemsize
-        self._bytes = self.entries * (data.itemsize + indices.itemsize)
+        self.entries = int(x.nnz)
+        stored = x.arrays if isinstance(x, Columns) else (x.data, x.indices, x.indptr)
+        of_data, of_index = stored[0].dtype, stored[1].dtype
+        native = of_data in NATIVE and of_data.itemsize <= self.dtype.itemsize
+        #: Whether few entries are converted at once, and whether kernels read all in place.
+        self._converts = not native and self.entries * self.dtype.itemsize <= PART_BYTES
+        self._native = native or self._converts
+        if self._converts:
+            of_data = self.dtype
+        of_entry = (
+            of_data.itemsize if self._native else 4 * self.dtype.itemsize
+        ) + of_index.itemsize
+        self._bytes = self.entries * (of_data.itemsize + of_index.itemsize)
         #: A centre, x·centre, and the squared norms of x − centre and of the centre.
         self._about: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
         self._make_parts(PART_BYTES // 4 * self.n // (of_entry * max(self.entries, 1)))
-        self._dtypes = data.dtype if native else self.dtype, indices.dtype
+
+    @functools.cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Data, indices and indptr of rows; they are made here where x came in columns."""
+        data = self.x.data
+        return data.astype(self.dtype) if self._converts else data, self.x.indices, self.x.indptr
+
+    @functools.cached_property
+    def _header(self) -> sparse.Header | None:
+        """The rows for kernels; None where they are converted a part at a time."""
+        return sparse.Header(*self._arrays) if self._native else None
+
+    @functools.cached_property
+    def _dtypes(self) -> tuple[np.dtype, np.dtype]:
+        """The dtypes of entries and indices that kernels read."""
+        data, indices, _ = self._arrays
+        return data.dtype if self._native else self.dtype, indices.dtype
 
     shifts_rows = False
 
@@ -302,25 +322,34 @@ class SparseRows(HostRows):
         return sizes
 
     @property
-    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
-        """Some columns, compressed; None where entries are converted."""
-        return None if self._header is None else self._columns
+    def columns(self) -> "SparseRows | None":
+        """A source of the same rows that picks columns; None where entries are converted."""
+        if not self._native:
+            return None
+        if not isinstance(self.x, Columns):
+            return self
+        from .columns import SparseColumns
 
-    def _columns(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        samples = self.y, self.weight if len(self.weight) else None, self.dtype, self._n_threads
+        return SparseColumns(self.x, *samples, self.k, self.offset if len(self.offset) else None)
+
+    def pick(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Some columns (m,): where each begins and ends, and rows and values; here a copy of them."""
         assert self._header is not None
-        begins = np.append(0, np.cumsum(self._column_sizes[which]))
+        edges = np.append(0, np.cumsum(self._column_sizes[which]))
         places = np.full(self.d, -1, np.int32)
         places[which] = np.arange(len(which))
-        rows = np.empty(begins[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
-        values = np.empty(begins[-1], self._dtypes[0])
+        rows = np.empty(edges[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
+        values = np.empty(edges[-1], self._dtypes[0])
         fill = columns.fill_columns(*self._dtypes)
-        fill(self._header.address, places, begins[:-1].copy(), rows, values)
-        return begins, rows, values
+        fill(self._header.address, places, edges[:-1].copy(), rows, values)
+        begins, ends, rows, values = map(read_only, (edges[:-1], edges[1:], rows, values))
+        return begins, ends, rows, values
 
     @property
     def dual_epoch(self) -> Callable[..., np.ndarray] | None:
         """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
-        return None if self._header is None else self._dual_epoch
+        return self._dual_epoch if self._native else None
 
     def _dual_epoch(
         self, loss: Any, order: np.ndarray, factor: float, center: np.ndarray, level: Any,
@@ -386,7 +415,7 @@ class SparseRows(HostRows):
 
     def rows_at_once(self) -> int | None:
         """None where rows are read in place; else a part of them is converted at a time."""
-        return None if self._header is not None else self.part_rows
+        return None if self._native else self.part_rows
 
     def direct_rows(self, loss: Any, batch_size: int) -> int | None:
         """A multiple of the rows after which coefficients are brought up to date."""
