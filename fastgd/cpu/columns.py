@@ -16,21 +16,39 @@ _shrink = leaf(soft)
 
 
 @functools.cache
-def fill_columns(data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled copy of some columns of sparse rows: ``(rows_at, places, ends, rows, values)``.
+def count_entries(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled ``(rows_at, first, last, counts)``: entries of some rows in each column are counted.
 
-    name     dir     shape       meaning
-    rows_at  IN      int         address of the header of `sparse`
-    places   IN      (d,) int    number of the column among those copied, or −1
-    ends     IN OUT  (m,) int    where each column begins, which becomes where it ends
-    rows     OUT     (entries,)  the row of each entry
-    values   OUT     (entries,)  the entry
+    ``counts`` is (d,) int, IN OUT.
     """
     arrays = arrays_of(data_dtype, index_dtype)
 
-    def fill(rows_at, places, ends, rows, values):
+    def count(rows_at, first, last, counts):
+        _, indices, indptr = arrays(rows_at)
+        for at in range(indptr[first], indptr[last]):
+            counts[indices[at]] += 1
+
+    return kernel(count)
+
+
+@functools.cache
+def fill_columns(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled copy of some columns of the rows `first` to `last`.
+
+    ``(rows_at, first, last, places, ends, rows, values)``
+
+        name     dir     shape       meaning
+        rows_at  IN      int         address of the header of `sparse`
+        places   IN      (d,) int    number of the column among those copied, or −1
+        ends     IN OUT  (m,) int    where the copy of each column begins, which becomes where it ends
+        rows     OUT     (entries,)  the row of each entry
+        values   OUT     (entries,)  the entry
+    """
+    arrays = arrays_of(data_dtype, index_dtype)
+
+    def fill(rows_at, first, last, places, ends, rows, values):
         data, indices, indptr = arrays(rows_at)
-        for row in range(indptr.shape[0] - 1):
+        for row in range(first, last):
             for at in range(indptr[row], indptr[row + 1]):
                 place = places[indices[at]]
                 if place >= 0:

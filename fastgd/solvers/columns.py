@@ -101,12 +101,12 @@ class ColumnDescent(ProximalDescent):
         return super()._at_floor(metric, level, cost, first, history, exact)
 
     def _row_curvatures(self, z: np.ndarray, floor: float) -> np.ndarray:
-        """The weighted second derivatives of the rows at z, at least this part of their bound.
+        """The weighted second derivatives of the rows, written over z, at least this part of their bound.
 
         Where a loss is a line, as Huber's far out, steps would have no end.
         """
         source, bound = self.source, self.loss.curvature
-        h = row_curvatures(source, self.loss, z.copy(), False)
+        h = row_curvatures(source, self.loss, z, False)
         if math.isfinite(bound):
             least = floor * bound
             np.maximum(h, least * source.weight if len(source.weight) else least, out=h)
@@ -137,6 +137,7 @@ class ColumnDescent(ProximalDescent):
         z = raw_predictions(source, (point.coef, intercept))[0]
         losses, p = block_losses(loss.formula, True, source.dtype), float(loss.p)
         scratch, slopes = block_scratch(None, 1, _ROWS, source.dtype), np.empty_like(z)
+        h, moving = np.empty_like(z), np.empty_like(z)
         moved = False
 
         def at(z: np.ndarray, coef: np.ndarray) -> float:
@@ -150,13 +151,15 @@ class ColumnDescent(ProximalDescent):
         objective, floor = at(z, coef), _LEAST
         enough = _FLOOR / 10 * math.sqrt(abs(objective))
         for _ in range(_STEPS):
-            h = settings.scale * self._row_curvatures(z, floor)
+            np.copyto(h, z)
+            h = self._row_curvatures(h, floor)
+            h *= settings.scale
             curvatures = np.empty(len(which))
             columns.curvatures(begins, ends, rows, values, h, curvatures)
             curvatures = np.maximum(curvatures + l2, _FLAT * bound)
             level, move = np.array([0.0, h.sum() * settings.fit_intercept]), np.zeros(len(which))
             slopes *= settings.scale
-            moving, before = slopes.copy(), slopes / settings.scale
+            np.copyto(moving, slopes)
             size = columns.sweep(
                 begins, ends, rows, values, h, moving, coef, move, curvatures, l1, l2, level, _SWEEPS,
                 _SHARE, enough * _SHARE,
@@ -165,7 +168,8 @@ class ColumnDescent(ProximalDescent):
                 break
             if not moved:
                 enough = max(enough, depth * size)
-            change = np.full(len(z), level[0])
+            change, trial = moving, h  # the memory of what is no longer needed
+            change.fill(level[0])
             columns.add_products(begins, ends, rows, values, move, change)
             after = coef + move
             expected = float(slopes @ change) + l2 * float(coef @ move)
@@ -173,16 +177,18 @@ class ColumnDescent(ProximalDescent):
             length = 1.0
             for _ in range(_LENGTHS):
                 to = after if length == 1.0 else coef + length * move
-                new = at(z + length * change, to)
+                np.multiply(change, length, out=trial)
+                trial += z
+                new = at(trial, to)
                 if new <= objective + 1e-4 * length * min(expected, 0.0):
                     break
                 length *= 0.5
             else:
                 if floor == 1.0:
                     break
-                slopes, floor = before, 1.0  # once more with the bound of all curvatures
+                objective, floor = at(z, coef), 1.0  # once more with the bound of all curvatures
                 continue
-            z, coef, objective, moved = z + length * change, to, new, True
+            z, h, coef, objective, moved = trial, z, to, new, True
             intercept = intercept + length * level[0]
         if not moved:
             return None

@@ -15,7 +15,7 @@ from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
 from .compressed import Columns
-from .host import NATIVE, PART_BYTES, HostRows, ordered_sum, with_lower_half
+from .host import NATIVE, PART_BYTES, HostRows, groups_of, ordered_sum, with_lower_half
 from .visit import read_only, taken
 from .work import Kind, inverse_ns
 
@@ -27,6 +27,8 @@ _GROUPS, _ENTRIES_A_SUM, _SUMS_SHARE = 32, 8, 0.05
 _MOMENT_ENTRIES = 1 << 23
 #: Parts of an epoch that one call visits, about 50 ms.
 _PROMPT_PARTS = 64
+#: The most ranges of rows whose columns are copied at the same time.
+_RANGES = 4
 #: The most numbers of a sample, which is dense.
 _SAMPLE = 1 << 20
 
@@ -315,11 +317,19 @@ class SparseRows(HostRows):
 
     @functools.cached_property
     def _column_sizes(self) -> np.ndarray:
-        """The number of entries of every column."""
-        sizes, indices = np.zeros(self.d, np.int64), self._arrays[1]
-        for start in range(0, self.entries, _SAMPLE):
-            sizes += np.bincount(indices[start : start + _SAMPLE], minlength=self.d)
+        """The number of entries of every column in each of a few ranges of rows, (ranges, d)."""
+        ranges, dtype = min(self.n_threads, self.n, _RANGES), np.int32 if self.n < 1 << 31 else np.int64
+        sizes, count = np.zeros((ranges, self.d), dtype), columns.count_entries(*self._dtypes)
+        assert self._header is not None
+        header = self._header
+        self._share(
+            lambda group, part: count(header.address, *self._range(part, ranges), sizes[part]),
+            groups_of(ranges, ranges),
+        )
         return sizes
+
+    def _range(self, part: int, ranges: int) -> tuple[int, int]:
+        return self.n * part // ranges, self.n * (part + 1) // ranges
 
     @property
     def columns(self) -> "SparseRows | None":
@@ -336,13 +346,20 @@ class SparseRows(HostRows):
     def pick(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
         """Some columns (m,): where each begins and ends, and rows and values; here a copy of them."""
         assert self._header is not None
-        edges = np.append(0, np.cumsum(self._column_sizes[which]))
+        address, sizes = self._header.address, self._column_sizes[:, which]
+        edges, ranges = np.append(0, np.cumsum(sizes.sum(axis=0))), len(sizes)
         places = np.full(self.d, -1, np.int32)
         places[which] = np.arange(len(which))
         rows = np.empty(edges[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
         values = np.empty(edges[-1], self._dtypes[0])
         fill = columns.fill_columns(*self._dtypes)
-        fill(self._header.address, places, edges[:-1].copy(), rows, values)
+        begin_of = edges[:-1] + np.cumsum(sizes, axis=0, dtype=np.int64) - sizes
+        self._share(
+            lambda group, part: fill(
+                address, *self._range(part, ranges), places, begin_of[part], rows, values
+            ),
+            groups_of(ranges, ranges),
+        )
         begins, ends, rows, values = map(read_only, (edges[:-1], edges[1:], rows, values))
         return begins, ends, rows, values
 
