@@ -84,7 +84,7 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     if problem.options.l1 and _by_columns(problem, source):
         source = source.columns or source
     return _automatic_solver(problem, source)(
-        source, loss, settings, problem.coef / problem.y_unit,
+        source, loss, settings, problem.coef / problem.y_unit if problem.coef.any() else problem.coef,
         (intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip

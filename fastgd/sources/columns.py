@@ -65,8 +65,8 @@ class SparseColumns(SparseRows):
         begins, ends, rows, values = self.pick(used)
         own = coef[used]
         n_groups = int((ends - begins).sum()) // (_ENTRIES_A_SUM * self.n)
-        into = np.zeros((max(1, min(_GROUPS, n_groups)), self.n), coef.dtype)
-        into[0] = intercept
+        into = [np.zeros(self.n, coef.dtype) for _ in range(max(1, min(_GROUPS, n_groups)))]
+        into[0].fill(intercept)
 
         def add(group: int, at: slice) -> None:
             columns.add_products(begins[at], ends[at], rows, values, own[at], into[group])

@@ -139,7 +139,7 @@ def groups_of(n_parts: int, n_groups: int) -> list[range]:
     return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def ordered_sum(parts: np.ndarray) -> np.ndarray:
+def ordered_sum(parts: np.ndarray | list[np.ndarray]) -> np.ndarray:
     """Their sum, which takes the place of the first one."""
     total = parts[0]
     for part in parts[1:]:

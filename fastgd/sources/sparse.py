@@ -106,8 +106,6 @@ class SparseRows(HostRows):
             of_data.itemsize if self._native else 4 * self.dtype.itemsize
         ) + of_index.itemsize
         self._bytes = self.entries * (of_data.itemsize + of_index.itemsize)
-        #: A centre, x·centre, and the squared norms of x − centre and of the centre.
-        self._about: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
         self._make_parts(PART_BYTES // 4 * self.n // (of_entry * max(self.entries, 1)))
 
     @functools.cached_property
@@ -176,7 +174,8 @@ class SparseRows(HostRows):
         n_groups = self._groups(k) if slopes_too else min(self.n_parts, _GROUPS)
         if k == 1:
             one_pass = sparse.rows_pass(*self._dtypes)
-            into, none, two = np.zeros((n_groups, 1, sums + 2)), weight[:0], coef[:0]
+            into = [np.zeros((1, sums + 2)) for _ in range(n_groups)]  # all but one are let go
+            none, two = weight[:0], coef[:0]
 
             def on_part(group: int, part: int) -> None:
                 header, first, last, shift = self._rows_of(part)
@@ -269,7 +268,8 @@ class SparseRows(HostRows):
 
         self._for_each_part(on_part, n_groups)
         mass = float(self.weight.sum(dtype=np.float64)) if len(self.weight) else float(self.n)
-        mean, second = ordered_sum(into) / mass
+        mean, second = ordered_sum(into)
+        mean, second = mean / mass, second / mass
         return mass, mean, np.maximum(second - mean**2, 0.0) if centred else second
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -366,21 +366,29 @@ class SparseRows(HostRows):
     @property
     def dual_epoch(self) -> Callable[..., np.ndarray] | None:
         """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
-        return self._dual_epoch if self._native else None
+        return functools.partial(self._dual_epoch, []) if self._native else None
+
+    def _about(self, center: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """A centre, x·centre or (0,) for 0, and the squared norms of x − centre and of the centre."""
+        along, norms, square = np.empty(0), self._squared_norms(1.0), float(center @ center)
+        if square > 0:
+            along = self.predictions(center[None], np.zeros(1))
+            for first in range(0, self.n, _SAMPLE):
+                own = slice(first, first + _SAMPLE)
+                norms[own] -= 2 * along[own]
+            norms += square
+            np.maximum(norms, 0.0, out=norms)
+        return center, along, norms, square
 
     def _dual_epoch(
-        self, loss: Any, order: np.ndarray, factor: float, center: np.ndarray, level: Any,
-        slopes: np.ndarray, coef: np.ndarray,
+        self, about: list[Any], loss: Any, order: np.ndarray, factor: float, center: np.ndarray,
+        level: Any, slopes: np.ndarray, coef: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
+        """An epoch; `about` keeps what `_about` found for the epoch before."""
         assert self._header is not None
-        if self._about is None or not np.array_equal(center, self._about[0]):
-            along, norms = np.empty(0), self._squared_norms(1.0)
-            square = float(center @ center)
-            if square > 0:
-                along = self.predictions(center[None], np.zeros(1))
-                norms = np.maximum(norms - 2 * along + square, 0.0)
-            self._about = center, along, norms, square
-        _, along, norms, square = self._about
+        if not about or not np.array_equal(center, about[0]):
+            about[:] = self._about(center)
+        _, along, norms, square = about
         k, level = len(coef), np.ravel(np.asarray(level, np.float64))
         moved, seconds = np.array([np.zeros(k), coef @ center]), np.zeros(k)
         rows = self._header.address, order, self.y, self.weight, self.offset
