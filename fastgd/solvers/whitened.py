@@ -470,9 +470,9 @@ class AutomaticDescent(AutomaticSolver):
         length = 1.0
         for _ in range(tries):
             step = direction if length == 1.0 else length * direction
-            coef, new_level = metric.to_parameters(step)
+            coef, level_move = metric.to_parameters(step)
             coef += self.coef
-            new_level += level
+            new_level = level + level_move
             new = self._evaluate(metric, coef, new_level)
             if math.isfinite(new.objective):
                 if new.objective <= point.objective + 1e-4 * length * slope:

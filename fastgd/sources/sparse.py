@@ -318,7 +318,10 @@ class SparseRows(HostRows):
     @functools.cached_property
     def _column_sizes(self) -> np.ndarray:
         """The number of entries of every column in each of a few ranges of rows, (ranges, d)."""
-        ranges, dtype = min(self.n_threads, self.n, _RANGES), np.int32 if self.n < 1 << 31 else np.int64
+        ranges, dtype = (
+            min(self.n_threads, self.n, _RANGES),
+            np.int32 if self.n < 1 << 31 else np.int64,
+        )
         sizes, count = np.zeros((ranges, self.d), dtype), columns.count_entries(*self._dtypes)
         assert self._header is not None
         header = self._header
