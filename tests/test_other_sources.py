@@ -1,4 +1,4 @@
-"""Rows that are lists, sparse, or in blocks: every solver runs on them, and ends where it does on dense rows."""
+"""Rows that are lists, sparse, or in blocks: solvers end where they do on dense rows."""
 
 import every_solver
 import numpy as np

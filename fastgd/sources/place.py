@@ -11,7 +11,7 @@ import numpy as np
 from .. import inputs
 from ..errors import InputError
 from .blocks import BlockRows, Blocks
-from .compressed import compressed, is_sparse
+from .compressed import is_sparse, rows_or_columns
 from .dense import DenseRows
 from .protocol import Source
 from .sparse import SparseRows
@@ -51,7 +51,7 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
                 f"x is sparse and device is {named!r}: sparse rows are read on the CPU only; leave "
                 "device out, or pass x.toarray()."
             )
-        x = compressed(x)
+        x = rows_or_columns(x)
         inputs.check_shape(x.shape, "x")
         return x, SPARSE
     if not inputs.on_gpu(x) and named in (None, "cpu"):
