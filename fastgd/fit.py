@@ -12,6 +12,7 @@ from .result import Fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
 
     from numpy.typing import ArrayLike, DTypeLike
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def fit(
     x: ArrayLike,
-    y: ArrayLike,
+    y: ArrayLike | str | None = None,
     loss: str | Loss | CoupledLoss = "mse",
     *,
     fit_intercept: bool = True,
@@ -49,7 +50,8 @@ def fit(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
-    resume: Fit | None = None,
+    resume: Fit | str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """A linear model of any loss by gradient descent.
 
@@ -61,9 +63,14 @@ def fit(
     x : array-like or sparse (n, d), or (n,) for one column
         Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow, torch,
         or any array on a GPU; or sparse rows: any matrix or array of SciPy, CSR being read as it is. Read
-        where it is; only what is not float32 or float64 is converted, by block if it is large.
-    y : array-like (n,) or (n, k)
-        Targets; for losses of labels (n,) labels of any kind.
+        where it is; only what is not float32 or float64 is converted, by block if it is large. Rows that
+        are not in memory are read block by block in every pass: a pyarrow Dataset or ParquetFile, a
+        Polars LazyFrame, the path of a Parquet, Arrow or CSV file or of a folder of Parquet files, a
+        list of such paths or of arrays, or a function that returns an iterator of blocks x, (x, y) or
+        (x, y, weight), the same at every call.
+    y : array-like (n,) or (n, k), or str
+        Targets; for losses of labels (n,) labels of any kind. The name of a column, where x is read in
+        blocks from a table, whose other columns are the features. None where the blocks have theirs.
     loss : str or Loss, default="mse"
         A name or an object of `fastgd.losses`, or a `Loss` of two plain functions. For numbers: "mse"
         (z − y)², "huber" or ``Huber(delta=1.35)``, "quantile" or ``Quantile(q=0.9)``,
@@ -154,10 +161,14 @@ def fit(
         averaged parameters that are looked at and returned.
     patience : int, default=5
         With `validation`: stop after so many epochs in a row without a lower cost.
-    resume : Fit, optional
+    resume : Fit or path, optional
         Go on from a fit that the callback of the same call stopped, or was given, also after `Fit.save`
-        and `load`: with the same data and options the bits are those of a fit that was not stopped.
-        `epochs` counts from the first one on.
+        and `load`, or from the file of a `checkpoint`: with the same data and options the bits are those
+        of a fit that was not stopped. `epochs` counts from the first one on.
+    checkpoint : path, optional
+        A file that the fit so far is written to, about every second and at the end, with the state that
+        `resume` needs. The file is replaced when the new one is complete, so that a process that is
+        killed leaves a whole one. `fastgd.load` reads it.
 
     Returns
     -------
@@ -205,7 +216,7 @@ def fit(
 
 def fit_linear(
     x: ArrayLike,
-    y: ArrayLike,
+    y: ArrayLike | str | None = None,
     *,
     fit_intercept: bool = True,
     lr: float | ArrayLike = "auto",
@@ -232,7 +243,8 @@ def fit_linear(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
-    resume: Fit | None = None,
+    resume: Fit | str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Least squares by gradient descent: `fit` with loss="mse".
 
@@ -245,7 +257,7 @@ def fit_linear(
     y : array-like (n,) or (n, k)
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, offset, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
-progress, validation, patience, resume
+progress, validation, patience, resume, checkpoint
         As in `fit`.
 
     Returns
@@ -278,7 +290,7 @@ progress, validation, patience, resume
 
 def fit_logistic(
     x: ArrayLike,
-    y: ArrayLike,
+    y: ArrayLike | str | None = None,
     *,
     fit_intercept: bool = True,
     lr: float | ArrayLike = "auto",
@@ -306,7 +318,8 @@ def fit_logistic(
     progress: bool = False,
     validation: float | tuple[ArrayLike, ...] | None = None,
     patience: int = 5,
-    resume: Fit | None = None,
+    resume: Fit | str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
@@ -326,7 +339,7 @@ def fit_logistic(
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, offset, class_weight, coef_init, intercept_init, keep_path, dtype, device, \
-n_threads, callback, progress, validation, patience, resume
+n_threads, callback, progress, validation, patience, resume, checkpoint
         As in `fit`.
 
     Returns

@@ -54,6 +54,7 @@ OPTIONS = {
     "tol": None,
     "reduction": "mean",
     "resume": None,
+    "checkpoint": None,
     "l1": 0.0,
     "l2": 0.0,
     "sample_weight": None,

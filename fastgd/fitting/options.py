@@ -4,6 +4,7 @@ import functools
 import math
 import numbers
 import operator
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from .. import inputs
 from ..arguments import plain, real, shown
 from ..errors import InputError
 from ..formulas.updates import Optimizer
+from ..result import load
 
 #: The orders of visit, and the reductions.
 _ORDERS, _REDUCTIONS = (True, False, "block"), ("mean", "sum")
@@ -62,6 +64,7 @@ class Options:
     progress: bool
     validation: Any  # None, a float, or a tuple
     resume: Any = None
+    checkpoint: Any = None
     patience: int
 
     def __init__(self, **given: Any):
@@ -84,6 +87,10 @@ class Options:
             raise InputError(
                 f"callback is {shown(o.callback)}; expected a function of one argument."
             )
+        if o.checkpoint is not None and not isinstance(o.checkpoint, str | os.PathLike):
+            raise InputError(f"checkpoint is {shown(o.checkpoint)}; pass the path of a file.")
+        if isinstance(o.resume, str | os.PathLike):
+            o.resume = load(o.resume)
         if o.resume is not None and getattr(o.resume, "state", None) is None:
             raise InputError(
                 "resume is no fit with a state: pass the fit that the callback of a call like this one "

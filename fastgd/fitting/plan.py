@@ -34,7 +34,8 @@ def plan(problem: Problem) -> Any:
         return LBFGSDescent(*start, o.keep_path)
     descent = _numeric(problem.place.on_gpu, problem.batch is None)
     if problem.batch is None:
-        may_stop = not (o.tol is None and o.callback is None and o.validation is None)
+        pauses = (o.tol, o.callback, o.validation, o.checkpoint)
+        may_stop = any(pause is not None for pause in pauses)
         return descent(*start, problem.epochs, o.keep_path, may_stop)
     return descent(
         *start, o.keep_path, batch_size=problem.batch, shuffle=o.shuffle, seed=o.seed,

@@ -11,6 +11,7 @@ from ..settings import CONVERGED, NOT_FINITE, RUNNING
 from ..solvers.early_stopping import Validation
 from ..solvers.state import State
 from . import diagnosis
+from .checkpoint import Checkpoint
 from .plan import plan
 from .problem import Problem
 
@@ -49,7 +50,10 @@ class Run:
                 status = self._run(bar)
                 state = self._state() if status != NOT_FINITE else None
                 end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
-                return self._so_far(end(status), state)
+                found = self._so_far(end(status), state)
+                if self.options.checkpoint is not None:
+                    found.save(self.options.checkpoint)
+                return found
             finally:
                 if bar is not None:
                     bar.close()
@@ -58,6 +62,8 @@ class Run:
         """All epochs, or as many as the solver, the callback or patience let there be; the status."""
         problem, solver, held = self.problem, self.solver, self.validation
         epochs, status = problem.epochs, RUNNING
+        path = self.options.checkpoint
+        checkpoint = None if path is None else Checkpoint(path)
 
         def after_step() -> bool:
             if not problem.representable(solver):
@@ -66,6 +72,8 @@ class Run:
                 self._look()
             if bar is not None:
                 bar.update(solver.epoch - bar.n)
+            if checkpoint is not None:
+                checkpoint.after_step(lambda: self._so_far(state=self._state()))
             callback = self.options.callback
             if callback is not None and callback(self._so_far(state=self._state())):
                 self.stopped = True
@@ -147,7 +155,8 @@ class Run:
 
     def _state(self) -> State | None:
         """What a later fit can go on from, where this one may be stopped, or was."""
-        if self.options.callback is None and self.options.resume is None:
+        o = self.options
+        if o.callback is None and o.resume is None and o.checkpoint is None:
             return None
         state = self.solver.state()
         return state if self.validation is None else state | self.validation.state()
