@@ -34,7 +34,7 @@ def plan(problem: Problem) -> Any:
         return LBFGSDescent(*start, o.keep_path)
     descent = _numeric(problem.place.on_gpu, problem.batch is None)
     if problem.batch is None:
-        pauses = (o.tol, o.callback, o.validation, o.checkpoint)
+        pauses = (o.tol, o.callback, o.validation, o.checkpoint, o.resume)
         may_stop = any(pause is not None for pause in pauses)
         return descent(*start, problem.epochs, o.keep_path, may_stop)
     return descent(
