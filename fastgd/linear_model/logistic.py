@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from .. import losses
 from ..errors import InputError
 from .callbacks import Iterations
-from .estimator import Estimator, at_least_one
+from .estimator import Estimator, at_least_one, intercept_of
 
 #: The penalties that each solver of scikit-learn knows; None is no penalty.
 _PENALTIES = {
@@ -129,7 +129,7 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         self.n_iter_ = np.array([at_least_one(fit)], dtype=np.int32)
         self.classes_ = fit.classes.astype(y.dtype, copy=False)
         self.coef_ = np.atleast_2d(fit.coef)
-        self.intercept_ = np.atleast_1d(np.asarray(fit.intercept, dtype=self.coef_.dtype))
+        self.intercept_ = np.array(intercept_of(fit), ndmin=1)
         if (
             len(self.intercept_) > 1
         ):  # as scikit-learn's: what is common to all classes changes nothing
