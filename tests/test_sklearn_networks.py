@@ -334,6 +334,39 @@ def test_the_fit(tmp_path, targets, solver):
     assert_array_equal(fastgd.load(tmp_path / "network.npz").predict(X), got)
 
 
+@pytest.mark.parametrize(
+    ("options", "ended"),
+    [
+        ({"max_iter": 3}, False),
+        ({"max_iter": 500, "tol": 0.1}, True),
+        ({"max_iter": 3, "solver": "lbfgs"}, False),
+        ({"max_iter": 3000, "solver": "lbfgs", "max_fun": 5}, False),
+        ({"max_iter": 500, "solver": "lbfgs", "tol": 1e-2}, True),
+    ],
+)
+def test_whether_a_fit_converged(options, ended):
+    ours, _, y = pair("classes", **options)
+    assert ours.fit(X, y).fit_.converged is ended
+    genuine = ours.to_sklearn()
+    assert not hasattr(genuine, "_ended")
+    assert not MLPClassifier.from_sklearn(genuine).fit_.converged  # unknown
+
+
+@pytest.mark.parametrize("options", [{"early_stopping": True}, {"solver": "lbfgs", "tol": 1e-6}])
+def test_threads_change_no_bit(monkeypatch, options):
+    from fastgd.mlp import run
+
+    x = np.random.default_rng(5).standard_normal((1200, 90))
+    options |= {"random_state": 0, "max_iter": 8, "hidden_layer_sizes": (70, 30), "batch_size": 300}
+    found = []
+    for threads in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "default_threads", lambda n=threads: n)
+            found.append(MLPRegressor(**options).fit(x, np.sin(x[:, 0])))
+    assert_array_equal(found[0].coefs_[0], found[1].coefs_[0])
+    assert found[0].loss_ == found[1].loss_
+
+
 def test_several_labels_have_no_fit():
     ours, _, y = pair("several labels")
     with pytest.raises(AttributeError, match="one label of two or more classes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -11,8 +12,9 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from sklearn.utils import _safe_indexing, shuffle
+from sklearn.utils import _safe_indexing
 
+from ..cpu.machine.blas import one_thread
 from ..mlp.result import MlpFit
 from .estimator import Estimator
 from .networks_descent import Descent, Steps
@@ -21,12 +23,23 @@ from .networks_descent import Descent, Steps
 _LOSSES = {"identity": "mse", "exp": "poisson", "logistic": "bce", "softmax": "cross_entropy"}
 
 
+@functools.cache
+def _blas() -> Any:
+    """All copies of BLAS in this process; to find them takes a millisecond."""
+    from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
+
+    return ThreadpoolController()
+
+
 class _Network(Estimator, BaseEstimator):
     """What both estimators share: scikit-learn's `fit` and `partial_fit`, with other inner loops."""
 
     coefs_: Any
     intercepts_: Any
     _no_improvement_count: int
+    #: Whether the last fit is known to have come to its end, by one of its rules, before its limits.
+    _ended = False
+    _own = ("_ended",)
 
     @property
     def fit_(self) -> MlpFit:
@@ -41,7 +54,7 @@ class _Network(Estimator, BaseEstimator):
             weights=[np.ascontiguousarray(one.T) for one in self.coefs_],
             biases=[one.copy() for one in self.intercepts_],
             costs=curve, cost=float(self.loss_), n_epochs=len(curve),
-            converged=self.n_iter_ < self.max_iter, method=self.solver,
+            converged=self._ended, method=self.solver,
             classes=None if classes is None else classes.copy(),
             loss=_LOSSES[self.out_activation_], activation=self.activation,
             lrs=np.full(len(curve), 1.0 if lbfgs else self.learning_rate_init), flat=outputs == 1,
@@ -54,10 +67,15 @@ class _Network(Estimator, BaseEstimator):
         descent = Descent(self, X, y, sample_weight, np.float64)
         # For this fit alone: the method of the class stays what it is.
         self._loss_grad_lbfgs = lambda theta, *_: descent.objective(theta)
+        self._ended = False
         try:
-            super()._fit_lbfgs(X, y, *given)
+            # SciPy's own BLAS on one thread: the bits are the same on any number of processors, and
+            # its threads don't spin-wait on the processors of the objective.
+            with _blas().limit(limits=1, user_api="blas"):
+                super()._fit_lbfgs(X, y, *given)
         finally:
             del self._loss_grad_lbfgs
+        self._ended = self.n_iter_ < self.max_iter and descent.evaluations < self.max_fun
 
     def _fit_stochastic(self, X: Any, y: Any, *given: Any) -> None:
         """scikit-learn's epochs: its order of rows and its rules for the end, with compiled updates."""
@@ -81,7 +99,8 @@ class _Network(Estimator, BaseEstimator):
         steps = Steps(self, X, y, weight, self._optimizer)
         self._take(steps.parameters(steps.network.theta))
         try:
-            self._epochs(steps, rows, batch, held if weighted else held[:2], incremental)
+            with one_thread():  # the predictions of rows held out too
+                self._epochs(steps, rows, batch, held if weighted else held[:2], incremental)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
@@ -128,10 +147,12 @@ class _Network(Estimator, BaseEstimator):
         """Epochs until one of scikit-learn's rules ends them."""
         n, optimizer, early = len(rows), self._optimizer, self.early_stopping
         places = np.arange(n)
-        self.n_iter_ = 0
+        self.n_iter_, self._ended = 0, False
         for _ in range(self.max_iter):
             if self.shuffle:
-                places = shuffle(places, random_state=self._random_state)
+                drawn = np.arange(n)  # as sklearn.utils.shuffle does, without its checks
+                self._random_state.shuffle(drawn)
+                places = places[drawn]
             self.loss_ = steps.epoch(rows[places], batch)
             self.n_iter_ += 1
             self.t_ += n
@@ -142,6 +163,7 @@ class _Network(Estimator, BaseEstimator):
             optimizer.iteration_ends(self.t_)
             if self._no_improvement_count > self.n_iter_no_change:
                 if optimizer.trigger_stopping(self._reason(), self.verbose):
+                    self._ended = True
                     break
                 self._no_improvement_count = 0
             if incremental or (not early and not np.isfinite(steps.network.theta).all()):

@@ -74,7 +74,7 @@ class Descent:
         self.weight = None if weight is None else np.asarray(weight, np.float64)
         #: The outputs that a mean is taken over: of squared errors it is, while their slopes are added.
         self.outputs = k if activation == "identity" else 1
-        self.alpha = float(estimator.alpha)
+        self.alpha, self.evaluations = float(estimator.alpha), 0
         sizes = [len(one) for one in intercepts]
         self.network = network_for(X, sizes, estimator.activation, loss, dtype)
         _fill(self.parameters(self.network.theta), [*coefs, *intercepts])
@@ -91,6 +91,7 @@ class Descent:
         """The mean loss of all rows and the penalty, and the gradient, in float64."""
         network, n = self.network, self.passes.n
         network.theta[:] = theta
+        self.evaluations += 1
         factor = 1 / (n if self.weight is None else self.weight.sum())
         penalised = theta[: network.penalised]
         loss = self.passes.train(self.passes.given_order, 0, n, n, factor, False) / self.outputs
