@@ -36,5 +36,5 @@ def test_estimator(benchmark, workload, contestant):
         WORKLOADS[workload],
         contestant,
         limits=(7, 6.0),
-        table="networks of scikit-learn",
+        table="estimators",
     )

