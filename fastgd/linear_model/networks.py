@@ -64,7 +64,7 @@ class _Network(Estimator, BaseEstimator):
     def _fit_lbfgs(self, X: Any, y: Any, *given: Any) -> None:
         """scikit-learn's call of SciPy's L-BFGS-B, with the compiled objective."""
         sample_weight = given[0] if len(given) == 6 else None  # from scikit-learn 1.7 on
-        descent = Descent(self, X, y, sample_weight, np.float64)
+        descent = Descent(self, X, y, sample_weight, np.float64, X.shape[0])
         # For this fit alone: the method of the class stays what it is.
         self._loss_grad_lbfgs = lambda theta, *_: descent.objective(theta)
         self._ended = False
@@ -96,11 +96,11 @@ class _Network(Estimator, BaseEstimator):
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
                 stacklevel=5,
             )
-        steps = Steps(self, X, y, weight, self._optimizer)
+        steps = Steps(self, X, y, weight, batch)
         self._take(steps.parameters(steps.network.theta))
         try:
             with one_thread():  # the predictions of rows held out too
-                self._epochs(steps, rows, batch, held if weighted else held[:2], incremental)
+                self._epochs(steps, rows, held if weighted else held[:2], incremental)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
@@ -142,7 +142,7 @@ class _Network(Estimator, BaseEstimator):
         return rows, held
 
     def _epochs(
-        self, steps: Steps, rows: np.ndarray, batch: int, held: tuple[Any, ...], incremental: bool
+        self, steps: Steps, rows: np.ndarray, held: tuple[Any, ...], incremental: bool
     ) -> None:
         """Epochs until one of scikit-learn's rules ends them."""
         n, optimizer, early = len(rows), self._optimizer, self.early_stopping
@@ -153,7 +153,7 @@ class _Network(Estimator, BaseEstimator):
                 drawn = np.arange(n)  # as sklearn.utils.shuffle does, without its checks
                 self._random_state.shuffle(drawn)
                 places = places[drawn]
-            self.loss_ = steps.epoch(rows[places], batch)
+            self.loss_ = steps.epoch(rows[places])
             self.n_iter_ += 1
             self.t_ += n
             self.loss_curve_.append(self.loss_)

@@ -61,9 +61,11 @@ class Descent:
     weight : ndarray (n,) or None
     dtype : dtype
         Of the computation.
+    batch : int
+        Rows of a batch.
     """
 
-    def __init__(self, estimator: Any, X: Any, y: np.ndarray, weight: Any, dtype: Any):
+    def __init__(self, estimator: Any, X: Any, y: np.ndarray, weight: Any, dtype: Any, batch: int):
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         k, dtype = len(intercepts[-1]), np.dtype(dtype)
         if y.shape[1] != k:
@@ -76,7 +78,8 @@ class Descent:
         self.outputs = k if activation == "identity" else 1
         self.alpha, self.evaluations = float(estimator.alpha), 0
         sizes = [len(one) for one in intercepts]
-        self.network = network_for(X, sizes, estimator.activation, loss, dtype)
+        most = min(batch, BLOCK)
+        self.network = network_for(X, sizes, estimator.activation, loss, dtype, most=most)
         _fill(self.parameters(self.network.theta), [*coefs, *intercepts])
         targets = y.argmax(axis=1)[:, np.newaxis] if loss.coupled else y
         ones = np.ones(len(y), dtype)
@@ -103,9 +106,10 @@ class Descent:
 class Steps(Descent):
     """The same with an optimizer of scikit-learn, whose state is that of the network while it is used."""
 
-    def __init__(self, estimator: Any, X: Any, y: np.ndarray, weight: Any, optimizer: Any):
-        super().__init__(estimator, X, y, weight, estimator.coefs_[0].dtype)
-        self.optimizer = optimizer
+    def __init__(self, estimator: Any, X: Any, y: np.ndarray, weight: Any, batch: int):
+        super().__init__(estimator, X, y, weight, estimator.coefs_[0].dtype, batch)
+        self.batch = batch
+        self.optimizer = optimizer = estimator._optimizer
         self.adam = isinstance(optimizer, AdamOptimizer)
         self.slots = ("ms", "vs") if self.adam else ("velocities",)
         size, self.hyper = self.network.size, np.zeros(HYPER)
@@ -120,9 +124,9 @@ class Steps(Descent):
             self.hyper[:2] = optimizer.momentum, optimizer.nesterov
         self.low_hyper = self.hyper.astype(self.network.dtype)
 
-    def epoch(self, order: np.ndarray, batch: int) -> float:
+    def epoch(self, order: np.ndarray) -> float:
         """An update for each batch of these rows; returns the mean of their objectives before them."""
-        optimizer, n, adam = self.optimizer, len(order), self.adam
+        optimizer, n, adam, batch = self.optimizer, len(order), self.adam, self.batch
         begins = np.arange(0, n, batch)
         rows = np.minimum(batch, n - begins).astype(np.float64)
         sums = rows if self.weight is None else np.add.reduceat(self.weight[order], begins)

@@ -190,18 +190,20 @@ class Network:
     n_threads : int
     sparse : bool
         Whether x is sparse: its rows are not copied.
+    most : int
+        Rows of the largest block: `BLOCK`, or fewer, for a network whose passes have no `cost`.
     """
 
     def __init__(
-        self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int, sparse: bool
-    ):
+        self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int, sparse: bool,
+        most: int = _COST_BLOCK,
+    ):  # fmt: skip
         self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
         pairs = list(itertools.pairwise(sizes))
         self.penalised = sum(n * k for n, k in pairs)
         self.size = self.penalised + sum(sizes[1:])
         # Parameters, gradient and optimizer state; ones, and the rows of a block, and its layers.
         self.ones = -(-(2 + SLOTS) * self.size // _ALIGNED) * _ALIGNED
-        most = _COST_BLOCK  # more than BLOCK
         self.rows = self.ones + most
         self.layers, weights, biases, at = [], 0, self.penalised, self.rows
         if not sparse:
