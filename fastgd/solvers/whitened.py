@@ -398,7 +398,9 @@ class AutomaticDescent(AutomaticSolver):
         d, l2 = self.source.d, self.settings.l2
         if totals is None:
             totals = self.source.totals(self.loss, coef, level, metric.center)
-        totals = self.settings.scale * totals
+            totals *= self.settings.scale
+        else:
+            totals = self.settings.scale * totals
         cost = objective = float(sum(totals[:, d + 1].tolist()))
         by_coef = totals[:, :d]
         if l2 > 0:
@@ -477,9 +479,10 @@ class AutomaticDescent(AutomaticSolver):
             return None
         length = 1.0
         for _ in range(tries):
-            step = length * direction
-            move, level_move = metric.to_parameters(step)
-            coef, new_level = self.coef + move, level + level_move
+            step = direction if length == 1.0 else length * direction
+            coef, level_move = metric.to_parameters(step)
+            coef += self.coef
+            new_level = level + level_move
             new = self._evaluate(metric, coef, new_level)
             if math.isfinite(new.objective):
                 if new.objective <= point.objective + 1e-4 * length * slope:
