@@ -168,7 +168,7 @@ def _race(work, n_rounds: int, budget: float) -> Race:
     gc.disable()
     try:
         with warnings.catch_warnings(action="ignore"):  # the first runs have shown them
-            multiplies = work.reads or work.kind in ("network", "softmax")
+            multiplies = work.reads or work.kind in ("network", "estimator network", "softmax")
             pause = SPINNING if multiplies and not SMOKE else 0.005
             seconds |= rounds(entrants, n_rounds, budget, pause)
     finally:

@@ -135,6 +135,7 @@ TABLES = {
     ),
     "activations": ("Activations of an array, into a new one:", comparison),
     "networks": ("Back-propagation:", comparison),
+    "estimators": ("Estimators of scikit-learn's names:", comparison),
     "optimizers": ("Optimizers, in batches of 256 (L-BFGS on all rows):", comparison),
     "softmax": ("More than two labels:", comparison),
     "small": ("Calls on a few numbers:", comparison),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import warnings
@@ -50,7 +51,7 @@ class Estimator:
         genuine = self._genuine()
         made = genuine(**_parameters_of(genuine, self))
         kept = {name: value for name, value in vars(self).items() if name not in self._own}
-        vars(made).update(kept)
+        vars(made).update(copy.deepcopy(kept))  # `partial_fit` may write in place
         return made
 
     @classmethod
@@ -69,7 +70,7 @@ class Estimator:
                 f"{genuine.__module__.split('._')[0]}.{genuine.__name__}."
             )
         made = cls(**_parameters_of(genuine, model))
-        vars(made).update(vars(model))
+        vars(made).update(copy.deepcopy(vars(model)))
         return made
 
     @classmethod

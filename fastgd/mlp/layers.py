@@ -213,7 +213,7 @@ def through(plan, numbers, operation, block, first, stop):
 
 @functools.cache
 def update(rule: Rule):
-    """The compiled step of the parameters `out`, at the end of a batch."""
+    """The compiled step of the parameters `out`, at the end of a batch; returns its part of penalties."""
     scales, step, slots = leaf(rule.scales), leaf(rule.step), rule.slots
 
     @piece
@@ -221,12 +221,16 @@ def update(rule: Rule):
         if not block.ends:
             return 0.0
         T, n, p = numbers.dtype.type, (stop - first) * operation.columns, plan.low_hyper
-        zero, l2 = T(0), T(operation.penalty)
+        zero, l2 = T(0), T(operation.penalty * block.penalty)
         u64, v64, w64 = scales(plan.lr, plan.t + block.t, plan.hyper)
         u, v, w = T(u64), T(v64), T(w64)
         # Views, because an index from a place on might be negative: 7 times slower.
         at = operation.out + first * operation.columns
         theta, gradient = view(numbers, at, (n,)), view(numbers, at + plan.size, (n,))
+        squares, half = 0.0, block.squares * operation.penalty / 2
+        if half > 0:
+            for j in range(n):
+                squares += theta[j] * theta[j]
         if slots > 0:
             a, b = view(numbers, at + 2 * plan.size, (n,)), view(numbers, at + 3 * plan.size, (n,))
             c = view(numbers, at + 4 * plan.size, (n,))
@@ -237,6 +241,6 @@ def update(rule: Rule):
             for j in range(n):
                 g = gradient[j] + l2 * theta[j]
                 theta[j] = step(theta[j], g, u, v, w, p, zero, zero, zero)[0]
-        return 0.0
+        return half * squares
 
     return apply

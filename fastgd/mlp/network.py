@@ -66,12 +66,15 @@ _OPERATION = {
 
 #: A block: its first place in the order, its rows and parts, the factor from summed losses to the cost
 #: of its batch, the number of the batch, from 1, whether the block ends it, and 1 if it doesn't begin it.
+#: penalty: the factor of the l2 of the batch's steps. counts: the factor of what its operations return,
+#: in the sum of losses. squares: that of l2/2·Σθ² there, which is not among losses by default.
 _BLOCK_TYPE = np.dtype(
     (
         np.record,
         [
             ("at", np.int64), ("rows", np.int64), ("parts", np.int64), ("factor", np.float64),
-            ("t", np.float64), ("adds", np.float64), ("ends", np.int64),
+            ("t", np.float64), ("adds", np.float64), ("ends", np.int64), ("penalty", np.float64),
+            ("counts", np.float64), ("squares", np.float64),
         ],
     )
 )  # fmt: skip
@@ -110,7 +113,7 @@ def updates(plan, operations, blocks, numbers):
                     first = size * part // block.parts
                     stop = size * (part + 1) // block.parts
                     if first < stop:
-                        losses[part * _APART] += call(
+                        losses[part * _APART] += block.counts * call(
                             operation.function, plan, numbers, operation, block, first, stop
                         )
                 team.finish(members)
@@ -126,7 +129,7 @@ def end_of_block(at: int, batch: int, n: int) -> int:
 
 
 @functools.lru_cache(4)
-def _blocks(
+def blocks_of(
     first: int, stop: int, batch: int, n: int, block: int, unit: float, mean: bool, size: int
 ) -> tuple[np.ndarray, int]:
     """The blocks of the rows from one end of a block to another, of n rows in batches; their most parts.
@@ -147,6 +150,7 @@ def _blocks(
     blocks["parts"] = parts_of(rows, 2 * rows * size)
     blocks["factor"] = unit / (end - start) if mean else unit
     blocks["adds"], blocks["ends"] = at > start, at + rows == end
+    blocks["penalty"], blocks["counts"], blocks["squares"] = 1, 1, 0
     return blocks, int(blocks["parts"].max())
 
 
@@ -156,6 +160,7 @@ def _cost_blocks(first: int, stop: int) -> np.ndarray:
     blocks = np.zeros(len(at), _BLOCK_TYPE)
     rows = np.minimum(_COST_BLOCK, stop - at)
     blocks["at"], blocks["rows"], blocks["parts"] = at, rows, -(-rows // _COST_ROWS)
+    blocks["counts"] = 1
     return blocks
 
 
@@ -185,18 +190,20 @@ class Network:
     n_threads : int
     sparse : bool
         Whether x is sparse: its rows are not copied.
+    most : int
+        Rows of the largest block: `BLOCK`, or fewer, for a network whose passes have no `cost`.
     """
 
     def __init__(
-        self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int, sparse: bool
-    ):
+        self, sizes: list[int], activation: str, loss: Any, dtype, n_threads: int, sparse: bool,
+        most: int = _COST_BLOCK,
+    ):  # fmt: skip
         self.sizes, self.dtype, self.n_threads = sizes, np.dtype(dtype), n_threads
         pairs = list(itertools.pairwise(sizes))
         self.penalised = sum(n * k for n, k in pairs)
         self.size = self.penalised + sum(sizes[1:])
         # Parameters, gradient and optimizer state; ones, and the rows of a block, and its layers.
         self.ones = -(-(2 + SLOTS) * self.size // _ALIGNED) * _ALIGNED
-        most = _COST_BLOCK  # more than BLOCK
         self.rows = self.ones + most
         self.layers, weights, biases, at = [], 0, self.penalised, self.rows
         if not sparse:
@@ -342,7 +349,6 @@ class Passes:
             a = one.z
         return records(found)
 
-    @one_thread()
     def train(
         self, order, first: int, stop: int, batch: int, unit: float, mean: bool,
         rule: Rule | None = None, l2=0.0, lr=0.0, t=0.0, hyper=None, low_hyper=None,
@@ -354,22 +360,35 @@ class Passes:
         its update. Without a rule the parameters stay, and the network's `gradient` is that of the only
         batch.
         """
-        plan, step, plain = self.plan, None, None
-        if rule is not None:
-            if rule is RULES["gd"] and batch <= BLOCK:
-                plain = lr, float(hyper[0])
-            else:
-                step = update(rule)
-                plan.lr, plan.t, self._hyper[:], self._low_hyper[:] = lr, t, hyper, low_hyper
-        made_for = step, l2, plain
+        size = self.network.size
+        blocks = blocks_of(first, stop, batch, len(order), BLOCK, unit, mean, size)
+        plain = rule is RULES["gd"] and batch <= BLOCK
+        return self.train_blocks(order, blocks, rule, l2, lr, t, hyper, low_hyper, plain)
+
+    @one_thread()
+    def train_blocks(
+        self, order, blocks: tuple[np.ndarray, int], rule: Rule | None, l2, lr, t, hyper, low_hyper,
+        plain: bool = False,
+    ) -> float:  # fmt: skip
+        """`train` by the rows of these blocks, from `blocks_of`: a step for each batch.
+
+        With `plain` a step of gradient descent is one with its product, and l2 is that of all batches.
+        """
+        plan, step, at_once = self.plan, None, None
+        if plain:
+            at_once = lr, float(hyper[0])
+        elif rule is not None:
+            step = update(rule)
+            plan.lr, plan.t, self._hyper[:], self._low_hyper[:] = lr, t, hyper, low_hyper
+        made_for = step, l2, at_once
         if self._update[0] != made_for:
             self._update = made_for, self._of_update(*made_for)
-        size, operations = self.network.size, self._update[1]
+        operations, (them, parts) = self._update[1], blocks
         ends = [len(self._forward) + len(self._back), len(operations)]
-        blocks, parts = _blocks(first, stop, batch, len(order), BLOCK, unit, mean, size)
         # An update multiplies and adds three times for a row and a parameter.
-        threads = parts if 6 * size * (stop - first) > _THREADED else 1
-        return self._losses(order, first, blocks, operations, ends, threads)
+        rows = int(them["rows"].sum())
+        threads = parts if 6 * self.network.size * rows > _THREADED else 1
+        return self._losses(order, int(them["at"][0]), them, operations, ends, threads)
 
     @one_thread()
     def cost(self, order=None) -> float:

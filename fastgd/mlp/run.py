@@ -52,12 +52,12 @@ def rows_of(x: Any, dtype: Any) -> tuple[Any, np.dtype]:
 
 def network_for(
     x: Any, sizes: list[int], activation: str, loss: Any, dtype: DTypeLike,
-    n_threads: int | None = None,
+    n_threads: int | None = None, **more: Any,
 ) -> Network:  # fmt: skip
     """A network of zeros for rows x (n, d), with units `sizes` above them and the head of this loss."""
     sparse = not isinstance(x, np.ndarray)
     sizes = [x.shape[1], *sizes]
-    return Network(sizes, activation, loss, dtype, n_threads or default_threads(), sparse)
+    return Network(sizes, activation, loss, dtype, n_threads or default_threads(), sparse, **more)
 
 
 def fill(network: Network, weights: Any, biases: Any) -> None:

@@ -21,6 +21,7 @@ A key that matches no item fails the run too. Other options of pytest, such as `
 import collections
 import functools
 import importlib
+import inspect
 import pathlib
 import re
 import tomllib
@@ -40,6 +41,9 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "sklearn.linear_model.tests.test_sgd": {
         "sklearn.linear_model": ("SGDClassifier", "SGDRegressor"),
     },
+    "sklearn.neural_network.tests.test_mlp": {
+        "sklearn.neural_network": ("MLPClassifier", "MLPRegressor"),
+    },
 }
 #: Where fastgd has the estimators of scikit-learn's modules.
 _HOMES = {
@@ -57,6 +61,23 @@ def _matches(key: str, item: Any) -> bool:
 def _is_part(config: Any) -> bool:
     """Whether the command line selects items."""
     return bool(config.option.keyword) or any("::" in argument for argument in config.args)
+
+
+class _Counted:
+    """A method that counts its calls; where the original isn't available, it isn't either."""
+
+    def __init__(self, original: Any, fits: dict[str, int], name: str):
+        self.original, self.fits, self.name = original, fits, name
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        method = self.original.__get__(instance, owner)
+
+        @functools.wraps(method)
+        def counted(*args: Any, **named: Any) -> Any:
+            self.fits[self.name] += 1
+            return method(*args, **named)
+
+        return counted
 
 
 class Substitution:
@@ -79,16 +100,9 @@ class Substitution:
         self.fits[name] = 0
         for method in ("fit", "partial_fit"):
             if hasattr(substitute, method):
-                setattr(substitute, method, self._counted(name, getattr(substitute, method)))
+                original = inspect.getattr_static(substitute, method)
+                setattr(substitute, method, _Counted(original, self.fits, name))
         setattr(home, name, substitute)
-
-    def _counted(self, name: str, method: Any) -> Any:
-        @functools.wraps(method)
-        def counted(*args: Any, **named: Any) -> Any:
-            self.fits[name] += 1
-            return method(*args, **named)
-
-        return counted
 
     @pytest.hookimpl(tryfirst=True)  # before -k
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
