@@ -314,3 +314,54 @@ def test_warm_start_takes_fewer_epochs(cancer):
     model = LogisticRegression(warm_start=True, tol=1e-8).fit(*cancer)
     first = model.n_iter_[0]
     assert model.set_params(C=0.9).fit(*cancer).n_iter_[0] < first
+
+
+# --- data of all kinds --------------------------------------------------------------------------------
+
+KINDS = {
+    "int8": lambda x: (x * 20).astype(np.int8),
+    "bool": lambda x: x > 0,
+    "float16": lambda x: x.astype(np.float16),
+    "float32": lambda x: x.astype(np.float32),
+    "longdouble": lambda x: x.astype(np.longdouble),
+    "big-endian": lambda x: x.astype(">f8"),
+    "objects": lambda x: x.astype(object),
+    "by columns": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "backwards": lambda x: x[::-1][:, ::-1],
+    "constant column": lambda x: np.column_stack([x, np.full(len(x), 0.1)]),
+    "one row": lambda x: x[:1],
+    "frame": lambda x: pd.DataFrame(x, columns=list("abcd")),
+    "csc": scipy.sparse.csc_matrix,
+    "coo": scipy.sparse.coo_array,
+}
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("data", KINDS)
+def test_data_of_all_kinds(kind, data):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4))
+    y = x @ [1.0, 2.0, 3.0, 4.0] + rng.normal(size=60)
+    x = KINDS[data](x)
+    if hasattr(x, "flags"):
+        x.flags.writeable = False
+    y, how = y[: x.shape[0]], {}
+    if kind is LogisticRegression:
+        if data == "one row":
+            with pytest.raises(ValueError, match="at least 2 classes"):
+                kind().fit(x, y > 0)
+            return
+        y, how = np.where(y > 0, "b", "a"), {"tol": 1e-9, "max_iter": 1000}
+    ours, theirs = (
+        getattr(home, kind.__name__)(**how).fit(x, y) for home in (linear_model, genuine)
+    )
+    close = (
+        2e-3 if data == "float16" else 1e-5
+    )  # of which LinearRegression of scikit-learn gives float16
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=close, atol=1e-6)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=close, atol=1e-6)
+    if data != "float16":
+        assert ours.coef_.dtype == theirs.coef_.dtype
+    assert np.shape(ours.coef_) == np.shape(theirs.coef_)
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)

@@ -92,6 +92,8 @@ class Estimator:
         """
         how = {"accept_sparse": SPARSE, "ensure_all_finite": False} | how
         X, y = validate_data(self, X, y, **how)
+        if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):
+            X = X.astype(np.float64)
         if sample_weight is not None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype)

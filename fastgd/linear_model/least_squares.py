@@ -197,6 +197,8 @@ class Ridge(Incremental, linear_model.Ridge):
             self.fit_, epochs = fits, [at_least_one(fit) for fit in fits]
             self.coef_ = np.stack([fit.coef for fit in fits])
             self.intercept_ = np.array([fit.intercept for fit in fits], self.coef_.dtype)
+        if outputs == 1:
+            self.coef_ = self.coef_.ravel()
         self.n_iter_ = np.array(epochs, dtype=np.int32)
         return self
 

@@ -27,16 +27,12 @@ def smallest_fit(
         The part of the largest singular value below which one is zero.
     """
     sparse = scipy.sparse.issparse(X)
-    dtype = np.result_type(X.dtype, np.float32 if X.dtype.kind == "f" else np.float64)
+    dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float64)
     assert_all_finite(X, input_name="X")
     y = y.astype(dtype, copy=False)
     center, y_center = np.zeros(X.shape[1], dtype), np.zeros(y.shape[1:], dtype)
     if fit_intercept:
-        total = X.shape[0] if sample_weight is None else sample_weight.sum()
-        share = np.full(X.shape[0], 1 / total) if sample_weight is None else sample_weight / total
-        # Not by BLAS, whose threads would spin-wait beside those of SciPy's own.
-        center = share @ X if sparse else np.einsum("n,nd->d", share, X)
-        center, y_center = center.astype(dtype), np.einsum("n,n...->...", share, y).astype(dtype)
+        center, y_center = (_mean(columns, sample_weight).astype(dtype) for columns in (X, y))
     root = np.ones(X.shape[0], dtype) if sample_weight is None else np.sqrt(sample_weight)
     targets = (y - y_center) * (root if y.ndim == 1 else root[:, None])
     rank = singular = None
@@ -49,9 +45,11 @@ def smallest_fit(
         found = [lsqr(centred, column, atol=1e-13, btol=1e-13)[0] for column in columns]
         coef = np.stack(found, axis=1).reshape(X.shape[1], *y.shape[1:])
     else:
-        coef, _, rank, singular = scipy.linalg.lstsq(
-            (X - center) * root[:, None], targets, cond=cut
-        )
+        apart = X - center
+        # What is left of a constant column is the rounding of its mean.
+        apart[:, np.abs(apart).max(axis=0) <= 16 * np.finfo(dtype).eps * np.abs(center)] = 0.0
+        apart = apart.astype(dtype, copy=False)
+        coef, _, rank, singular = scipy.linalg.lstsq(apart * root[:, None], targets, cond=cut)
     coef = np.ascontiguousarray(coef.T, dtype=dtype)
     intercept = y_center - coef @ center
     fit = Fit(
@@ -59,3 +57,14 @@ def smallest_fit(
         cost=mse_cost(X, y, coef, intercept), n_epochs=0, converged=True, method="lstsq",
     )  # fmt: skip
     return fit, rank, singular
+
+
+def _mean(columns: Any, weight: Any) -> np.ndarray:
+    """The weighted mean of columns."""
+    if weight is None:
+        sums, total = columns.sum(axis=0), columns.shape[0]
+    elif scipy.sparse.issparse(columns):
+        sums, total = weight @ columns, weight.sum()
+    else:  # not by BLAS, whose threads would spin-wait beside those of SciPy's own
+        sums, total = np.einsum("n,n...->...", weight, columns), weight.sum()
+    return np.asarray(sums, dtype=np.float64).reshape(columns.shape[1:]) / total
