@@ -356,11 +356,10 @@ def test_data_of_all_kinds(kind, data):
     ours, theirs = (
         getattr(home, kind.__name__)(**how).fit(x, y) for home in (linear_model, genuine)
     )
-    close = (
-        2e-3 if data == "float16" else 1e-5
-    )  # of which LinearRegression of scikit-learn gives float16
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=close, atol=1e-6)
-    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=close, atol=1e-6)
+    # Of float16 scikit-learn's LinearRegression gives float16, and of float32 lbfgs stops early.
+    close = {"float16": 2e-3, "float32": 1e-3}.get(data, 1e-5)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=close, atol=close / 10)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=close, atol=close / 10)
     if data != "float16":
         assert ours.coef_.dtype == theirs.coef_.dtype
     assert np.shape(ours.coef_) == np.shape(theirs.coef_)
