@@ -1,0 +1,225 @@
+"""PoissonRegressor, GammaRegressor and TweedieRegressor."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn import linear_model
+from sklearn.base import _fit_context
+from sklearn.utils.validation import check_array
+
+from .. import losses
+from .estimator import Estimator, at_least_one, refuse
+
+
+class Generalized(Estimator):
+    """What the estimators of generalized linear models share: the fit.
+
+    Those of scikit-learn have the loss in `_base_loss` too, from which they predict and score.
+    """
+
+    alpha: Any
+    fit_intercept: Any
+    max_iter: Any
+    tol: Any
+    warm_start: Any
+    _get_loss: Any
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+        y : array-like (n,)
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter can't be used.
+        NotImplementedError
+            If fastgd has no loss for the link and the power of a TweedieRegressor.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs were too few, or no finite optimum exists.
+        """
+        loss, scale = self._loss()
+        X, y, sample_weight = self._read(
+            X, y, sample_weight, dtype=[np.float64, np.float32], y_numeric=True
+        )
+        y = check_array(y, dtype=X.dtype, ensure_2d=False)
+        self._base_loss = self._get_loss()
+        if not self._base_loss.in_y_true_range(y):
+            raise ValueError(
+                "Some value(s) of y are out of the valid range of the loss "
+                f"{type(self._base_loss).__name__!r}."
+            )
+        run = self._solve(
+            loss, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
+            l2=scale * self.alpha, tol=self.tol, epochs=self.max_iter, **self._start(),
+        )  # fmt: skip
+        self._warn(run)
+        self.coef_, self.n_iter_ = self.fit_.coef, at_least_one(self.fit_)
+        self.intercept_ = X.dtype.type(self.fit_.intercept) if self.fit_intercept else 0.0
+        return self
+
+    def _loss(self) -> tuple[Any, float]:
+        """The loss, and how many times scikit-learn's it is."""
+        raise NotImplementedError
+
+    def _start(self) -> dict[str, Any]:
+        """Where to start: with `warm_start` at the last fit."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return {}
+        start = {"coef_init": self.coef_}
+        return start | ({"intercept_init": self.intercept_} if self.fit_intercept else {})
+
+
+class PoissonRegressor(Generalized, linear_model.PoissonRegressor):
+    """Regression of counts, whose mean is exp(X·coef + intercept): scikit-learn's, by fastgd.
+
+    Minimises ``mean(exp(z) − y·z) + alpha/2·‖coef‖²`` with ``z = X·coef + intercept``, the mean weighted
+    by `sample_weight`.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+    fit_intercept : bool, default=True
+    solver : {"lbfgs", "newton-cholesky"}, default="lbfgs"
+        Both have one optimum, and both are fastgd's way to it.
+    max_iter : int, default=100
+        The most epochs, each a reading of X.
+    tol : float, default=1e-4
+        The fit ends where the norm of the gradient is below `tol` times that at the start, in coordinates
+        in which the columns have one scale and are not correlated.
+    warm_start : bool, default=False
+    verbose : int, default=0
+        Without effect.
+
+    Attributes
+    ----------
+    coef_ : ndarray (d,)
+    intercept_ : float
+    n_iter_ : int
+        The epochs.
+    fit_ : Fit
+
+    Examples
+    --------
+    >>> from fastgd.linear_model import PoissonRegressor
+    >>> model = PoissonRegressor(alpha=0.0, tol=1e-9).fit([[0.0], [1.0], [2.0]], [1, 2, 4])
+    >>> model.predict([[3.0]]).round(6)
+    array([8.])
+    """
+
+    def _loss(self) -> tuple[Any, float]:
+        return losses.POISSON, 1.0
+
+
+class GammaRegressor(Generalized, linear_model.GammaRegressor):
+    """Regression of positive numbers, whose mean is exp(X·coef + intercept): scikit-learn's, by fastgd.
+
+    Minimises ``mean(z + y·exp(−z)) + alpha/2·‖coef‖²`` with ``z = X·coef + intercept``, the mean weighted
+    by `sample_weight`.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+    fit_intercept : bool, default=True
+    solver : {"lbfgs", "newton-cholesky"}, default="lbfgs"
+        Both have one optimum, and both are fastgd's way to it.
+    max_iter : int, default=100
+        The most epochs, each a reading of X.
+    tol : float, default=1e-4
+        The fit ends where the norm of the gradient is below `tol` times that at the start, in coordinates
+        in which the columns have one scale and are not correlated.
+    warm_start : bool, default=False
+    verbose : int, default=0
+        Without effect.
+
+    Attributes
+    ----------
+    coef_ : ndarray (d,)
+    intercept_ : float
+    n_iter_ : int
+        The epochs.
+    fit_ : Fit
+
+    Examples
+    --------
+    >>> from fastgd.linear_model import GammaRegressor
+    >>> model = GammaRegressor(alpha=0.0, tol=1e-9).fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 4.0])
+    >>> model.predict([[3.0]]).round(6)
+    array([8.])
+    """
+
+    def _loss(self) -> tuple[Any, float]:
+        return losses.GAMMA, 1.0
+
+
+class TweedieRegressor(Generalized, linear_model.TweedieRegressor):
+    """Regression with the Tweedie deviance of a power: scikit-learn's TweedieRegressor, by fastgd.
+
+    Minimises ``mean(deviance)/2 + alpha/2·‖coef‖²``, the mean weighted by `sample_weight`. Where the loss
+    is not convex, with a logarithmic link those of powers below 1 and above 2, there may be several
+    optima, and this is one of them.
+
+    Parameters
+    ----------
+    power : float, default=0.0
+        The variance of y is proportional to mean^power. 0 is normal, 1 Poisson, between 1 and 2 a sum of
+        gamma variables as many as a Poisson variable says, 2 gamma, 3 inverse Gaussian. Between 0 and 1,
+        where no such variable exists, it raises NotImplementedError.
+    alpha : float, default=1.0
+    fit_intercept : bool, default=True
+    link : {"auto", "identity", "log"}, default="auto"
+        The mean is X·coef + intercept, or its exponential; "auto" is "identity" for a power of 0 and
+        less, else "log". Identity with a power that is not 0 raises NotImplementedError: its deviance is
+        infinite where the mean is not above 0.
+    solver : {"lbfgs", "newton-cholesky"}, default="lbfgs"
+        Both are fastgd's way to an optimum.
+    max_iter : int, default=100
+        The most epochs, each a reading of X.
+    tol : float, default=1e-4
+        The fit ends where the norm of the gradient is below `tol` times that at the start, in coordinates
+        in which the columns have one scale and are not correlated.
+    warm_start : bool, default=False
+    verbose : int, default=0
+        Without effect.
+
+    Attributes
+    ----------
+    coef_ : ndarray (d,)
+    intercept_ : float
+    n_iter_ : int
+        The epochs.
+    fit_ : Fit
+
+    Examples
+    --------
+    >>> from fastgd.linear_model import TweedieRegressor
+    >>> model = TweedieRegressor(power=1.5, alpha=0.0, tol=1e-9).fit([[0.0], [1.0], [2.0]], [1, 2, 4])
+    >>> model.predict([[3.0]]).round(6)
+    array([8.])
+    """
+
+    def _loss(self) -> tuple[Any, float]:
+        link = self.link
+        if link == "auto":
+            link = "identity" if self.power <= 0 else "log"
+        if link == "identity" and self.power == 0:
+            return losses.MSE, 2.0
+        if link == "identity":
+            refuse(self, f"link='identity' with power={self.power:g}", "pass link='log' or power=0")
+        if 0 < self.power < 1:
+            refuse(self, f"power={self.power:g}", "pass 0 or less, or 1 or more")
+        return losses.Tweedie(self.power), 1.0
