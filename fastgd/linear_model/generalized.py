@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +11,14 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import check_array
 
 from .. import losses
+from ..formulas.power_means import tweedie_mean, tweedie_mean_second, tweedie_mean_slope
 from .estimator import Estimator, at_least_one, refuse
+from .least_squares import smallest_fit
+
+#: The Tweedie loss without a link.
+_MEAN = losses.Loss(
+    "tweedie without link", tweedie_mean, tweedie_mean_slope, math.inf, tweedie_mean_second
+)
 
 
 class Generalized(Estimator):
@@ -45,7 +53,7 @@ class Generalized(Estimator):
         ValueError
             If the data or a parameter can't be used.
         NotImplementedError
-            If fastgd has no loss for the link and the power of a TweedieRegressor.
+            For a TweedieRegressor with the identity link, another power than 0, and no intercept.
 
         Warns
         -----
@@ -67,7 +75,12 @@ class Generalized(Estimator):
             loss, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
             l2=scale * self.alpha, tol=self.tol, epochs=self.max_iter, **self._start(),
         )  # fmt: skip
-        self._warn(run)
+        if run.solver.trouble == "dependent":  # of the many coefficients, the smallest
+            raw = X @ self.fit_.coef + self.fit_.intercept
+            smallest = smallest_fit(X, raw, None, self.fit_intercept, None)[0]
+            self.fit_.coef, self.fit_.intercept = smallest.coef, smallest.intercept
+        else:
+            self._warn(run)
         self.coef_, self.n_iter_ = self.fit_.coef, at_least_one(self.fit_)
         self.intercept_ = X.dtype.type(self.fit_.intercept) if self.fit_intercept else 0.0
         return self
@@ -169,22 +182,23 @@ class GammaRegressor(Generalized, linear_model.GammaRegressor):
 class TweedieRegressor(Generalized, linear_model.TweedieRegressor):
     """Regression with the Tweedie deviance of a power: scikit-learn's TweedieRegressor, by fastgd.
 
-    Minimises ``mean(deviance)/2 + alpha/2·‖coef‖²``, the mean weighted by `sample_weight`. Where the loss
-    is not convex, with a logarithmic link those of powers below 1 and above 2, there may be several
-    optima, and this is one of them.
+    Minimises ``mean(deviance)/2 + alpha/2·‖coef‖²``, the mean weighted by `sample_weight`. The loss is
+    convex with a logarithmic link for powers from 1 to 2, and without for those of 0 and 1; else there
+    may be several optima, and this is one of them.
 
     Parameters
     ----------
     power : float, default=0.0
         The variance of y is proportional to mean^power. 0 is normal, 1 Poisson, between 1 and 2 a sum of
-        gamma variables as many as a Poisson variable says, 2 gamma, 3 inverse Gaussian. Between 0 and 1,
-        where no such variable exists, it raises NotImplementedError.
+        gamma variables as many as a Poisson variable says, 2 gamma, 3 inverse Gaussian. Between 0 and 1
+        no such variable exists; the deviance does.
     alpha : float, default=1.0
     fit_intercept : bool, default=True
     link : {"auto", "identity", "log"}, default="auto"
         The mean is X·coef + intercept, or its exponential; "auto" is "identity" for a power of 0 and
-        less, else "log". Identity with a power that is not 0 raises NotImplementedError: its deviance is
-        infinite where the mean is not above 0.
+        less, else "log". With "identity" and a power that is not 0 the deviance is infinite where the
+        mean is not above 0: as a fit starts at the mean of y, it then raises NotImplementedError without
+        an intercept.
     solver : {"lbfgs", "newton-cholesky"}, default="lbfgs"
         Both are fastgd's way to an optimum.
     max_iter : int, default=100
@@ -218,8 +232,10 @@ class TweedieRegressor(Generalized, linear_model.TweedieRegressor):
             link = "identity" if self.power <= 0 else "log"
         if link == "identity" and self.power == 0:
             return losses.MSE, 2.0
-        if link == "identity":
-            refuse(self, f"link='identity' with power={self.power:g}", "pass link='log' or power=0")
-        if 0 < self.power < 1:
-            refuse(self, f"power={self.power:g}", "pass 0 or less, or 1 or more")
-        return losses.Tweedie(self.power), 1.0
+        if link == "identity" and not self.fit_intercept:
+            what = f"link='identity' with power={self.power:g} and fit_intercept=False"
+            refuse(self, what, "fit an intercept, or pass link='log' or power=0")
+        targets = losses.REAL if self.power <= 0 else losses.COUNTS
+        targets = losses.POSITIVE if self.power >= 2 else targets
+        loss = losses.Tweedie() if link == "log" else _MEAN
+        return loss._replace(p=float(self.power), targets=targets), 1.0

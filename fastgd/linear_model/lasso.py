@@ -7,6 +7,7 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_array
 
 from .. import losses
 from ..costs import mse_cost_and_gradient
+from ..errors import DivergenceError
 from .estimator import Estimator, at_least_one, refuse
 
 #: The smallest tolerance of a duality gap, in units of the rounding error.
@@ -27,6 +29,7 @@ class Penalised(Estimator):
     fit_intercept: Any
     max_iter: Any
     positive: Any
+    precompute: Any
     warm_start: Any
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -72,13 +75,20 @@ class Penalised(Estimator):
                 X, y, sample_weight, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
             )  # fmt: skip
             y = check_array(y, dtype=X.dtype, ensure_2d=False)
+            self._check_gram(X, sample_weight)
         gaps = _Gaps(X, y, sample_weight, self)
         total = X.shape[0] if sample_weight is None else float(np.sum(sample_weight))
-        self._solve(
-            losses.MSE, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
-            reduction="sum", l1=2 * total * gaps.l1, l2=2 * total * gaps.l2,
-            epochs=self.max_iter, callback=gaps, **self._start(y),
-        )  # fmt: skip
+        try:
+            self._solve(
+                losses.MSE, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
+                reduction="sum", l1=2 * total * gaps.l1, l2=2 * total * gaps.l2,
+                epochs=self.max_iter, callback=gaps, **self._start(y),
+            )  # fmt: skip
+        except DivergenceError as error:
+            raise ValueError(
+                "Coordinate descent iterations resulted in non-finite parameter values. The input data "
+                f"may contain large values and need to be preprocessed: {error}"
+            ) from None
         fit = self.fit_
         gaps(fit)
         if not gaps.met:
@@ -90,6 +100,33 @@ class Penalised(Estimator):
             self.coef_, self.dual_gap_ = fit.coef.reshape(-1), self.dual_gap_[0]
         self.n_iter_ = epochs if len(gaps.values) == 1 else [epochs] * len(gaps.values)
         return self
+
+    def _check_gram(self, X: Any, weight: Any) -> None:
+        """Refuse a given X^T X as scikit-learn does, if one of its numbers isn't that of X."""
+        if not hasattr(self.precompute, "__array__") or scipy.sparse.issparse(X):
+            return
+        root = np.ones(len(X)) if weight is None else np.sqrt(weight * (len(X) / weight.sum()))
+        center = np.zeros(X.shape[1])
+        if self.fit_intercept and not np.allclose(
+            center := np.average(X, axis=0, weights=weight), 0
+        ):
+            warnings.warn(
+                "Gram matrix was provided but X was centered to fit intercept: recomputing Gram matrix.",
+                UserWarning,
+                stacklevel=4,
+            )
+            return
+        one = X.shape[1] // 2
+        other = min(one + 1, X.shape[1] - 1)
+        columns = root[:, None] * (X[:, [one, other]] - center[[one, other]])
+        expected, given = columns[:, 0] @ columns[:, 1], np.asarray(self.precompute)[one, other]
+        rtol = 1e-4 if np.float32 in (X.dtype, given.dtype) else 1e-7
+        if not np.isclose(expected, given, rtol=rtol, atol=1e-5):
+            raise ValueError(
+                "Gram matrix passed in via 'precompute' parameter did not pass validation when a single "
+                "element was checked - please check that it was computed properly. For element "
+                f"({one},{other}) we computed {expected} but the user-supplied value was {given}."
+            )
 
     def _start(self, y: Any) -> dict[str, Any]:
         """Where to start: with `warm_start` at the last fit."""
@@ -112,7 +149,7 @@ class ElasticNet(Penalised, linear_model.ElasticNet):
         The part of the penalty that is l1, from 0 to 1.
     fit_intercept : bool, default=True
     precompute : bool or array-like (d, d), default=False
-        Without effect.
+        Without effect, but that a matrix which is not X^T X is refused.
     max_iter : int, default=1000
         The most epochs, each a reading of X.
     copy_X : bool, default=True
@@ -160,7 +197,7 @@ class Lasso(Penalised, linear_model.Lasso):
     alpha : float, default=1.0
     fit_intercept : bool, default=True
     precompute : bool or array-like (d, d), default=False
-        Without effect.
+        Without effect, but that a matrix which is not X^T X is refused.
     copy_X : bool, default=True
         Without effect: X is never written.
     max_iter : int, default=1000
