@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn import linear_model
@@ -25,6 +26,13 @@ class _SGD(Estimator):
     _own: ClassVar[tuple[str, ...]] = ("costs_", "intercept_decay")
     costs_: np.ndarray
 
+    def to_sklearn(self) -> Any:
+        return copy.deepcopy(super().to_sklearn())  # whose `partial_fit` writes into its arrays
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> Self:
+        return super().from_sklearn(copy.deepcopy(model))
+
     def _start(self, output: int, outputs: int, dtype: Any) -> Parameters:
         """The parameters of an output, as `fit` and `partial_fit` of scikit-learn have allocated them."""
         model: Any = self
@@ -41,7 +49,7 @@ class _SGD(Estimator):
     def _end(self, outcomes: list[Outcome], n: int, shape: tuple[int, ...]) -> None:
         """Set the attributes after runs of all outputs."""
         model: Any = self
-        begun = model.t_ == 1.0
+        begun = model.t_ == 1.0 or not hasattr(self, "costs_")
         model.n_iter_ = max(outcome.n_iter for outcome in outcomes)
         model.t_ += model.n_iter_ * n
         found = [outcome.parameters for outcome in outcomes]
@@ -70,12 +78,13 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     intercepts and numbers of epochs agree with its own up to rounding. More than two classes are fitted
     one against all others.
 
-    Three faults of scikit-learn 1.9.1 are not copied; they concern the epoch in which a run ends. Early
-    stopping scores coefficients without their scale, if there is an l2 penalty. With "log_loss" it counts
-    no row of the negative class as right. The objective of penalised sparse rows, for `tol`, has the norm
-    of the columns of one row in place of the norm of all. Another fault changes the iterates, and is
-    copied: with both an l1 penalty and `average`, what the penalty takes from a coefficient is taken from
-    the mean as if it had been so from the start.
+    Four faults of scikit-learn 1.9.1 are not copied. Three concern the epoch in which a run ends: early
+    stopping scores coefficients without their scale, if there is an l2 penalty; with "log_loss" it counts
+    no row of the negative class as right; the objective of penalised sparse rows, for `tol`, has the norm
+    of the columns of one row in place of the norm of all. The fourth is that `partial_fit` of classifiers
+    with `average` forgets the intercept of the calls before. One that is copied: with both an l1 penalty
+    and `average`, what the penalty takes from a coefficient is taken from the mean as if it had been so
+    from the start.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ class Descent:
         Raises
         ------
         SGDDivergenceError
-            If the parameters stop being finite.
+            If the parameters or the losses stop being finite.
         """
         model, settings = self._estimator, self._settings
         (n, d), dtype = self._rows.shape, self._rows.dtype
