@@ -13,6 +13,7 @@ from ..sources.protocol import Source
 from .constant import constant_prediction
 from .diagnosis import overflow
 from .problem import Problem
+from .row_space import spans_fewer
 
 #: With lr="auto" and a batch size, how far below the largest stable step to stay.
 _STOCHASTIC_MARGIN = 20
@@ -72,18 +73,19 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
             f"lr='auto' knows the curvature of softmax, and not that of the loss {loss.name!r}; pass lr "
             "as a number."
         )
-    intercept = problem.intercept
     if loss.quadratic:
         problem.centre_targets()
         if problem.options.intercept_init is None:  # the mean, which is 0 of centred targets
-            intercept = intercept + problem.y_center
+            problem.intercept = problem.intercept + problem.y_center
     elif loss.targets not in (LABELS, CLASSES) and _starts_at_zero(problem):
-        intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
+        problem.intercept = constant_prediction(loss, problem.y, problem.weight, problem.offset)
     settings.l1 /= problem.y_unit
+    if problem.options.l2 > 0 == problem.options.l1 and spans_fewer(problem.x, FULL_METRIC):
+        problem.reduce_to_rows()
     source = problem.source()
     return _automatic_solver(problem, source)(
         source, loss, settings, problem.coef / problem.y_unit,
-        (intercept - problem.y_center) / problem.y_unit, problem.epochs,
+        (problem.intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from ..sources import place
 from ..sources.protocol import Source
 from .held_out import given_rows, split
 from .options import Options
+from .row_space import RowSpace, row_space
 
 #: Epochs where the caller names none: with a numeric `lr`, and the most with lr="auto".
 _EPOCHS, _AUTO_EPOCHS = 100, 1000
@@ -45,6 +46,8 @@ class Problem:
         That of the result, and what is computed in.
     y_center, y_unit : ndarray (k,) or 0.0, float
         What `centre_targets` took from y, and then divided it by.
+    row_space : RowSpace or None
+        The space that `reduce_to_rows` has brought x and coef to.
     """
 
     y: np.ndarray
@@ -57,6 +60,7 @@ class Problem:
     start: np.ndarray | None = None
     y_center: np.ndarray | float = 0.0
     y_unit = 1.0
+    row_space: RowSpace | None = None
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
@@ -245,6 +249,13 @@ class Problem:
             y = y - self.y_center[:, None]
         self.y, self.y_unit = inputs.in_units(y, leave=1e10)
 
+    def reduce_to_rows(self) -> None:
+        """Bring x and coef to the space of the rows, of which there are fewer than columns."""
+        self.row_space = row_space(self.x, self.options.fit_intercept)
+        if self.row_space is not None:
+            self.x = self.row_space.rows
+            self.coef, self.intercept = self.row_space.inside(self.coef, self.intercept)
+
     # --- its result --------------------------------------------------------------------------------
 
     def require_finite(self) -> None:
@@ -283,14 +294,19 @@ class Problem:
         if cost is None:
             cost = costs.item(epoch - 1) if epoch else math.nan
         costs, cost = _times(costs, unit, unit), cost * unit * unit
-        coef = _times(solver.coef, unit).astype(dtype, copy=False)
+        coef, path = _times(solver.coef, unit), None
         intercept = _times(solver.intercept, unit)
         if self.automatic:
             intercept += self.y_center
-        path = start = None
         if self.start is not None:
-            path = _times(solver.path[:epoch], unit).astype(dtype, copy=False)
-            start = self.start.astype(dtype)
+            path = _times(solver.path[:epoch], unit)
+        if self.row_space is not None:
+            coef = self.row_space.outside(coef)
+            intercept -= coef @ self.row_space.center
+            path = None if path is None else self.row_space.outside(path)
+        coef = coef.astype(dtype, copy=False)
+        path = None if path is None else path.astype(dtype, copy=False)
+        start = None if self.start is None else self.start.astype(dtype)
         low = intercept.astype(dtype, copy=False)
         finite = inputs.is_finite(coef) and inputs.is_finite(low.item() if self.flat else low)
         # Costs of lr="auto" are those of y in units: in those of the caller they may overflow.

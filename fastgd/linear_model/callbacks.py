@@ -29,6 +29,7 @@ class Iterations:
     def __enter__(self) -> Self:
         if self.callback is not None:
             estimator = self._estimator
+            estimator.classes_ = np.unique(self._data["y"])  # with which a callback may predict
             most = max(estimator.max_iter, 1) + 1
             self._fit = estimator._init_callback_context(max_subtasks=most)
             self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)

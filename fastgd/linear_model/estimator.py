@@ -75,6 +75,11 @@ class Estimator:
         """scikit-learn's class of this name."""
         return next(base for base in cls.__mro__ if base.__module__.startswith("sklearn."))
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.array_api_support = False
+        return tags
+
     # --- the way to a fit ----------------------------------------------------------------------------
 
     def _read(self, X: Any, y: Any, sample_weight: Any, **how: Any) -> tuple[Any, Any, Any]:
@@ -115,6 +120,11 @@ class Estimator:
 def at_least_one(fit: Fit) -> int:
     """The epochs of a fit as scikit-learn counts iterations."""
     return max(1, fit.n_epochs)
+
+
+def intercept_of(fit: Fit) -> Any:
+    """The intercept of a fit as a number or array of NumPy, in the dtype of the coefficients."""
+    return np.asarray(fit.intercept, dtype=fit.coef.dtype)[()]
 
 
 def threads(n_jobs: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.utils.validation import assert_all_finite
 from .. import losses
 from ..costs import mse_cost
 from ..result import Fit
-from .estimator import Estimator, at_least_one, refuse, threads
+from .estimator import Estimator, at_least_one, intercept_of, refuse, threads
 
 
 class LinearRegression(Estimator, linear_model.LinearRegression):
@@ -92,7 +93,7 @@ class LinearRegression(Estimator, linear_model.LinearRegression):
             spectrum = [*_spectrum(run, self.tol)]
         if not scipy.sparse.issparse(X):
             self.rank_, self.singular_ = spectrum
-        self.coef_, self.intercept_ = self.fit_.coef, self.fit_.intercept
+        self.coef_, self.intercept_ = self.fit_.coef, intercept_of(self.fit_)
         return self
 
 
@@ -114,7 +115,7 @@ class Ridge(Estimator, linear_model.Ridge):
         Without effect: a fit goes to rounding, which takes a pass or two.
     solver : str, default="auto"
         Any of scikit-learn's names, refused where scikit-learn refuses them; all have the same optimum,
-        and all are fastgd's way to it, which `solver_` names.
+        and all are fastgd's way to it.
     positive : bool, default=False
         True raises NotImplementedError.
     random_state : optional
@@ -127,7 +128,7 @@ class Ridge(Estimator, linear_model.Ridge):
     n_iter_ : ndarray (k,)
         The epochs.
     solver_ : str
-        The method of the fit.
+        `solver`, for "auto" the method of the fit.
     fit_ : Fit, or list of Fit
         With several values of `alpha` one fit for each column of y.
 
@@ -201,7 +202,16 @@ class Ridge(Estimator, linear_model.Ridge):
             raise ValueError(
                 "'lbfgs' solver can be used only when positive=True. Please use another solver."
             )
-        if sparse and self.fit_intercept and self.solver in ("svd", "cholesky", "saga"):
+        if not (sparse and self.fit_intercept):
+            return
+        if self.solver == "sag" and self.max_iter is None and self.tol > 1e-4:
+            warnings.warn(
+                '"sag" solver requires many iterations to fit an intercept with sparse inputs. Either '
+                'set the solver to "auto" or "sparse_cg", or set a low "tol" and a high "max_iter" '
+                "(especially if inputs are not standardized).",
+                stacklevel=4,
+            )
+        if self.solver in ("svd", "cholesky", "saga"):
             raise ValueError(
                 f"solver='{self.solver}' does not support fitting the intercept on sparse data. Please "
                 "set the solver to 'auto' or 'lsqr', 'sparse_cg', 'sag', 'lbfgs' or set "
@@ -220,8 +230,8 @@ class Ridge(Estimator, linear_model.Ridge):
             self.fit_ = smallest_fit(X, y, sample_weight, self.fit_intercept, None)[0]
         else:
             self._warn(run)
-        self.coef_, self.intercept_ = self.fit_.coef, self.fit_.intercept
-        self.solver_ = self.fit_.method
+        self.coef_, self.intercept_ = self.fit_.coef, intercept_of(self.fit_)
+        self.solver_ = self.fit_.method if self.solver == "auto" else self.solver
 
 
 def smallest_fit(
@@ -244,7 +254,9 @@ def smallest_fit(
     if fit_intercept:
         total = X.shape[0] if sample_weight is None else sample_weight.sum()
         share = np.full(X.shape[0], 1 / total) if sample_weight is None else sample_weight / total
-        center, y_center = (X.T @ share).astype(dtype), (share @ y).astype(dtype)
+        # Not by BLAS, whose threads would spin-wait beside those of SciPy's own.
+        center = share @ X if sparse else np.einsum("n,nd->d", share, X)
+        center, y_center = center.astype(dtype), np.einsum("n,n...->...", share, y).astype(dtype)
     root = np.ones(X.shape[0], dtype) if sample_weight is None else np.sqrt(sample_weight)
     targets = (y - y_center) * (root if y.ndim == 1 else root[:, None])
     rank = singular = None

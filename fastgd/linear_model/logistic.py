@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any, Self
 
@@ -10,19 +9,15 @@ import numpy as np
 import scipy.sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from .. import losses
 from ..errors import InputError
 from .callbacks import Iterations
-from .estimator import Estimator, at_least_one
-
-#: The penalties that each solver of scikit-learn knows; None is no penalty.
-_PENALTIES = {
-    "lbfgs": ("l2", None), "newton-cg": ("l2", None), "newton-cholesky": ("l2", None),
-    "sag": ("l2", None), "liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet", None),
-}  # fmt: skip
+from .estimator import Estimator, at_least_one, intercept_of
+from .logistic_penalty import penalty_of
 
 
 class LogisticRegression(Estimator, linear_model.LogisticRegression):
@@ -70,6 +65,7 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
     n_iter_ : ndarray (1,)
         The epochs.
     fit_ : Fit
+        None with ``max_iter=0``.
 
     Examples
     --------
@@ -104,7 +100,7 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         ConvergenceWarning
             If `max_iter` epochs were too few, or without a penalty labels are separable.
         """
-        ratio, C = self._penalty()
+        ratio, C = penalty_of(self)
         if self.n_jobs is not None:
             warnings.warn(
                 "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
@@ -118,10 +114,13 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         weight = self._weights_of_rows(y, sample_weight)
         total = X.shape[0] if weight is None else weight.sum()
         with Iterations(self, X, y, sample_weight) as iterations:
+            if self.max_iter == 0:
+                return self._at_start(X, y)
             run = self._fit_labels(
                 columns, y, sample_weight=weight, l1=ratio / (C * total), l2=(1 - ratio) / (C * total),
                 fit_intercept=self.fit_intercept and not penalised_intercept,
-                tol=self.tol or None, epochs=max(1, self.max_iter), callback=iterations.callback,
+                tol=self.tol or None, epochs=self.max_iter, callback=iterations.callback,
+                dtype="float64" if self.solver == "liblinear" else None,
                 **self._start(penalised_intercept),
             )  # fmt: skip
         self._warn(run)
@@ -129,84 +128,31 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         self.n_iter_ = np.array([at_least_one(fit)], dtype=np.int32)
         self.classes_ = fit.classes.astype(y.dtype, copy=False)
         self.coef_ = np.atleast_2d(fit.coef)
-        self.intercept_ = np.atleast_1d(np.asarray(fit.intercept, dtype=self.coef_.dtype))
-        if (
-            len(self.intercept_) > 1
-        ):  # as scikit-learn's: what is common to all classes changes nothing
+        self.intercept_ = np.array(intercept_of(fit), ndmin=1)
+        if len(self.intercept_) > 1:
+            # What is common to all classes changes no prediction, and in the coefficients adds to l2.
             self.intercept_ -= self.intercept_.mean()
+            if ratio == 0:
+                self.coef_ = self.coef_ - self.coef_.mean(axis=0)
         if penalised_intercept:
             self.intercept_ = self.coef_[:, -1] * self.intercept_scaling
             self.coef_ = np.ascontiguousarray(self.coef_[:, :-1])
         return self
 
-    def _penalty(self) -> tuple[float, float]:
-        """The l1 part and C, with scikit-learn's warnings and refusals."""
-        name, ratio, C = getattr(self, "penalty", "deprecated"), self.l1_ratio, self.C
-        if name == "deprecated":
-            if ratio is None:
-                warnings.warn(
-                    "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in 1.10. "
-                    "Use 0<=l1_ratio<=1 instead.",
-                    FutureWarning,
-                    stacklevel=3,
-                )
-            ratio = ratio or 0.0
-            name = {0.0: "l2", 1.0: "l1"}.get(ratio, "elasticnet")
-            name = None if math.isinf(C) else name
-        else:
-            self._warn_of_penalty(name, ratio)
-            ratio = {"l1": 1.0, "elasticnet": ratio}.get(name, 0.0)
-        if self.penalty is None:
-            C = math.inf
-        known = _PENALTIES[self.solver]
-        if name not in known and not (name == "l2" and math.isinf(C)):
-            self._refuse_penalty(name)
-        if self.dual and self.solver != "liblinear":
-            raise ValueError(f"Solver {self.solver} supports only dual=False, got dual={self.dual}")
-        if self.solver == "liblinear" and self.dual and name == "l1":
-            raise ValueError("Unsupported set of arguments: penalty='l1' and dual=True.")
-        return ratio, C
-
-    def _refuse_penalty(self, name: str | None) -> None:
-        if self.solver == "liblinear" and name is None:
-            raise ValueError(
-                "C=np.inf as well as penalty=None is not supported for the liblinear solver"
-            )
-        if self.solver == "liblinear":
-            raise ValueError(
-                "Only 'saga' solver supports elasticnet penalty, got solver=liblinear."
-            )
-        raise ValueError(
-            f"Solver {self.solver} supports only 'l2' or None penalties, got {name} penalty."
-        )
-
-    def _warn_of_penalty(self, name: str | None, ratio: float | None) -> None:
-        """scikit-learn's words on the deprecated `penalty`."""
+    def _at_start(self, X: Any, y: Any) -> Self:
+        """The model before its first epoch."""
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        if not (self.warm_start and hasattr(self, "coef_")):
+            dtype = X.dtype if X.dtype.kind == "f" else np.float64
+            self.coef_ = np.zeros((outputs, X.shape[1]), dtype)
+            self.intercept_ = np.zeros(outputs, dtype)
+        self.n_iter_, self.fit_ = np.zeros(1, dtype=np.int32), None
         warnings.warn(
-            "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid this warning, "
-            "leave 'penalty' set to its default value and use 'l1_ratio' or 'C' instead. Use l1_ratio=0 "
-            "instead of penalty='l2', l1_ratio=1 instead of penalty='l1', l1_ratio set to a float "
-            "between 0 and 1 instead of penalty='elasticnet', and C=np.inf instead of penalty=None.",
-            FutureWarning,
-            stacklevel=4,
+            "LogisticRegression did not converge: max_iter is 0.", ConvergenceWarning, stacklevel=4
         )
-        if name == "elasticnet" and ratio is None:
-            raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
-        if name != "elasticnet" and ratio is not None and 0 < ratio < 1:
-            warnings.warn(
-                f"l1_ratio parameter is only used when penalty is 'elasticnet'. Got (penalty={name})",
-                stacklevel=4,
-            )
-        if (name == "l2" and ratio != 0) or (name == "l1" and ratio != 1):
-            warnings.warn(
-                f"Inconsistent values: penalty={name} with l1_ratio={ratio}. penalty is deprecated. "
-                "Please use l1_ratio only.",
-                stacklevel=4,
-            )
-        if name is None and self.C != 1.0:
-            warnings.warn(
-                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
-            )
+        return self
 
     def _weights_of_rows(self, y: Any, sample_weight: Any) -> Any:
         """The weights times those of the classes; None if there are neither."""

@@ -30,6 +30,13 @@ import pytest
 
 #: Which estimators fastgd gives to each test module, by the module that it imports them from.
 SUITES: dict[str, dict[str, tuple[str, ...]]] = {
+    "sklearn.linear_model.tests.test_base": {"sklearn.linear_model": ("LinearRegression",)},
+    "sklearn.linear_model.tests.test_logistic": {
+        "sklearn.linear_model": ("LogisticRegression",),
+    },
+    "sklearn.linear_model.tests.test_ridge": {
+        "sklearn.linear_model": ("LinearRegression", "Ridge"),
+    },
     "sklearn.linear_model.tests.test_sgd": {
         "sklearn.linear_model": ("SGDClassifier", "SGDRegressor"),
     },
