@@ -82,7 +82,7 @@ class Penalised(Estimator):
             self._solve(
                 losses.MSE, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
                 reduction="sum", l1=2 * total * gaps.l1, l2=2 * total * gaps.l2,
-                epochs=self.max_iter, callback=gaps, **self._start(y),
+                epochs=self.max_iter, callback=gaps, **self._start(X, y, sample_weight, gaps),
             )  # fmt: skip
         except DivergenceError as error:
             raise ValueError(
@@ -128,12 +128,17 @@ class Penalised(Estimator):
                 f"({one},{other}) we computed {expected} but the user-supplied value was {given}."
             )
 
-    def _start(self, y: Any) -> dict[str, Any]:
-        """Where to start: with `warm_start` at the last fit."""
+    def _start(self, X: Any, y: Any, weight: Any, gaps: _Gaps) -> dict[str, Any]:
+        """Where to start: with `warm_start` at the last fit, and to stay there if its gap is met."""
         if not self.warm_start or not hasattr(self, "coef_"):
             return {}
-        shape = (-1,) if y.ndim == 1 else (y.shape[1], -1)
-        return {"coef_init": np.reshape(self.coef_, shape)}
+        coef = np.reshape(self.coef_, (-1,) if y.ndim == 1 else (y.shape[1], -1))
+        start = {"coef_init": coef}
+        intercept = np.zeros(y.shape[1:])
+        if self.fit_intercept:
+            intercept = np.average(y - X @ coef.T, axis=0, weights=weight)
+            start["intercept_init"] = intercept
+        return start | ({"tol": 1.0} if gaps.at(coef, intercept) else {})
 
 
 class ElasticNet(Penalised, linear_model.ElasticNet):
@@ -271,7 +276,11 @@ class _Gaps:
         return bool((self.values <= self.limits).all())
 
     def __call__(self, fit: Any) -> bool:
-        at = np.atleast_2d(fit.coef), np.atleast_1d(fit.intercept)
+        return self.at(fit.coef, fit.intercept)
+
+    def at(self, coef: Any, intercept: Any) -> bool:
+        """Whether they are met at coefficients, and the intercepts that are the best for them."""
+        at = np.atleast_2d(coef), np.atleast_1d(intercept)
         if self._at is None or not all(map(np.array_equal, at, self._at)):
             parts = zip(self.columns, *at, strict=True)
             self.values, self._at = np.array([self._gap(*of) for of in parts]), at
