@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils.validation import check_array
 
 from .. import losses
 from ..formulas.power_means import tweedie_mean, tweedie_mean_second, tweedie_mean_slope
@@ -64,7 +63,7 @@ class Generalized(Estimator):
         X, y, sample_weight = self._read(
             X, y, sample_weight, dtype=[np.float64, np.float32], y_numeric=True
         )
-        y = check_array(y, dtype=X.dtype, ensure_2d=False)
+        y = y.astype(X.dtype, copy=False)
         self._base_loss = self._get_loss()
         if not self._base_loss.in_y_true_range(y):
             raise ValueError(

@@ -11,7 +11,6 @@ import scipy.sparse
 from sklearn import linear_model
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array
 
 from .. import losses
 from ..costs import mse_cost_and_gradient
@@ -74,7 +73,7 @@ class Penalised(Estimator):
             X, y, sample_weight = self._read(
                 X, y, sample_weight, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
             )  # fmt: skip
-            y = check_array(y, dtype=X.dtype, ensure_2d=False)
+            y = y.astype(X.dtype, copy=False)
             self._check_gram(X, sample_weight)
         gaps = _Gaps(X, y, sample_weight, self)
         total = X.shape[0] if sample_weight is None else float(np.sum(sample_weight))
