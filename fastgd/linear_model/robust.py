@@ -24,7 +24,7 @@ _SAMPLED, _ROWS_A_COLUMN = 16, 10
 #: The most scales that are tried; the changes of one below which none is needed, from `tol`, at the ends.
 _SCALES, _CHANGES = 50, (1e-9, 1e-6)
 #: The secant leads no farther below the best scale for some residuals than this factor.
-_FARTHEST = 100
+_FARTHEST = 10
 #: The tolerance of the fit for one scale, relative to where it starts: the end of the fit before.
 _TOL = 1e-4
 
