@@ -357,7 +357,7 @@ def test_data_of_all_kinds(kind, data):
         getattr(home, kind.__name__)(**how).fit(x, y) for home in (linear_model, genuine)
     )
     # Of float16 scikit-learn's LinearRegression gives float16, and of float32 lbfgs stops early.
-    close = {"float16": 2e-3, "float32": 1e-3}.get(data, 1e-5)
+    close = {"float16": 1e-2, "float32": 1e-3}.get(data, 1e-5)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=close, atol=close / 10)
     np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=close, atol=close / 10)
     if data != "float16":

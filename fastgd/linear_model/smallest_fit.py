@@ -24,7 +24,7 @@ def smallest_fit(
     X, y, sample_weight : checked data
     fit_intercept : bool
     cut : float, optional
-        The part of the largest singular value below which one is zero.
+        The part of the largest singular value below which one is zero; by default that of rounding.
     """
     sparse = scipy.sparse.issparse(X)
     dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float64)
@@ -49,6 +49,7 @@ def smallest_fit(
         # What is left of a constant column is the rounding of its mean.
         apart[:, np.abs(apart).max(axis=0) <= 16 * np.finfo(dtype).eps * np.abs(center)] = 0.0
         apart = apart.astype(dtype, copy=False)
+        cut = max(X.shape) * np.finfo(dtype).eps if cut is None else cut
         coef, _, rank, singular = scipy.linalg.lstsq(apart * root[:, None], targets, cond=cut)
     coef = np.ascontiguousarray(coef.T, dtype=dtype)
     intercept = y_center - coef @ center

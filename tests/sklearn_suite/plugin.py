@@ -31,9 +31,19 @@ import pytest
 
 #: Which estimators fastgd gives to each test module, by the module that it imports them from.
 SUITES: dict[str, dict[str, tuple[str, ...]]] = {
+    "sklearn.linear_model._glm.tests.test_glm": {
+        "sklearn.linear_model": ("GammaRegressor", "PoissonRegressor", "TweedieRegressor"),
+    },
     "sklearn.linear_model.tests.test_base": {"sklearn.linear_model": ("LinearRegression",)},
+    "sklearn.linear_model.tests.test_coordinate_descent": {
+        "sklearn.linear_model": ("ElasticNet", "Lasso"),
+    },
+    "sklearn.linear_model.tests.test_huber": {"sklearn.linear_model": ("HuberRegressor",)},
     "sklearn.linear_model.tests.test_logistic": {
         "sklearn.linear_model": ("LogisticRegression",),
+    },
+    "sklearn.linear_model.tests.test_quantile": {
+        "sklearn.linear_model": ("HuberRegressor", "QuantileRegressor"),
     },
     "sklearn.linear_model.tests.test_ridge": {
         "sklearn.linear_model": ("LinearRegression", "Ridge"),
@@ -43,6 +53,9 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "sklearn.neural_network.tests.test_mlp": {
         "sklearn.neural_network": ("MLPClassifier", "MLPRegressor"),
+    },
+    "sklearn.linear_model.tests.test_sparse_coordinate_descent": {
+        "sklearn.linear_model": ("ElasticNet", "Lasso"),
     },
 }
 #: Where fastgd has the estimators of scikit-learn's modules.
