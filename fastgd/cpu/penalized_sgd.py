@@ -38,7 +38,7 @@ from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
 from .machine.vector_math import vectorised
 from .machine.views import array_at, view
-from .sparse import IN_ORDER, Header, arrays_of, prefetch_row
+from .sparse import IN_ORDER, Header, arrays_of
 from .xorshift_order import next_order
 
 #: Places of `state`: the intercept; `size`; the number of updates, from 1; `limit`; the squared norm and
@@ -171,21 +171,21 @@ def _advance_mean(state, k, size, b):
 
 
 @piece
-def _truncated(v, lost, limit, size):
-    """A coefficient by size after the l1 penalty: it doesn't change its sign."""
-    if v > 0.0:
-        return max(0.0, v - (limit + lost) / size)
-    if v < 0.0:
-        return min(0.0, v + (limit - lost) / size)
-    return v
+def _truncated(v, lost, limit):
+    """A coefficient by size after the l1 penalty, all by size: it doesn't change its sign.
+
+    There is no branch, because half of them would be predicted wrongly.
+    """
+    side, length = math.copysign(1.0, v), abs(v)
+    return side * min(length, max(0.0, length - (limit + side * lost)))
 
 
 @piece
 def dense_truncation(v, lost, limit, size):
     """The l1 penalty of an update by a dense row, on all columns."""
-    T = v.dtype.type
+    T, by_size = v.dtype.type, 1.0 / size
     for j in range(v.shape[0]):
-        new = T(_truncated(v[j], lost[j], limit, size))
+        new = T(_truncated(v[j], lost[j] * by_size, limit * by_size))
         lost[j] += size * (new - v[j])
         v[j] = new
     return 0.0
@@ -347,13 +347,30 @@ def sparse_rows(data_dtype: np.dtype, index_dtype: np.dtype):
         b, size, t, penalties = state[INTERCEPT], state[SIZE], state[UPDATES], state[PENALTIES]
         squares = state[SQUARES]
         ahead = min(_MOST_AHEAD, max(2, _BYTES_AHEAD * n // max(data.shape[0] * bytes_of_entry, 1)))
+        # As many lines for every row: a loop over those of each is predicted wrongly at its end.
+        data_lines = min(32, data.shape[0] * data.itemsize // (n * LINE) + 2)
+        index_lines = min(16, data.shape[0] * indices.itemsize // (n * LINE) + 2)
         for i in range(m):
             prefetch(indptr, order[min(first + i + 2 * ahead, n - 1)], 0)
             near = order[min(first + i + ahead, n - 1)]
-            prefetch_row(data, indices, indptr, near)
+            place = np.int64(indptr[near])
+            for line in range(data_lines):
+                prefetch(data, place, line)
+            for line in range(index_lines):
+                prefetch(indices, place, line)
             prefetch(target, near, 0)
             row, rate, square = order[first + i], block[RATE, i], block[SQUARE, i]
             begin, end = indptr[row], indptr[row + 1]
+            following = order[min(first + i + 1, n - 1)]
+            start, stop = indptr[following], indptr[following + 1]
+            for q in range(start, stop):  # which are in no near cache
+                prefetch(v, indices[q], 0)
+            if mean.shape[0] > 0:
+                for q in range(start, stop):
+                    prefetch(mean, indices[q], 0)
+            if truncate != 0.0:
+                for q in range(start, stop):
+                    prefetch(lost, indices[q], 0)
             total = T(0)
             for q in range(begin, end):
                 total += data[q] * v[indices[q]]
@@ -418,14 +435,15 @@ def sparse_truncation(data_dtype: np.dtype, index_dtype: np.dtype):
     arrays = arrays_of(data_dtype, index_dtype)
 
     def of_row(rows_at, row, v, lost, state, move, size):
-        T, limit = v.dtype.type, state[LIMIT]
+        T, by_size = v.dtype.type, 1.0 / size
+        limit = state[LIMIT] * by_size
         data, indices, indptr = arrays(rows_at)
         squares, absolute = 0.0, 0.0
         for q in range(indptr[row], indptr[row + 1]):
             j = indices[q]
             old = v[j]
             moved = T(old + T(move) * data[q])
-            new = T(_truncated(moved, lost[j], limit, size))
+            new = T(_truncated(moved, lost[j] * by_size, limit))
             lost[j] += size * (new - moved)
             v[j] = new
             before, after = np.float64(old), np.float64(new)
