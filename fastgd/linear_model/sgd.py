@@ -53,7 +53,8 @@ class _SGD(Estimator):
         model.n_iter_ = max(outcome.n_iter for outcome in outcomes)
         model.t_ += model.n_iter_ * n
         found = [outcome.parameters for outcome in outcomes]
-        dtype = found[0].coef.dtype
+        # As in scikit-learn, where one intercept comes back as a float.
+        dtype = found[0].coef.dtype if len(found) > 1 else np.float64
         coef = np.array([one.coef for one in found]).reshape(shape)
         intercept = np.array([one.intercept for one in found], dtype)
         if model.average > 0:
