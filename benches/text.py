@@ -58,6 +58,7 @@ TOL = {
     },
     ("l1 logistic", 1e-4, 0.05, False): {
         "fastgd, tol": 1e-2,
+        "fastgd, CSC, tol": 1e-2,
         "liblinear-multicore": 2e-2,
         "scikit-learn liblinear": 2e-2,
         "scikit-learn saga": 1e-2,
@@ -68,6 +69,7 @@ TOL = {
     },
     ("l1 logistic", 1e-4, 0.01, False): {
         "fastgd, tol": 5e-3,
+        "fastgd, CSC, tol": 5e-3,
         "liblinear-multicore": 5e-3,
         "scikit-learn liblinear": 1e-2,
         "scikit-learn saga": 5e-3,
@@ -466,6 +468,13 @@ def fastgd_default(work):
 @minimises("fastgd, tol", *KINDS, needs="fastgd")
 def fastgd_tol(work):
     return _fastgd(work, tol=work.tols["fastgd, tol"])
+
+
+@minimises("fastgd, CSC, tol", "text l1 logistic", needs="fastgd")
+def fastgd_by_columns(work):
+    """On a matrix in columns, as skglm and celer are given."""
+    prepare, run = _fastgd(work, tol=work.tols["fastgd, CSC, tol"])
+    return lambda x, y: prepare(x.tocsc(), y), run
 
 
 def _liblinear(work, solver: int, tol: float):

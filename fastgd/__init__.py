@@ -17,7 +17,7 @@ from .costs import (
     mse_cost_and_gradient,
     mse_gradient,
 )
-from .errors import ConvergenceWarning, DivergenceError, InputError
+from .errors import BlockError, ConvergenceWarning, DivergenceError, InputError
 from .fit import fit, fit_linear, fit_logistic
 from .result import Fit, load
 
@@ -35,6 +35,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "BlockError",
     "ConvergenceWarning",
     "DivergenceError",
     "Fit",

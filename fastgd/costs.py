@@ -100,18 +100,19 @@ def _evaluate(
     if weight is not None:
         weight = place.on_host(weight, "sample_weight", where)
         weight, unit = inputs.in_units(inputs.weights(weight, n, np.float64))
-    low = inputs.parameters(coef, (k, d), "coef", finite=False)
+    low = inputs.parameters(coef, (k, d), "coef", finite=False, copy=False)
     level = inputs.parameters(intercept, (k,), "intercept", for_all=True, finite=False)
     source = where.rows(x, y, weight, dtype, None, k)
+    source = source.columns or source  # no rows are made of columns for a single pass
     with np.errstate(all="ignore"):
         if dtype != np.float64:
             low, level = low.astype(dtype), level.astype(dtype)
-        in_units = source.totals(loss, low, level)
-        totals = in_units * _scale(reduction, weight, unit, n, entries)
+        totals = source.totals(loss, low, level)
+        totals *= _scale(reduction, weight, unit, n, entries)
         single = given != (k, d) or (k == 1 and len(given) < 2)
         found: Any = (
             sum(totals[:, d + 1].tolist()),
-            totals[:, :d].astype(dtype).reshape(given),
+            np.ascontiguousarray(totals[:, :d], dtype=dtype).reshape(given),
             totals.item(0, d) if single else totals[:, d].astype(dtype),
         )[parts]
     if inputs.is_finite(totals) and math.isfinite(found[0] if parts.start == 0 else 0.0):
@@ -124,6 +125,8 @@ def _evaluate(
         inputs.targets(given_y, n, dtype)
         what = "gradient" if parts is _GRADIENT or np.isfinite(found[0]) else "cost"
         message = f"the {what} overflows {dtype} at these coefficients"
+        with np.errstate(all="ignore"):
+            in_units = source.totals(loss, low, level)
         if np.isfinite(in_units).all() and unit > 1:
             raise DivergenceError(f"{message}; scale sample_weight, or use reduction='mean'.")
         raise DivergenceError(f"{message}.")

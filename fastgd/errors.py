@@ -25,5 +25,17 @@ class DivergenceError(ArithmeticError):
         self.stable_lr = stable_lr
 
 
+class BlockError(RuntimeError):
+    """A block of x can't be read, or is another than at first; the message says where.
+
+    Attributes
+    ----------
+    fit : Fit or None
+        The fit so far; None before the first update.
+    """
+
+    fit: Any = None
+
+
 class ConvergenceWarning(UserWarning):
     """The fit ended, but did not converge; `Fit.converged` is False."""

@@ -6,7 +6,7 @@ import functools
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConvergenceWarning
+from .errors import BlockError, ConvergenceWarning
 from .losses import BCE, MSE, CoupledLoss, Loss, chosen
 from .result import Fit
 
@@ -401,6 +401,9 @@ def fitted(loss: Loss | CoupledLoss, given: dict[str, Any], at_end: Callable[[An
     except KeyboardInterrupt as stop:
         kept = run.kept() if run and found is None else found
         stop.fit = kept  # type: ignore[attr-defined]
+        raise
+    except BlockError as stop:
+        stop.fit = run.last_known() if run else None
         raise
     assert found is not None
     return found

@@ -19,7 +19,7 @@ pytestmark = [
 BUDGET = {
     "fit_linear default": 12,
     "fit_linear lr": 9,
-    "fit_linear per-sample": 18,
+    "fit_linear per-sample": 15,
     "fit_linear batches": 8,
     "fit_linear batches, adam": 3,
     "fit_linear adam": 0,
@@ -41,6 +41,10 @@ BUDGET = {
     "mse_cost": 0,
     "cost_curve": 1,
     "activations.tanh": 3,
+    "sparse, lr": 5,
+    "sparse, per-sample": 13,
+    "sparse, l2": 13,
+    "sparse, l1": 10,
 }
 
 

@@ -50,14 +50,27 @@ def test_under_five_percent_of_x(path):
 
 
 WIDE = 1 << 14
-#: Vectors of d and of n numbers that a path takes above 5 % of sparse rows: sums of the groups of parts;
-#: pairs of L-BFGS; slopes, norms and order of dual ascent.
+_sparse_auto = functools.partial(fastgd.fit_logistic, l2=1e-4)
+_working_sets = functools.partial(fastgd.fit_logistic, l1=1e-3)
+
+
+def _cost(x, y):
+    return fastgd.bce_cost_and_gradient(x, y, np.zeros(x.shape[1]))
+
+
+#: Columns, and the vectors of d and of n numbers that a path takes above 5 % of sparse rows: sums of the
+#: groups of parts; pairs of L-BFGS; slopes, norms and order of dual ascent; what CSC saves is rows.
 SPARSE_PATHS = {
-    "batch": (_logistic, 24, 3),
-    "per-sample": (functools.partial(_sgd, batch_size=1, l2=1e-4), 12, 3),
-    "auto": (functools.partial(fastgd.fit_logistic, l2=1e-4), 45, 9),
-    "cost": (lambda x, y: fastgd.bce_cost_and_gradient(x, y, np.zeros(WIDE)), 24, 3),
-    "predict": (lambda x, y: _fit_of_ones(WIDE).predict(x), 2, 3),
+    "batch": (_logistic, WIDE, 24, 3),
+    "per-sample": (functools.partial(_sgd, batch_size=1, l2=1e-4), WIDE, 12, 3),
+    "auto": (_sparse_auto, WIDE, 34, 0),
+    "auto, fewer columns": (_sparse_auto, WIDE // 4, 10, 5),
+    "cost": (_cost, WIDE, 18, 0),
+    "predict": (lambda x, y: _fit_of_ones(WIDE).predict(x), WIDE, 2, 3),
+    "l1, CSC": (_working_sets, WIDE, 16, 5),
+    "l1, CSC, fewer columns": (_working_sets, WIDE // 4, 10, 4),
+    "cost, CSC": (_cost, WIDE, 18, 0),
+    "predict, CSC": (lambda x, y: _fit_of_ones(WIDE).predict(x), WIDE, 2, 3),
 }
 
 
@@ -81,8 +94,9 @@ def sparse_data(n, d, entries):
 @pytest.mark.jit
 @pytest.mark.parametrize("path", SPARSE_PATHS)
 def test_under_five_percent_of_sparse_rows_beside_vectors(path):
-    x, y = sparse_data(60_000, WIDE, 45)
-    (n, d), (fit, of_d, of_n) = x.shape, SPARSE_PATHS[path]
+    fit, d, of_d, of_n = SPARSE_PATHS[path]
+    x, y = sparse_data(60_000, d, 45)
+    n, x = x.shape[0], x.tocsc() if "CSC" in path else x
     fit(x, y)  # compiled, and the pool of threads started
     size = x.data.nbytes + x.indices.nbytes + x.indptr.nbytes
     assert memory.peak(lambda: fit(x, y)) < 0.05 * size + 8 * (of_d * d + of_n * n)

@@ -1,4 +1,4 @@
-"""Rows that are lists, or sparse: every solver runs on them, and ends where it does on dense rows."""
+"""Rows that are lists, sparse, or in blocks: solvers end where they do on dense rows."""
 
 import every_solver
 import numpy as np
@@ -7,11 +7,13 @@ from every_solver import SOLVERS
 from list_source import ListRows
 from scipy.sparse import csr_array
 
+from fastgd.errors import InputError
 from fastgd.losses import LOSSES
 from fastgd.settings import Settings
 from fastgd.solvers import curve
 from fastgd.solvers.automatic import AutomaticSolver
 from fastgd.solvers.step_size import largest_stable_lr
+from fastgd.sources.blocks import BlockRows, Blocks
 from fastgd.sources.dense import DenseRows
 from fastgd.sources.sparse import SparseRows
 
@@ -33,7 +35,18 @@ def compressed(x, y, weight, k=None):
     return SparseRows(csr_array(x), y, weight, np.float64, 1, k)
 
 
-KINDS = {"lists": lists, "sparse": compressed}
+def in_blocks(x, y, weight, k=None):
+    """Blocks of 37 rows, every other one sparse."""
+
+    def opened():
+        for first in range(0, len(x), 37):
+            block = x[first : first + 37]
+            yield csr_array(block) if first % 2 else block
+
+    return BlockRows(Blocks(opened, x.shape, x.dtype), y, weight, np.float64, 1, k)
+
+
+KINDS = {"lists": lists, "sparse": compressed, "blocks": in_blocks}
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -51,6 +64,10 @@ def test_every_solver_ends_where_it_does_on_dense_rows(case, kind, monkeypatch):
         monkeypatch.setattr(*patch)
     both, weight = sources(kind, case.loss, case.n)
     found, wanted = (case.make(source, weight) for source in both)
+    if kind is in_blocks and getattr(found, "shuffle", False):
+        with pytest.raises(InputError, match="shuffle=False"):
+            every_solver.finish(found)
+        return
     statuses = [every_solver.finish(solver) for solver in (found, wanted)]
     assert statuses[0] == statuses[1]
     assert wanted.epoch > 0
@@ -100,6 +117,9 @@ def test_what_it_says_of_its_rows(weighted, kind):
             ("few_predictions", (np.ones((2, 3)),)),
         ):
             a, b = getattr(found, name)(*arguments), getattr(wanted, name)(*arguments)
+            if name == "sample" and isinstance(found, BlockRows):  # of the first block
+                assert all((row == x[:37]).all(axis=1).any() for row in a)
+                continue
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12, err_msg=name)
         for centred in (True, False):
             for a, b in zip(

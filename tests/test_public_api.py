@@ -19,7 +19,8 @@ NAMES = {
     "bce_cost", "bce_gradient", "bce_cost_and_gradient",
     "cross_entropy_cost", "cross_entropy_gradient", "cross_entropy_cost_and_gradient",
     "cost_curve", "linear", "Fit", "load", "activations", "schedules",
-    "DivergenceError", "InputError", "ConvergenceWarning", "__version__",
+    "DivergenceError", "InputError", "BlockError",
+    "ConvergenceWarning", "__version__",
     "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "RMSprop", "Rprop",
 }  # fmt: skip
 FITS = ("fit", "fit_linear", "fit_logistic")

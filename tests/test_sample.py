@@ -56,6 +56,25 @@ def test_it_ends_at_the_optimum(ways, l2, lay):
     assert fit.n_epochs < 15
 
 
+def test_a_tolerance_with_l2_is_met_in_the_curvature_of_the_sample(ways, monkeypatch):
+    x, y = logistic_data()
+    squares, moments = [], DenseRows.moments
+
+    def watched(self, *arguments):
+        squares.append(self.n)
+        return moments(self, *arguments)
+
+    monkeypatch.setattr(DenseRows, "moments", watched)
+    fit = fastgd.fit_logistic(x, y, l2=1e-3, tol=1e-5)
+    assert ways == [True]
+    assert fit.converged
+    assert max(squares) < len(y)  # no Hessian of all rows
+    start = gradient_at(fastgd.fit_logistic(x, y, lr=1e-12, epochs=1), x, y, 1e-3)
+    assert gradient_at(fit, x, y, 1e-3) < 1e-4 * start
+    fastgd.fit_logistic(x, y, tol=1e-5)
+    assert max(squares) == len(y)  # without a penalty, that shows whether there is an optimum
+
+
 @pytest.mark.parametrize(
     "kind", ["sorted by label", "sorted by column", "weighted", "sum", "started"]
 )

@@ -84,7 +84,7 @@ def test_from_one_part_to_several(monkeypatch):
 
 def test_from_the_bound_to_a_sample():
     """One row less than a sample needs, and just enough: the optimum is the same."""
-    least = automatic._SAMPLED * automatic._ROWS_A_COLUMN * 3
+    least = automatic._LEAST_SAMPLED * automatic._ROWS_A_COLUMN * 3
     x, y = made(least, 2, logistic=True)
     x[-1] = 0.0
     weight = np.ones(least)

@@ -9,6 +9,8 @@ import numpy as np
 import fastgd
 
 N, D, CLASSES, EPOCHS = 5_000, 10, 3, 5
+#: The columns of sparse rows.
+WIDE = 4_096
 
 
 def usual_calls() -> dict[str, Callable[[], Any]]:
@@ -51,6 +53,28 @@ def usual_calls() -> dict[str, Callable[[], Any]]:
         "mse_cost": lambda: fastgd.mse_cost(x, y, np.zeros(D), 0.0),
         "cost_curve": lambda: fastgd.cost_curve(x[:, 0], y, np.linspace(0, 4, 41)),
         "activations.tanh": lambda: fastgd.activations.tanh(x),
+        **_sparse_calls(),
+    }
+
+
+def _sparse_calls() -> dict[str, Callable[[], Any]]:
+    """Those on sparse rows of many columns; none without SciPy, which makes such rows."""
+    try:
+        from scipy.sparse import csr_array
+    except ImportError:
+        return {}
+    generator = np.random.default_rng(0)
+    columns, values = generator.integers(0, WIDE, (N, D)), generator.normal(size=(N, D))
+    x = csr_array((values.ravel(), columns.ravel(), np.arange(0, N * D + 1, D)), shape=(N, WIDE))
+    x.sum_duplicates()
+    labels = x @ generator.normal(size=WIDE) > 0
+    logistic = fastgd.fit_logistic
+    steps: dict[str, Any] = {"lr": 0.01, "epochs": EPOCHS}
+    return {
+        "sparse, lr": lambda: logistic(x, labels, **steps),
+        "sparse, per-sample": lambda: logistic(x, labels, batch_size=1, **steps),
+        "sparse, l2": lambda: logistic(x, labels, l2=1e-3),
+        "sparse, l1": lambda: logistic(x, labels, l1=1e-3),
     }
 
 

@@ -16,21 +16,39 @@ _shrink = leaf(soft)
 
 
 @functools.cache
-def fill_columns(data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled copy of some columns of sparse rows: ``(rows_at, places, ends, rows, values)``.
+def count_entries(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled ``(rows_at, first, last, counts)``: entries of some rows in each column are counted.
 
-    name     dir     shape       meaning
-    rows_at  IN      int         address of the header of `sparse`
-    places   IN      (d,) int    number of the column among those copied, or −1
-    ends     IN OUT  (m,) int    where each column begins, which becomes where it ends
-    rows     OUT     (entries,)  the row of each entry
-    values   OUT     (entries,)  the entry
+    ``counts`` is (d,) int, IN OUT.
     """
     arrays = arrays_of(data_dtype, index_dtype)
 
-    def fill(rows_at, places, ends, rows, values):
+    def count(rows_at, first, last, counts):
+        _, indices, indptr = arrays(rows_at)
+        for at in range(indptr[first], indptr[last]):
+            counts[indices[at]] += 1
+
+    return kernel(count)
+
+
+@functools.cache
+def fill_columns(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled copy of some columns of the rows `first` to `last`.
+
+    ``(rows_at, first, last, places, ends, rows, values)``
+
+        name     dir     shape       meaning
+        rows_at  IN      int         address of the header of `sparse`
+        places   IN      (d,) int    number of the column among those copied, or −1
+        ends     IN OUT  (m,) int    where the copy of each column begins, which becomes where it ends
+        rows     OUT     (entries,)  the row of each entry
+        values   OUT     (entries,)  the entry
+    """
+    arrays = arrays_of(data_dtype, index_dtype)
+
+    def fill(rows_at, first, last, places, ends, rows, values):
         data, indices, indptr = arrays(rows_at)
-        for row in range(indptr.shape[0] - 1):
+        for row in range(first, last):
             for at in range(indptr[row], indptr[row + 1]):
                 place = places[indices[at]]
                 if place >= 0:
@@ -66,31 +84,40 @@ def losses_at(losses, z, y, weight, p, scratch, slopes, totals):
             slopes[start + i] = scratch[Z, i]
 
 
-def _curvatures(begins, rows, values, h, out):
+def _curvatures(begins, ends, rows, values, h, out):
     """out (m,) = Σ values²·h over each column.
 
-    name    dir  shape       meaning
-    begins  IN   (m+1,) int  where each column begins
-    h       IN   (n,)        weights of the rows
+    name          dir  shape     meaning
+    begins, ends  IN   (m,) int  where the entries of each column begin and end
+    h             IN   (n,)      weights of the rows
     """
     for j in range(out.shape[0]):
         total = 0.0
-        for at in range(begins[j], begins[j + 1]):
+        for at in range(begins[j], ends[j]):
             value = values[at]
             total += value * value * h[rows[at]]
         out[j] = total
 
 
-def _add_products(begins, rows, values, coef, out):
+def _products(begins, ends, rows, values, of_rows, out):
+    """out (m,) = Σ values·of_rows over each column, with of_rows (n,)."""
+    for j in range(out.shape[0]):
+        total = 0.0
+        for at in range(begins[j], ends[j]):
+            total += values[at] * of_rows[rows[at]]
+        out[j] = total
+
+
+def _add_products(begins, ends, rows, values, coef, out):
     """out (n,) += columns·coef (m,)."""
     for j in range(coef.shape[0]):
         if coef[j] != 0.0:
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 out[rows[at]] += coef[j] * values[at]
 
 
 def _sweep(
-    begins, rows, values, h, slopes, coef, move, curvatures, l1, l2, level, most, share, least
+    begins, ends, rows, values, h, slopes, coef, move, curvatures, l1, l2, level, most, share, least
 ):
     """Sweeps of coordinate descent over m columns; returns the size of the first.
 
@@ -126,7 +153,7 @@ def _sweep(
             if curvature <= 0.0 or (now == 0.0 and not everything):
                 continue
             slope = l2 * now
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 slope += values[at] * slopes[rows[at]]
             if now == 0.0 and abs(slope) <= l1:
                 continue
@@ -136,7 +163,7 @@ def _sweep(
                 continue
             move[j] = after - coef[j]
             size += curvature * step * step
-            for at in range(begins[j], begins[j + 1]):
+            for at in range(begins[j], ends[j]):
                 i = rows[at]
                 slopes[i] += step * values[at] * h[i]
         size = np.sqrt(size)
@@ -151,6 +178,6 @@ def _sweep(
     return first
 
 
-curvatures, add_products, sweep = (
-    kernel(function, IN_ORDER) for function in (_curvatures, _add_products, _sweep)
+curvatures, products, add_products, sweep = (
+    kernel(function, IN_ORDER) for function in (_curvatures, _products, _add_products, _sweep)
 )

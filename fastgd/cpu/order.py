@@ -59,12 +59,15 @@ def fill_order(order, kind, seed, epoch):
     n = order.shape[0]
     rows = max(n, 1) if kind == 1 else _WINDOW
     state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
-    windows = np.zeros((n + rows - 1) // rows, np.int64)
+    # The order of the windows is at the end, which the rows of the windows before don't reach.
+    first = n - (n + rows - 1) // rows
     if kind != 1:
-        state = _fill_shuffled(windows, 0, state)
+        state = _fill_shuffled(order[first:n], 0, state)
+    elif n > 0:
+        order[first] = 0
     at = 0
-    for index in range(windows.shape[0]):
-        start = windows[index] * rows
+    for index in range(first, n):
+        start = np.int64(order[index]) * rows
         stop = at + min(rows, n - start)
         state = _fill_shuffled(order[at:stop], start, state)
         at = stop

@@ -19,22 +19,6 @@ _UNSIGNED: dict[int, np.dtype] = {4: np.dtype(np.uint32), 8: np.dtype(np.uint64)
 
 
 @kernel
-def _decreases(starts, ends):
-    """Whether a row ends before it starts.
-
-    name     dir   shape           meaning
-    starts   IN    (n,) unsigned   where rows start
-    ends     IN    (n,) unsigned   where they end
-    """
-    use_widest_vectors()
-    found = starts.dtype.type(0)
-    for i in range(starts.shape[0]):
-        if starts[i] > ends[i]:
-            found = starts.dtype.type(1)
-    return found != 0
-
-
-@kernel
 def _structure(starts, columns, following, bound, first):
     """SORTED, UNSORTED or BAD_INDICES, of a range of entries.
 
@@ -83,7 +67,7 @@ def structure(
     """
     nnz = int(indptr[-1])
     starts, columns = _unsigned(indptr), _unsigned(indices)
-    if indptr[0] != 0 or not 0 <= nnz <= len(indices) or _decreases(starts[:-1], starts[1:]):
+    if indptr[0] != 0 or not 0 <= nnz <= len(indices) or (starts[:-1] > starts[1:]).any():
         return BAD_INDPTR
     # A signed index can't be larger than this, and Numba compares uint64 with int64 as floats.
     largest = min(n_columns, 1 << (8 * indices.itemsize - 1))

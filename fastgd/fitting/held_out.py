@@ -9,6 +9,7 @@ from .. import inputs
 from ..cpu.order import visiting_order
 from ..errors import InputError
 from ..sources import place
+from ..sources.compressed import Columns
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +41,7 @@ def given_rows(
         x, found = place.features(given[0], device)
         if found != where:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")
+        x = x.rows if isinstance(x, Columns) else x
         n, columns = x.shape
         if columns != d:
             raise InputError(f"x has {columns} columns; the x to train on has {d}.")

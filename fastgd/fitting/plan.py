@@ -83,8 +83,10 @@ def _automatic(problem: Problem, settings: Settings) -> Any:
     if problem.options.l2 > 0 == problem.options.l1 and spans_fewer(problem.x, FULL_METRIC):
         problem.reduce_to_rows()
     source = problem.source()
+    if problem.options.l1 and _by_columns(problem, source):
+        source = source.columns or source
     return _automatic_solver(problem, source)(
-        source, loss, settings, problem.coef / problem.y_unit,
+        source, loss, settings, problem.coef / problem.y_unit if problem.coef.any() else problem.coef,
         (problem.intercept - problem.y_center) / problem.y_unit, problem.epochs,
         problem.options.keep_path,
     )  # fmt: skip

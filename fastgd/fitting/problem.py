@@ -13,7 +13,9 @@ from ..result import Fit
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources import place
+from ..sources.blocks import Blocks
 from ..sources.protocol import Source
+from ..sources.readers import in_blocks, opened
 from .held_out import given_rows, split
 from .options import Options
 from .row_space import RowSpace, row_space
@@ -64,7 +66,11 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        if (names := inputs.column_names(x)) is not None:
+        if in_blocks(x):
+            x, y, options.sample_weight = opened(x, y, options.sample_weight)
+            self.names = x.names
+            self.feature_names = None if x.names is None else tuple(x.names)
+        elif (names := inputs.column_names(x)) is not None:
             self.names, self.feature_names = names, inputs.feature_names(x)
         self.x, self.place = place.features(x, options.device)
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
@@ -73,6 +79,8 @@ class Problem:
         held_out = options.validation
         trained = others = None
         if isinstance(held_out, float):
+            if isinstance(self.x, Blocks):
+                raise InputError("x is read in blocks; pass validation as a tuple (x, y).")
             if self.place.on_gpu and not isinstance(self.x, np.ndarray):
                 raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
             trained, others = split(n, held_out, options.seed)
@@ -260,7 +268,10 @@ class Problem:
 
     def require_finite(self) -> None:
         """Raise InputError if x, y or the rows to validate on are not finite."""
-        inputs.require_finite(self.given_x, "x", self.names)
+        if isinstance(self.given_x, Blocks):
+            self.given_x.require_finite("x")
+        else:
+            inputs.require_finite(self.given_x, "x", self.names)
         if isinstance(self.options.validation, tuple):
             inputs.require_finite(self.held_out[0], "in validation, x", self.names)
         if self.classes is None:  # labels were looked at one by one

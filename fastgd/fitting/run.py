@@ -134,8 +134,13 @@ class Run:
         try:
             cost = diagnosis.last_finite_cost(self.problem, solver)
         except KeyboardInterrupt:  # once more: without a pass, the last cost that is known
-            return self._so_far() if solver.epoch else None
+            return self.last_known()
         return self._so_far(cost) if math.isfinite(cost) else None
+
+    def last_known(self) -> Fit | None:
+        """The fit so far without another reading of x; None before the first epoch has ended."""
+        solver = self.solver
+        return self._so_far() if solver is not None and solver.epoch else None
 
     def _so_far(self, cost: float | None = None, state: State | None = None) -> Fit:
         return self.problem.to_fit(self.solver, cost, self.converged, self.validation, state)

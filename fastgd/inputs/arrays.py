@@ -501,11 +501,13 @@ def working_dtype(x: Any, dtype: Any) -> np.dtype:
 
 
 def parameters(
-    value: Any, shape: tuple[int, ...], name: str, *, for_all: bool = False, finite: bool = True
-) -> np.ndarray:
+    value: Any, shape: tuple[int, ...], name: str, *, for_all: bool = False, finite: bool = True,
+    copy: bool = True,
+) -> np.ndarray:  # fmt: skip
     """A value broadcast to `shape`, float64, finite, and a copy; a number may stand `for_all`.
 
-    Without `finite` it is not searched for NaN: the caller finds that in the cost.
+    Without `finite` it is not searched for NaN: the caller finds that in the cost. Without `copy` it may
+    be the caller's memory, which is only read, where kernels take it as it is.
     """
     if value is None:
         return np.zeros(shape)
@@ -519,6 +521,8 @@ def parameters(
             raise InputError(f"{name} has shape {found}; expected {expected}.")
     if finite and not is_finite(array):
         raise InputError(f"{name} is not finite: {shown(np.asarray(array).tolist())}.")
+    if not copy and found and array.dtype == np.float64 and array.flags.carray:
+        return np.asarray(array.reshape(shape))
     result = np.empty(shape)
     result[...] = array
     return result

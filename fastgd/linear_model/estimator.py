@@ -30,6 +30,8 @@ class Estimator:
     """
 
     fit_: Any
+    coef_: Any
+    intercept_: Any
     #: Attributes of a fit that scikit-learn's own objects don't have.
     _own: ClassVar[tuple[str, ...]] = ("fit_",)
 

@@ -6,24 +6,26 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse
-from scipy.sparse.linalg import LinearOperator, lsqr
 from sklearn import linear_model
 from sklearn.base import _fit_context
-from sklearn.utils.validation import assert_all_finite
 
 from .. import losses
-from ..costs import mse_cost
-from ..result import Fit
-from .estimator import Estimator, at_least_one, intercept_of, refuse, threads
+from .estimator import at_least_one, intercept_of, refuse, threads
+from .incremental import Incremental
+from .running_moments import spectrum_of
+from .smallest_fit import smallest_fit
+
+#: Entries of X up to which a factorisation takes less time than to plan passes: 1 ms.
+_FEW = 10_000
 
 
-class LinearRegression(Estimator, linear_model.LinearRegression):
+class LinearRegression(Incremental, linear_model.LinearRegression):
     """Ordinary least squares: scikit-learn's LinearRegression, by fastgd.
 
     Minimises ``Σ (x·coef + intercept − y)²``, weighted by `sample_weight`. Where columns are dependent,
-    the coefficients are the smallest of those that fit best, from SciPy's `lstsq` as in scikit-learn.
+    the coefficients are the smallest of those that fit best, from SciPy's `lstsq` as in scikit-learn, and
+    so are those of at most 10,000 entries of X.
 
     Parameters
     ----------
@@ -84,8 +86,10 @@ class LinearRegression(Estimator, linear_model.LinearRegression):
         X, y, sample_weight = self._read(X, y, sample_weight, y_numeric=True, multi_output=True)
         options = dict(fit_intercept=self.fit_intercept, n_threads=threads(self.n_jobs))
         run = None
-        if _has_more_rows(X, self.fit_intercept):
+        few = not scipy.sparse.issparse(X) and X.size <= _FEW
+        if not few and _has_more_rows(X, self.fit_intercept):
             run = self._solve(losses.MSE, X, y, sample_weight=sample_weight, **options)
+        self.__dict__.pop("moments_", None)
         if run is None or run.solver.trouble == "dependent":
             self.fit_, *spectrum = smallest_fit(X, y, sample_weight, self.fit_intercept, self.tol)
         else:
@@ -96,8 +100,14 @@ class LinearRegression(Estimator, linear_model.LinearRegression):
         self.coef_, self.intercept_ = self.fit_.coef, intercept_of(self.fit_)
         return self
 
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit all batches so far, as `Incremental.partial_fit` says."""
+        super().partial_fit(X, y, sample_weight)
+        self.rank_, self.singular_ = self.moments_.spectrum(self.fit_intercept, self.tol)
+        return self
 
-class Ridge(Estimator, linear_model.Ridge):
+
+class Ridge(Incremental, linear_model.Ridge):
     """Least squares with an l2 penalty: scikit-learn's Ridge, by fastgd.
 
     Minimises ``Σ (x·coef + intercept − y)² + alpha·‖coef‖²``, the squares weighted by `sample_weight`.
@@ -168,6 +178,7 @@ class Ridge(Estimator, linear_model.Ridge):
         """
         X, y, sample_weight = self._read(X, y, sample_weight, y_numeric=True, multi_output=True)
         self._check_solver(scipy.sparse.issparse(X))
+        self.__dict__.pop("moments_", None)
         outputs = 1 if y.ndim == 1 else y.shape[1]
         alphas = np.asarray(self.alpha, dtype=np.float64).ravel()
         if len(alphas) not in (1, outputs):
@@ -234,53 +245,6 @@ class Ridge(Estimator, linear_model.Ridge):
         self.solver_ = self.fit_.method if self.solver == "auto" else self.solver
 
 
-def smallest_fit(
-    X: Any, y: Any, sample_weight: Any, fit_intercept: bool, cut: Any
-) -> tuple[Any, ...]:
-    """The fit with the smallest coefficients of those that fit best; and rank and singular values of X.
-
-    Parameters
-    ----------
-    X, y, sample_weight : checked data
-    fit_intercept : bool
-    cut : float, optional
-        The part of the largest singular value below which one is zero.
-    """
-    sparse = scipy.sparse.issparse(X)
-    dtype = np.result_type(X.dtype, np.float32 if X.dtype.kind == "f" else np.float64)
-    assert_all_finite(X, input_name="X")
-    y = y.astype(dtype, copy=False)
-    center, y_center = np.zeros(X.shape[1], dtype), np.zeros(y.shape[1:], dtype)
-    if fit_intercept:
-        total = X.shape[0] if sample_weight is None else sample_weight.sum()
-        share = np.full(X.shape[0], 1 / total) if sample_weight is None else sample_weight / total
-        # Not by BLAS, whose threads would spin-wait beside those of SciPy's own.
-        center = share @ X if sparse else np.einsum("n,nd->d", share, X)
-        center, y_center = center.astype(dtype), np.einsum("n,n...->...", share, y).astype(dtype)
-    root = np.ones(X.shape[0], dtype) if sample_weight is None else np.sqrt(sample_weight)
-    targets = (y - y_center) * (root if y.ndim == 1 else root[:, None])
-    rank = singular = None
-    if sparse:
-        centred = LinearOperator(
-            X.shape, matvec=lambda w: root * (X @ w - center @ w),
-            rmatvec=lambda r: X.T @ (root * r) - center * (root @ r), dtype=dtype,
-        )  # fmt: skip
-        columns = np.atleast_2d(targets.T)
-        found = [lsqr(centred, column, atol=1e-13, btol=1e-13)[0] for column in columns]
-        coef = np.stack(found, axis=1).reshape(X.shape[1], *y.shape[1:])
-    else:
-        coef, _, rank, singular = scipy.linalg.lstsq(
-            (X - center) * root[:, None], targets, cond=cut
-        )
-    coef = np.ascontiguousarray(coef.T, dtype=dtype)
-    intercept = y_center - coef @ center
-    fit = Fit(
-        coef=coef, intercept=intercept.item() if y.ndim == 1 else intercept, costs=np.empty(0),
-        cost=mse_cost(X, y, coef, intercept), n_epochs=0, converged=True, method="lstsq",
-    )  # fmt: skip
-    return fit, rank, singular
-
-
 def _has_more_rows(X: Any, fit_intercept: bool) -> bool:
     """Whether columns may be independent."""
     return bool(X.shape[0] - fit_intercept >= X.shape[1])
@@ -295,6 +259,4 @@ def _spectrum(run: Any, cut: float) -> tuple[Any, Any]:
     if metric.hessian.ndim == 1:
         return None, None
     squares = metric.hessian / (2 * run.solver.settings.scale)
-    values = scipy.linalg.eigvalsh(squares / (metric.scale[:, None] * metric.scale))[::-1]
-    singular = np.sqrt(np.maximum(values, 0.0))
-    return int((singular > cut * singular[0]).sum()), singular
+    return spectrum_of(squares / (metric.scale[:, None] * metric.scale), cut)

@@ -116,6 +116,7 @@ class MlpFit(Prediction):
             from ..sources import compressed
 
             x = compressed.rows_to_predict(x, d, self.feature_names)
+            x = x.rows if isinstance(x, compressed.Columns) else x
         else:
             x = inputs.rows_to_predict(x, d, self.feature_names)
         n = x.shape[0]

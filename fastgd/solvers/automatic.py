@@ -61,7 +61,7 @@ class AutomaticSolver:
         keep_path: bool,
     ):
         self.source, self.loss, self.settings = source, loss, settings
-        self.start, self.coef = (coef, intercept), coef.copy()
+        self.start, self.coef = (coef, intercept), coef
         self.epochs, self.keep_path = epochs, keep_path
         self.costs_list: list[float] = []
         self.path_list: list[np.ndarray] = []

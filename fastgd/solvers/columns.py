@@ -2,10 +2,10 @@
 
 A pass over all rows gives the slope of every coefficient. The coefficients that are not zero, and the
 zeros with the steepest slopes, make a working set (Massias, Gramfort and Salmon, 2018, Celer). Its
-columns are copied, and the problem in them alone is solved by proximal Newton steps: coordinate descent
-on the quadratic with the present curvature of each row, and a line search on the predictions, neither of
-which reads other columns (Yuan, Ho and Lin, 2012, An improved GLMNET). Then another pass looks for what
-was left out.
+columns are copied, unless the matrix came in columns, and the problem in them alone is solved by
+proximal Newton steps: coordinate descent on the quadratic with the present curvature of each row, and a
+line search on the predictions, neither of which reads other columns (Yuan, Ho and Lin, 2012, An improved
+GLMNET). Then another pass looks for what was left out.
 """
 
 import math
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..cpu import columns
 from ..cpu.block_losses import block_losses, block_scratch
+from ..sources.protocol import ColumnSource
 from .automatic import History, Steps
 from .metric import Metric, diagonal_metric
 from .per_row import raw_predictions, row_curvatures
@@ -47,6 +48,8 @@ class ColumnStage(NamedTuple):
 
 class ColumnDescent(ProximalDescent):
     """The solver behind `lr="auto"` with l1 for many sparse columns and one output."""
+
+    source: ColumnSource
 
     def __init__(self, *given: Any):
         super().__init__(*given)
@@ -98,12 +101,12 @@ class ColumnDescent(ProximalDescent):
         return super()._at_floor(metric, level, cost, first, history, exact)
 
     def _row_curvatures(self, z: np.ndarray, floor: float) -> np.ndarray:
-        """The weighted second derivatives of the rows at z, at least this part of their bound.
+        """The weighted second derivatives of the rows, written over z, at least this part of their bound.
 
         Where a loss is a line, as Huber's far out, steps would have no end.
         """
         source, bound = self.source, self.loss.curvature
-        h = row_curvatures(source, self.loss, z.copy(), False)
+        h = row_curvatures(source, self.loss, z, False)
         if math.isfinite(bound):
             least = floor * bound
             np.maximum(h, least * source.weight if len(source.weight) else least, out=h)
@@ -127,14 +130,14 @@ class ColumnDescent(ProximalDescent):
         """
         source, settings, loss = self.source, self.settings, self.loss
         which = self._working_set(metric, point)
-        assert source.columns is not None
-        begins, rows, values = source.columns(which)
+        begins, ends, rows, values = source.pick(which)
         bound, l1, l2 = metric.hessian[which], settings.l1, settings.l2
         coef = point.coef[0, which]
         intercept = point.level - point.coef @ metric.center
         z = raw_predictions(source, (point.coef, intercept))[0]
         losses, p = block_losses(loss.formula, True, source.dtype), float(loss.p)
         scratch, slopes = block_scratch(None, 1, _ROWS, source.dtype), np.empty_like(z)
+        h, moving = np.empty_like(z), np.empty_like(z)
         moved = False
 
         def at(z: np.ndarray, coef: np.ndarray) -> float:
@@ -148,39 +151,44 @@ class ColumnDescent(ProximalDescent):
         objective, floor = at(z, coef), _LEAST
         enough = _FLOOR / 10 * math.sqrt(abs(objective))
         for _ in range(_STEPS):
-            h = settings.scale * self._row_curvatures(z, floor)
+            np.copyto(h, z)
+            h = self._row_curvatures(h, floor)
+            h *= settings.scale
             curvatures = np.empty(len(which))
-            columns.curvatures(begins, rows, values, h, curvatures)
+            columns.curvatures(begins, ends, rows, values, h, curvatures)
             curvatures = np.maximum(curvatures + l2, _FLAT * bound)
             level, move = np.array([0.0, h.sum() * settings.fit_intercept]), np.zeros(len(which))
             slopes *= settings.scale
-            ends, begin = slopes.copy(), slopes / settings.scale
+            np.copyto(moving, slopes)
             size = columns.sweep(
-                begins, rows, values, h, ends, coef, move, curvatures, l1, l2, level, _SWEEPS, _SHARE,
-                enough * _SHARE,
+                begins, ends, rows, values, h, moving, coef, move, curvatures, l1, l2, level, _SWEEPS,
+                _SHARE, enough * _SHARE,
             )  # fmt: skip
             if size <= enough:
                 break
             if not moved:
                 enough = max(enough, depth * size)
-            change = np.full(len(z), level[0])
-            columns.add_products(begins, rows, values, move, change)
+            change, trial = moving, h  # the memory of what is no longer needed
+            change.fill(level[0])
+            columns.add_products(begins, ends, rows, values, move, change)
             after = coef + move
             expected = float(slopes @ change) + l2 * float(coef @ move)
             expected += l1 * float(np.abs(after).sum() - np.abs(coef).sum())
             length = 1.0
             for _ in range(_LENGTHS):
                 to = after if length == 1.0 else coef + length * move
-                new = at(z + length * change, to)
+                np.multiply(change, length, out=trial)
+                trial += z
+                new = at(trial, to)
                 if new <= objective + 1e-4 * length * min(expected, 0.0):
                     break
                 length *= 0.5
             else:
                 if floor == 1.0:
                     break
-                slopes, floor = begin, 1.0  # once more with the bound of all curvatures
+                objective, floor = at(z, coef), 1.0  # once more with the bound of all curvatures
                 continue
-            z, coef, objective, moved = z + length * change, to, new, True
+            z, h, coef, objective, moved = trial, z, to, new, True
             intercept = intercept + length * level[0]
         if not moved:
             return None

@@ -108,6 +108,7 @@ class DualDescent(AutomaticDescent):
             slopes, coef, level = slopes.copy(), self.coef.copy(), level + next_move
             order = visiting_order(source.n, True, 0, self.epoch)
             curvature = epoch(self.loss, order, factor, metric.center, level, slopes, coef)
+            del order
             point = self._evaluate(metric, coef, level)
             if not point.objective < history[-1][1]:
                 return False
@@ -152,9 +153,7 @@ class DualDescent(AutomaticDescent):
             if solver.epoch == before:
                 continue
             self.method = f"dual-{solver.method}"
-            self._accept_step(
-                self.final_cost, solver.coef.copy(), solver.intercept.copy(), solver.cost(), ()
-            )
+            self._accept_step(self.final_cost, solver.coef, solver.intercept, solver.cost(), ())
             yield
             if self.stopped:
                 return False

@@ -6,6 +6,7 @@ centred columns are called levels.
 """
 
 import contextlib
+import functools
 import math
 
 import numpy as np
@@ -69,6 +70,12 @@ class Metric:
         self.center, self.whiten, self.level_scale = center, whiten, level_scale
         self.hessian, self.scale, self.null = hessian, scale, null
 
+    @functools.cached_property
+    def unit(self) -> np.ndarray:
+        """1/√ of the diagonal of `hessian`, and 0 where that is 0."""
+        diagonal = self.hessian.diagonal() if self.hessian.ndim == 2 else self.hessian
+        return inverse_root(diagonal, diagonal > 0)
+
     def to_parameters(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The changes of the coefficients and of the levels for a step in u, (k, r+1)."""
         w = self.whiten
@@ -78,7 +85,10 @@ class Metric:
         """The gradient in u of a gradient in the parameters."""
         w = self.whiten
         gradient = np.empty((len(by_coef), w.shape[-1] + 1))
-        gradient[:, :-1] = by_coef * w if w.ndim == 1 else by_coef @ w
+        if w.ndim == 1:
+            np.multiply(by_coef, w, out=gradient[:, :-1])
+        else:
+            gradient[:, :-1] = by_coef @ w
         gradient[:, -1] = self.level_scale * by_level
         return gradient
 
@@ -218,12 +228,19 @@ def diagonal_metric(source: Source, curvature: float, l2: float, fit_intercept: 
         raise NotFiniteError
     hessian = curvature * mass * variance + l2
     used = hessian > 16 * EPS * curvature * mass * mean**2 * fit_intercept
-    whiten = np.zeros(source.d)
-    whiten[used & (hessian > 0)] = 1 / np.sqrt(hessian[used & (hessian > 0)])
+    whiten = inverse_root(hessian, used & (hessian > 0))
     level_scale = 1 / math.sqrt(curvature * mass) if fit_intercept else 0.0
     # If there are more columns than rows, they are dependent.
-    null = np.full(source.d, float(l2 == 0 and source.d > source.n - fit_intercept))
-    return Metric(mean * fit_intercept, whiten, level_scale, hessian, np.ones(source.d), null)
+    dependent = float(l2 == 0 and source.d > source.n - fit_intercept)
+    one, null = np.broadcast_to(1.0, source.d), np.broadcast_to(dependent, source.d)  # of no memory
+    return Metric(mean * fit_intercept, whiten, level_scale, hessian, one, null)
+
+
+def inverse_root(diagonal: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """1/√diagonal where it is used, else 0."""
+    root = np.zeros(len(diagonal))
+    np.sqrt(diagonal, out=root, where=used)
+    return np.divide(1.0, root, out=root, where=used)
 
 
 def _sampled_scale(source: Source, shifts: bool) -> tuple[np.ndarray, np.ndarray]:

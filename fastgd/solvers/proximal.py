@@ -24,7 +24,7 @@ from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
-from .metric import Metric, diagonal_metric, full_metric, is_full
+from .metric import Metric, diagonal_metric, full_metric, inverse_root, is_full
 from .penalty import l1_slope, soft
 from .per_row import Parameters, raw_predictions, row_curvatures
 
@@ -242,7 +242,7 @@ class ProximalDescent(AutomaticSolver):
         g = metric.reduced_gradient(point.by_coef, point.by_level) * metric.scale
         t = self.settings.l1 * metric.scale
         slope = l1_slope(point.coef, g, t)
-        slope = slope * _unit(_diagonal(metric)).reshape(-1, self.source.d)
+        slope *= metric.unit.reshape(-1, self.source.d)
         return math.hypot(np.linalg.norm(slope), metric.level_gradient_norm(point.by_level))
 
     def _accept(self, metric: Metric, stage: Any) -> None:
@@ -407,22 +407,11 @@ class ProximalDescent(AutomaticSolver):
         """The coefficients and levels at the minimum of the penalised bound about a point."""
         level = point.level - metric.level_scale**2 / factor * point.by_level
         if metric.hessian.ndim == 1:
-            unit = _unit(metric.hessian) ** 2 / factor
+            unit = metric.unit**2 / factor
             coef = point.coef - unit * point.by_coef
             coef = soft(coef, self.settings.l1 * unit)
             return np.where(unit > 0, coef, 0.0), level
         return self._target(metric, point, factor), level
-
-
-def _diagonal(metric: Metric) -> np.ndarray:
-    return metric.hessian if metric.hessian.ndim == 1 else np.diagonal(metric.hessian)
-
-
-def _unit(diagonal: np.ndarray) -> np.ndarray:
-    """1/√diagonal, and 0 where that is 0."""
-    unit = np.zeros(len(diagonal))
-    unit[diagonal > 0] = 1 / np.sqrt(diagonal[diagonal > 0])
-    return unit
 
 
 def _passes_left(history: History, wanted: float) -> float:
@@ -442,7 +431,8 @@ def _solve(
     changes by one coordinate at a time, with the solution of a linear system for each set.
     """
     theta, at_start = start.copy(), slope
-    slope, unit = slope.copy(), _unit(np.diagonal(hessian))
+    diagonal = np.diagonal(hessian)
+    slope, unit = slope.copy(), inverse_root(diagonal, diagonal > 0)
     hessian = np.ascontiguousarray(hessian)
     downhill = np.maximum(np.abs(slope) - thresholds, 0) * unit
     size = np.linalg.norm(downhill) + np.abs(theta[unit > 0] / unit[unit > 0]).sum()

@@ -37,8 +37,8 @@ from .separability import (
 
 #: The most curvature pairs of L-BFGS.
 PAIRS = 10
-#: A sample is one row in so many, where that leaves so many rows per column.
-_SAMPLED, _ROWS_A_COLUMN = 32, 100
+#: A sample is one row in so many, or fewer where that would not leave so many rows for each column.
+_SAMPLED, _LEAST_SAMPLED, _ROWS_A_COLUMN = 32, 8, 100
 #: The relative tolerance of a sample's gradient; its optimum is farther off than that.
 _SAMPLE_TOL = 1e-5
 #: The most passes over a sample, which cost as much as three over all rows.
@@ -158,15 +158,18 @@ class AutomaticDescent(AutomaticSolver):
             metric = sample._metric_at(stage.at, margins_at(sample.source, stage.at))
             del sample
         if not stage.follows:
-            yield from self._descend(stage, metric, False)
+            done = yield from self._descend(stage, metric, False)
+            if done and self._is_enough():
+                return True
             self.converged, stage = False, None
         return (yield from self._follow_curvature(sampled=True, stage=stage))
 
     def _sample(self, coef: np.ndarray, intercept: np.ndarray) -> "AutomaticDescent | None":
         """The solver over a sample of rows; None if they are too few, or have no weight."""
-        if self.source.n < _SAMPLED * _ROWS_A_COLUMN * (self.source.d + 1):
+        every = min(_SAMPLED, self.source.n // (_ROWS_A_COLUMN * (self.source.d + 1)))
+        if every < _LEAST_SAMPLED:
             return None
-        rows, weight_fraction = self.source.subset(_SAMPLED)
+        rows, weight_fraction = self.source.subset(every)
         if not weight_fraction > 0:
             return None
         on_sample = copy.copy(self.settings)
@@ -196,10 +199,15 @@ class AutomaticDescent(AutomaticSolver):
             return None
         self.coef, self.intercept = at
         stage = Stage(
-            True, False, point, self._centred(metric, self.intercept), before.norm, _SAMPLE_STEPS,
-            _SAMPLE_TRIES, at_coef=at[0], at_intercept=at[1],
+            True, False, point, self._centred(metric, self.intercept), before.norm,
+            self._refresh() if self._is_enough() else _SAMPLE_STEPS, _SAMPLE_TRIES, at_coef=at[0],
+            at_intercept=at[1],
         )  # fmt: skip
         return stage, metric
+
+    def _is_enough(self) -> bool:
+        """Whether a small gradient is, in the curvature of a sample: there is an optimum and a `tol`."""
+        return self.settings.tol > 0 and self.settings.l2 > 0
 
     # --- a start from the bound of the Hessian ---------------------------------------------------
 
@@ -390,7 +398,9 @@ class AutomaticDescent(AutomaticSolver):
         d, l2 = self.source.d, self.settings.l2
         if totals is None:
             totals = self.source.totals(self.loss, coef, level, metric.center)
-        totals = self.settings.scale * totals
+            totals *= self.settings.scale
+        else:
+            totals = self.settings.scale * totals
         cost = objective = float(sum(totals[:, d + 1].tolist()))
         by_coef = totals[:, :d]
         if l2 > 0:
@@ -469,9 +479,10 @@ class AutomaticDescent(AutomaticSolver):
             return None
         length = 1.0
         for _ in range(tries):
-            step = length * direction
-            move, level_move = metric.to_parameters(step)
-            coef, new_level = self.coef + move, level + level_move
+            step = direction if length == 1.0 else length * direction
+            coef, level_move = metric.to_parameters(step)
+            coef += self.coef
+            new_level = level + level_move
             new = self._evaluate(metric, coef, new_level)
             if math.isfinite(new.objective):
                 if new.objective <= point.objective + 1e-4 * length * slope:

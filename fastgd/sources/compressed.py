@@ -6,6 +6,7 @@ index arrays name. So they are checked first, at every call, whatever flags the 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from .. import inputs
 from ..errors import InputError
 
-__all__ = ["compressed", "is_sparse", "rows_to_predict"]
+__all__ = ["Columns", "compressed", "is_sparse", "rows_or_columns", "rows_to_predict"]
 
 is_sparse = inputs.is_sparse
 
@@ -52,6 +53,12 @@ def compressed(x: Any, name: str = "x") -> Any:
         If x holds what are not real numbers, has no row or column, or if its index arrays contradict
         each other; the first wrong entry is named.
     """
+    found = rows_or_columns(x, name)
+    return found.rows if isinstance(found, Columns) else found
+
+
+def rows_or_columns(x: Any, name: str = "x") -> Any:
+    """As `compressed`, but CSC that can be read as it is becomes `Columns`, and no row is made yet."""
     if inputs.is_sparse_frame(x):
         return _of_frame(x, name)
     _require_numbers(x, name)
@@ -59,6 +66,8 @@ def compressed(x: Any, name: str = "x") -> Any:
     if len(shape) != 2 or 0 in shape:
         inputs.check_shape(shape, name)
     try:
+        if x.format == "csc":
+            return _of_columns(x, name)
         own = x if x.format == "csr" and x.ndim == 2 else _converted(x, name)
     except InputError:
         raise
@@ -70,11 +79,11 @@ def compressed(x: Any, name: str = "x") -> Any:
 
 
 def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> Any:
-    """Sparse x as CSR (m, d) for a fit of d columns; `compressed` says more."""
+    """Sparse x (m, d) for a fit of d columns; `rows_or_columns` says more."""
     inputs.require_names(x, fitted_names)
     if x.shape == (d,) and d > 1:
         inputs.refuse_one_axis(d, "x.reshape(1, -1)")
-    rows = compressed(x)
+    rows = rows_or_columns(x)
     inputs.require_columns(rows, d)
     return rows
 
@@ -92,6 +101,61 @@ def _require_numbers(x: Any, name: str) -> None:
     if dtype.kind not in "fiub":
         what = _NOT_NUMBERS.get(dtype.kind, f"holds {dtype}; encode it as numbers first")
         raise InputError(f"{name} {what.format(name)}.")
+
+
+class Columns:
+    """A checked CSC matrix (n, d), sorted and without duplicates, and its rows once they are asked for.
+
+    To whoever reads rows it is CSR: the first of them waits for the conversion.
+
+    Parameters
+    ----------
+    data, indices, indptr : ndarray
+        As `compressed` gives them, with the roles of rows and columns exchanged.
+    shape : tuple (int, int)
+    """
+
+    ndim = 2
+
+    def __init__(
+        self, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int]
+    ):
+        self.arrays, self.shape = (data, indices, indptr), shape
+        self.dtype, self.nnz = data.dtype, len(data)
+        self.size = self.nnz
+
+    @property
+    def _matrix(self) -> Any:
+        from scipy.sparse import csc_array
+
+        return _assembled(*self.arrays, self.shape, csc_array)
+
+    @functools.cached_property
+    def rows(self) -> Any:
+        """The same numbers as CSR, sorted."""
+        return self._matrix.tocsr()
+
+    @property
+    def data(self) -> np.ndarray:
+        """The entries of `rows`."""
+        return np.asarray(self.rows.data)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The columns of the entries of `rows`."""
+        return np.asarray(self.rows.indices)
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """Where each of the `rows` starts, and the last one ends."""
+        return np.asarray(self.rows.indptr)
+
+    def __getitem__(self, which: Any) -> Any:
+        return self.rows[which]
+
+    def __matmul__(self, other: np.ndarray) -> Any:
+        """The product; sums have the order of columns, as those over rows."""
+        return self._matrix @ other
 
 
 # --- CSR ------------------------------------------------------------------------------------------
@@ -115,11 +179,13 @@ def _canonical(x: Any, name: str, copied: bool) -> Any:
     return _assembled(data, indices, indptr, x.shape)
 
 
-def _assembled(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: Any) -> Any:
+def _assembled(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: Any, kind: Any = None
+) -> Any:
     """A csr_array of these very arrays: SciPy's constructor would copy int64 indices to int32."""
     from scipy.sparse import csr_array
 
-    made = csr_array(shape)
+    made = (kind or csr_array)(shape)
     made.data, made.indices, made.indptr = data, indices, indptr
     return made
 
@@ -263,8 +329,8 @@ def _converted(x: Any, name: str) -> Any:
     The result has memory of its own, and may be neither sorted nor, from LIL, checked.
     """
     kind = x.format
-    if kind in ("csc", "bsr"):
-        return (_of_columns if kind == "csc" else _of_blocks)(x, name)
+    if kind == "bsr":
+        return _of_blocks(x, name)
     if kind == "lil":
         return _of_lists(x, name)
     if kind == "csr":  # of one axis
@@ -308,13 +374,16 @@ def _of_coordinates(data: np.ndarray, coords: Any, shape: Any, name: str) -> Any
 
 
 def _of_columns(x: Any, name: str) -> Any:
-    """CSC as CSR."""
+    """CSC as `Columns`, or as CSR where it isn't sorted, or in a dtype that kernels don't have."""
     from scipy.sparse import csc_array
 
-    data, indices, indptr, _ = _checked(x, name, *_CSC)
-    made = csc_array(x.shape)
-    made.data, made.indices, made.indptr = _for_scipy(data), indices, indptr
-    return made.tocsr()
+    data, indices, indptr, is_sorted = _checked(x, name, *_CSC)
+    nnz = int(indptr[-1])
+    data, indices = _for_scipy(data[:nnz]), indices[:nnz]
+    if is_sorted and (data.dtype.kind != "f" or data.itemsize in (4, 8)):
+        return Columns(data, indices, indptr, x.shape)
+    rows = _assembled(data, indices, indptr, x.shape, csc_array).tocsr()
+    return _canonical(rows, name, copied=True)
 
 
 def _of_blocks(x: Any, name: str) -> Any:

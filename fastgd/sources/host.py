@@ -95,7 +95,11 @@ class HostRows:
         if self.n_parts == 1:
             work(0, 0)
         else:
-            for_each_part(work, _groups(self.n_parts, n_groups), self.n_threads)
+            self._share(work, groups_of(self.n_parts, n_groups))
+
+    def _share(self, work: Callable[[int, int], None], groups: list[range]) -> None:
+        """Call ``work(group, part)`` for the parts of these groups, which threads share."""
+        for_each_part(work, groups, self.n_threads)
 
     # --- other sources of these rows ---------------------------------------------------------------
 
@@ -128,13 +132,14 @@ class HostRows:
         return type(self)(self.x, self.y[own], self.weight, self.dtype, self._n_threads, 1, offset)
 
 
-def _groups(n_parts: int, n_groups: int) -> list[range]:
+def groups_of(n_parts: int, n_groups: int) -> list[range]:
+    """So many groups of parts that lie together, or as many as there are parts."""
     n_groups = min(n_parts, n_groups)
     bounds = [n_parts * g // n_groups for g in range(n_groups + 1)]
     return [range(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-def ordered_sum(parts: np.ndarray) -> np.ndarray:
+def ordered_sum(parts: np.ndarray | list[np.ndarray]) -> np.ndarray:
     """Their sum, which takes the place of the first one."""
     total = parts[0]
     for part in parts[1:]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import inputs
 from ..errors import InputError
-from .compressed import compressed, is_sparse
+from .blocks import BlockRows, Blocks
+from .compressed import is_sparse, rows_or_columns
 from .dense import DenseRows
 from .protocol import Source
 from .sparse import SparseRows
@@ -24,6 +25,7 @@ class Place(NamedTuple):
 
 
 HOST, SPARSE = Place(DenseRows, False), Place(SparseRows, False)
+BLOCKS = Place(BlockRows, False)
 
 
 def features(x: Any, device: Any) -> tuple[Any, Place]:
@@ -36,13 +38,20 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
         than `device` says.
     """
     named = None if device is None else str(device)
+    if isinstance(x, Blocks):
+        if named not in (None, "cpu"):
+            raise InputError(
+                f"x is read in blocks and device is {named!r}: blocks are read on the CPU only; leave "
+                "device out."
+            )
+        return x, BLOCKS
     if is_sparse(x):
         if named not in (None, "cpu"):
             raise InputError(
                 f"x is sparse and device is {named!r}: sparse rows are read on the CPU only; leave "
                 "device out, or pass x.toarray()."
             )
-        x = compressed(x)
+        x = rows_or_columns(x)
         inputs.check_shape(x.shape, "x")
         return x, SPARSE
     if not inputs.on_gpu(x) and named in (None, "cpu"):

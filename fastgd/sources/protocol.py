@@ -125,7 +125,7 @@ class Source(Samples, Protocol):
     rows_at_once(), direct_rows(loss, batch_size), visit(order, first, last)
         Rows in any order, for stochastic loops.
     columns
-        Some columns, or None.
+        A source of the same rows that picks columns, or None.
     dual_epoch
         An epoch of dual coordinate ascent, or None.
     work(kind, outputs)
@@ -263,10 +263,10 @@ class Source(Samples, Protocol):
         ...
 
     @property
-    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
-        """A copy of some columns in compressed form; None where they can't be had.
+    def columns(self) -> "ColumnSource | None":
+        """A source of the same rows that picks columns; None where they can't be had.
 
-        For their numbers (m,) in order: where each begins (m+1,), and the rows and the values of entries.
+        Where x came in columns, a pass for one output reads those and makes no rows.
         """
         ...
 
@@ -283,4 +283,15 @@ class Source(Samples, Protocol):
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """Nanoseconds of one thread for a pass or for the moments, with `k` or so many outputs."""
+        ...
+
+
+class ColumnSource(Source, Protocol):
+    """A source that picks columns."""
+
+    def pick(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Some columns, by numbers (m,) in order; the arrays are read-only, and may be a copy.
+
+        Where the entries of each begin (m,) and end (m,), and the rows and the values of entries.
+        """
         ...

@@ -14,8 +14,9 @@ from ..cpu import advance, columns, dense, dual, sparse, sparse_updates, stochas
 from ..cpu.block_losses import block_losses, block_scratch
 from ..formulas.updates import Rule
 from ..losses import Loss
-from .host import NATIVE, PART_BYTES, HostRows, ordered_sum, with_lower_half
-from .visit import taken
+from .compressed import Columns
+from .host import NATIVE, PART_BYTES, HostRows, groups_of, ordered_sum, with_lower_half
+from .visit import read_only, taken
 from .work import Kind, inverse_ns
 
 _FLOAT64 = np.dtype(np.float64)
@@ -26,6 +27,8 @@ _GROUPS, _ENTRIES_A_SUM, _SUMS_SHARE = 32, 8, 0.05
 _MOMENT_ENTRIES = 1 << 23
 #: Parts of an epoch that one call visits, about 50 ms.
 _PROMPT_PARTS = 64
+#: The most ranges of rows whose columns are copied at the same time.
+_RANGES = 4
 #: The most numbers of a sample, which is dense.
 _SAMPLE = 1 << 20
 
@@ -81,8 +84,8 @@ class SparseVisit(NamedTuple):
 class SparseRows(HostRows):
     """x (n, d), y (k, n), weight and offset as a source of costs, gradients and moments.
 
-    x is a matrix or array of SciPy in compressed rows (CSR), sorted and without duplicates, as
-    `compressed` gives it; the other parameters are those of `HostRows`.
+    x is a matrix or array of SciPy in compressed rows (CSR), sorted and without duplicates, or `Columns`,
+    as `rows_or_columns` gives it; the other parameters are those of `HostRows`.
     """
 
     def __init__(
@@ -90,20 +93,37 @@ class SparseRows(HostRows):
         offset: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(x, y, weight, dtype, n_threads, k, offset)
-        data, indices, indptr = x.data, x.indices, x.indptr
-        self.entries = int(indptr[-1])
-        native = data.dtype in NATIVE and data.itemsize <= self.dtype.itemsize
-        if not native and self.entries * self.dtype.itemsize <= PART_BYTES:
-            data, native = data.astype(self.dtype), True
-        self._arrays = data, indices, indptr
-        #: The rows for kernels; None where they are converted a part at a time.
-        self._header = sparse.Header(*self._arrays) if native else None
-        of_entry = (data.itemsize if native else 4 * self.dtype.itemsize) + indices.itemsize
-        self._bytes = self.entries * (data.itemsize + indices.itemsize)
-        #: A centre, x·centre, and the squared norms of x − centre and of the centre.
-        self._about: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
+        self.entries = int(x.nnz)
+        stored = x.arrays if isinstance(x, Columns) else (x.data, x.indices, x.indptr)
+        of_data, of_index = stored[0].dtype, stored[1].dtype
+        native = of_data in NATIVE and of_data.itemsize <= self.dtype.itemsize
+        #: Whether few entries are converted at once, and whether kernels read all in place.
+        self._converts = not native and self.entries * self.dtype.itemsize <= PART_BYTES
+        self._native = native or self._converts
+        if self._converts:
+            of_data = self.dtype
+        of_entry = (
+            of_data.itemsize if self._native else 4 * self.dtype.itemsize
+        ) + of_index.itemsize
+        self._bytes = self.entries * (of_data.itemsize + of_index.itemsize)
         self._make_parts(PART_BYTES // 4 * self.n // (of_entry * max(self.entries, 1)))
-        self._dtypes = data.dtype if native else self.dtype, indices.dtype
+
+    @functools.cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Data, indices and indptr of rows; they are made here where x came in columns."""
+        data = self.x.data
+        return data.astype(self.dtype) if self._converts else data, self.x.indices, self.x.indptr
+
+    @functools.cached_property
+    def _header(self) -> sparse.Header | None:
+        """The rows for kernels; None where they are converted a part at a time."""
+        return sparse.Header(*self._arrays) if self._native else None
+
+    @functools.cached_property
+    def _dtypes(self) -> tuple[np.dtype, np.dtype]:
+        """The dtypes of entries and indices that kernels read."""
+        data, indices, _ = self._arrays
+        return data.dtype if self._native else self.dtype, indices.dtype
 
     shifts_rows = False
 
@@ -154,7 +174,8 @@ class SparseRows(HostRows):
         n_groups = self._groups(k) if slopes_too else min(self.n_parts, _GROUPS)
         if k == 1:
             one_pass = sparse.rows_pass(*self._dtypes)
-            into, none, two = np.zeros((n_groups, 1, sums + 2)), weight[:0], coef[:0]
+            into = [np.zeros((1, sums + 2)) for _ in range(n_groups)]  # all but one are let go
+            none, two = weight[:0], coef[:0]
 
             def on_part(group: int, part: int) -> None:
                 header, first, last, shift = self._rows_of(part)
@@ -247,7 +268,8 @@ class SparseRows(HostRows):
 
         self._for_each_part(on_part, n_groups)
         mass = float(self.weight.sum(dtype=np.float64)) if len(self.weight) else float(self.n)
-        mean, second = ordered_sum(into) / mass
+        mean, second = ordered_sum(into)
+        mean, second = mean / mass, second / mass
         return mass, mean, np.maximum(second - mean**2, 0.0) if centred else second
 
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -295,46 +317,81 @@ class SparseRows(HostRows):
 
     @functools.cached_property
     def _column_sizes(self) -> np.ndarray:
-        """The number of entries of every column."""
-        sizes, indices = np.zeros(self.d, np.int64), self._arrays[1]
-        for start in range(0, self.entries, _SAMPLE):
-            sizes += np.bincount(indices[start : start + _SAMPLE], minlength=self.d)
+        """The number of entries of every column in each of a few ranges of rows, (ranges, d)."""
+        ranges, dtype = (
+            min(self.n_threads, self.n, _RANGES),
+            np.int32 if self.n < 1 << 31 else np.int64,
+        )
+        sizes, count = np.zeros((ranges, self.d), dtype), columns.count_entries(*self._dtypes)
+        assert self._header is not None
+        header = self._header
+        self._share(
+            lambda group, part: count(header.address, *self._range(part, ranges), sizes[part]),
+            groups_of(ranges, ranges),
+        )
         return sizes
 
-    @property
-    def columns(self) -> Callable[[np.ndarray], tuple[np.ndarray, ...]] | None:
-        """Some columns, compressed; None where entries are converted."""
-        return None if self._header is None else self._columns
+    def _range(self, part: int, ranges: int) -> tuple[int, int]:
+        return self.n * part // ranges, self.n * (part + 1) // ranges
 
-    def _columns(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+    @property
+    def columns(self) -> "SparseRows | None":
+        """A source of the same rows that picks columns; None where entries are converted."""
+        if not self._native:
+            return None
+        if not isinstance(self.x, Columns):
+            return self
+        from .columns import SparseColumns
+
+        samples = self.y, self.weight if len(self.weight) else None, self.dtype, self._n_threads
+        return SparseColumns(self.x, *samples, self.k, self.offset if len(self.offset) else None)
+
+    def pick(self, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Some columns (m,): where each begins and ends, and rows and values; here a copy of them."""
         assert self._header is not None
-        begins = np.append(0, np.cumsum(self._column_sizes[which]))
+        address, sizes = self._header.address, self._column_sizes[:, which]
+        edges, ranges = np.append(0, np.cumsum(sizes.sum(axis=0))), len(sizes)
         places = np.full(self.d, -1, np.int32)
         places[which] = np.arange(len(which))
-        rows = np.empty(begins[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
-        values = np.empty(begins[-1], self._dtypes[0])
+        rows = np.empty(edges[-1], np.uint32 if self.n < 1 << 32 else np.uint64)
+        values = np.empty(edges[-1], self._dtypes[0])
         fill = columns.fill_columns(*self._dtypes)
-        fill(self._header.address, places, begins[:-1].copy(), rows, values)
-        return begins, rows, values
+        begin_of = edges[:-1] + np.cumsum(sizes, axis=0, dtype=np.int64) - sizes
+        self._share(
+            lambda group, part: fill(
+                address, *self._range(part, ranges), places, begin_of[part], rows, values
+            ),
+            groups_of(ranges, ranges),
+        )
+        begins, ends, rows, values = map(read_only, (edges[:-1], edges[1:], rows, values))
+        return begins, ends, rows, values
 
     @property
     def dual_epoch(self) -> Callable[..., np.ndarray] | None:
         """An epoch of dual coordinate ascent, by one thread; None where entries are converted."""
-        return None if self._header is None else self._dual_epoch
+        return functools.partial(self._dual_epoch, []) if self._native else None
+
+    def _about(self, center: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """A centre, x·centre or (0,) for 0, and the squared norms of x − centre and of the centre."""
+        along, norms, square = np.empty(0), self._squared_norms(1.0), float(center @ center)
+        if square > 0:
+            along = self.predictions(center[None], np.zeros(1))
+            for first in range(0, self.n, _SAMPLE):
+                own = slice(first, first + _SAMPLE)
+                norms[own] -= 2 * along[own]
+            norms += square
+            np.maximum(norms, 0.0, out=norms)
+        return center, along, norms, square
 
     def _dual_epoch(
-        self, loss: Any, order: np.ndarray, factor: float, center: np.ndarray, level: Any,
-        slopes: np.ndarray, coef: np.ndarray,
+        self, about: list[Any], loss: Any, order: np.ndarray, factor: float, center: np.ndarray,
+        level: Any, slopes: np.ndarray, coef: np.ndarray,
     ) -> np.ndarray:  # fmt: skip
+        """An epoch; `about` keeps what `_about` found for the epoch before."""
         assert self._header is not None
-        if self._about is None or not np.array_equal(center, self._about[0]):
-            along, norms = np.empty(0), self._squared_norms(1.0)
-            square = float(center @ center)
-            if square > 0:
-                along = self.predictions(center[None], np.zeros(1))
-                norms = np.maximum(norms - 2 * along + square, 0.0)
-            self._about = center, along, norms, square
-        _, along, norms, square = self._about
+        if not about or not np.array_equal(center, about[0]):
+            about[:] = self._about(center)
+        _, along, norms, square = about
         k, level = len(coef), np.ravel(np.asarray(level, np.float64))
         moved, seconds = np.array([np.zeros(k), coef @ center]), np.zeros(k)
         rows = self._header.address, order, self.y, self.weight, self.offset
@@ -386,7 +443,7 @@ class SparseRows(HostRows):
 
     def rows_at_once(self) -> int | None:
         """None where rows are read in place; else a part of them is converted at a time."""
-        return None if self._header is not None else self.part_rows
+        return None if self._native else self.part_rows
 
     def direct_rows(self, loss: Any, batch_size: int) -> int | None:
         """A multiple of the rows after which coefficients are brought up to date."""

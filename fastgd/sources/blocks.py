@@ -1,0 +1,325 @@
+"""A source of rows that are read block by block in every pass: from files, queries, or a function.
+
+A block is dense or sparse rows in memory, and a source of its own; the sums over all rows are those of
+the blocks, added in their order. While one block is worked on, the next is read. Targets, weights and
+offsets are in memory, and so are the numbers per row that a solver keeps: what is read again is x.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import BlockError, InputError
+from ..inputs import is_finite, require_finite
+from .compressed import compressed, is_sparse
+from .dense import DenseRows
+from .host import HostRows
+from .sparse import SparseRows
+from .visit import DenseVisit, read_only, taken
+from .work import Kind, dense_work
+
+#: Bytes of x in a block: a hundred times what a pass over it takes to begin.
+BLOCK_BYTES = 32 << 20
+#: The most bytes of the rows that `subset` copies, and those of a visit.
+_SUBSET_BYTES, _VISIT_BYTES = 256 << 20, 4 << 20
+
+
+class Blocks:
+    """x (n, d) in blocks that are read again at every call of `read`.
+
+    Parameters
+    ----------
+    opened : callable
+        Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call.
+    shape : tuple (n, d)
+    dtype : numpy dtype
+    names : list of str, optional
+        The names of the columns.
+    place_of : callable, optional
+        Where row number i is, as text for messages: ``" (row 3 of file a.parquet)"``.
+    """
+
+    ndim = 2
+
+    def __init__(
+        self,
+        opened: Callable[[], Iterator[Any]],
+        shape: tuple[int, int],
+        dtype: Any,
+        names: list[str] | None = None,
+        place_of: Callable[[int], str] | None = None,
+    ):
+        self._opened, self.shape, self.dtype = opened, shape, np.dtype(dtype)
+        self.names, self._place_of = names, place_of or (lambda row: "")
+        self._sample: np.ndarray | None = None
+        self._ahead: Iterator[tuple[int, Any]] | None = None
+        self._held: tuple[int, Any] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self) -> Generator[tuple[int, Any]]:
+        """The blocks in their order, each with the number of its first row; the next is read meanwhile.
+
+        Raises
+        ------
+        BlockError
+            If reading fails, or gives other rows than before.
+        """
+        (n, d), first = self.shape, 0
+        blocks = read_ahead(self._opened())
+        while first < n:
+            try:
+                block = next(blocks, None)
+            except BlockError as error:
+                where = f"at row {first}{self._place_of(first)}"
+                raise BlockError(f"x can't be read {where}: {error}") from error
+            if block is None or block.shape[1] != d or first + block.shape[0] > n:
+                end = "ends" if block is None else f"has a block of shape {block.shape}"
+                raise BlockError(
+                    f"x {end} at row {first}{self._place_of(first)}, and was found to have {n} rows and "
+                    f"{d} columns; its blocks must be the same at every reading."
+                )
+            yield first, block
+            first += block.shape[0]
+
+    def sample(self) -> np.ndarray:
+        """Rows of the first block, float64, evenly spaced."""
+        if self._sample is None:
+            blocks = self.read()
+            _, block = next(blocks)
+            blocks.close()
+            self._sample = _dense(block[:: max(1, block.shape[0] // 256)])
+        return self._sample
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Rows `first` to `last` − 1 as an array; reading goes on where the last call ended."""
+        if self._held is None or first < self._held[0]:
+            self._ahead = self.read()
+            self._held = next(self._ahead)
+        parts, ahead = [], self._ahead
+        assert ahead is not None
+        while first < last:
+            begin, block = self._held
+            end = begin + block.shape[0]
+            if first < end:
+                parts.append(_dense(block[first - begin : last - begin], self.dtype))
+                first = min(last, end)
+            if first < last:
+                self._held = next(ahead)
+        return np.concatenate(parts)
+
+    def require_finite(self, name: str) -> None:
+        """Raise `InputError` with row, column, value and place of the first entry that is not finite."""
+        for first, block in self.read():
+            numbers = block.data if is_sparse(block) else block
+            if numbers.dtype.kind != "f" or is_finite(numbers):
+                continue
+            try:
+                require_finite(block, name, self.names)
+            except InputError as error:
+                row = int(np.argmin(np.isfinite(_dense(block)).all(axis=1)))
+                whole = f"at row {first + row}{self._place_of(first + row)}"
+                raise InputError(str(error).replace(f"at row {row}", whole, 1)) from None
+
+
+class Opened(NamedTuple):
+    """x in blocks, and the targets and weights that came with it or that the caller gave."""
+
+    x: Blocks
+    y: Any
+    weight: Any
+
+
+class BlockRows(HostRows):
+    """x in `Blocks`, y (k, n), weight and offset as a source; the parameters are those of `HostRows`."""
+
+    widest_square = math.inf
+    columns = dual_epoch = None
+    shifts_rows = True
+
+    x: Blocks
+
+    def _each(self) -> Iterator[tuple[slice, Any]]:
+        """The rows of each block, and a source of them."""
+        for first, block in self.x.read():
+            own = slice(first, first + block.shape[0])
+            yield own, self._of_block(block, own)
+
+    def _of_block(self, block: Any, own: slice) -> Any:
+        weight = self.weight[own] if len(self.weight) else None
+        offset = self.offset[:, own] if len(self.offset) else None
+        kind: Any = DenseRows
+        if is_sparse(block):
+            kind, block = SparseRows, compressed(block)
+        return kind(block, self.y[:, own], weight, self.dtype, self._n_threads, self.k, offset)
+
+    # --- one pass ----------------------------------------------------------------------------------
+
+    def totals(
+        self, loss: Any, coef: Any, intercept: Any, center: Any = None, slopes_too: bool = True
+    ) -> np.ndarray:
+        """The sum of the blocks' totals."""
+        total = np.zeros((self.k, self.d + 2))
+        for _, rows in self._each():
+            total += rows.totals(loss, coef, intercept, center, slopes_too)
+        return total
+
+    def costs(self, loss: Any, coefs: Any, intercepts: Any) -> np.ndarray:
+        """The sum of the blocks' costs."""
+        return np.asarray(sum(rows.costs(loss, coefs, intercepts) for _, rows in self._each()))
+
+    def predictions(self, coef: Any, intercept: Any) -> np.ndarray:
+        """x·coef + intercept, without offset, (n,) float64."""
+        out = np.empty(self.n)
+        for own, rows in self._each():
+            out[own] = rows.predictions(coef, intercept)
+        return out
+
+    # --- moments -----------------------------------------------------------------------------------
+
+    def moments(self, center: Any, scale: Any, y_center: Any, weight: Any = None) -> np.ndarray:
+        """The sum of the blocks' moments."""
+        wide = 1 + self.d + len(y_center)
+        total = np.zeros((wide, wide))
+        for own, rows in self._each():
+            total += rows.moments(center, scale, y_center, None if weight is None else weight[own])
+        return total
+
+    def column_moments(
+        self, centred: bool, center: Any = None
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """Total weight, and the weighted mean and variance of every column (Chan and others, 1983)."""
+        mass, mean, squares = 0.0, np.zeros(self.d), np.zeros(self.d)
+        for _, rows in self._each():
+            of_block, its_mean, variance = rows.column_moments(centred, center)
+            if not of_block > 0:
+                continue
+            mass, before = mass + of_block, mass
+            apart = its_mean - mean
+            mean = mean + apart * (of_block / mass)
+            squares += of_block * variance
+            if centred:
+                squares += apart * apart * (before * of_block / mass)
+        return mass, mean, squares / mass
+
+    # --- looks at the rows -------------------------------------------------------------------------
+
+    def extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest value of every column."""
+        low, high = np.full(self.d, np.inf), np.full(self.d, -np.inf)
+        for _, rows in self._each():
+            of_block = rows.extremes()
+            low, high = np.minimum(low, of_block[0]), np.maximum(high, of_block[1])
+        return low, high
+
+    def middle(self) -> np.ndarray:
+        """The mean of rows of the first block."""
+        return np.asarray(self.x.sample().mean(axis=0))
+
+    def sample(self, rows: int = 256) -> np.ndarray:
+        """Rows of the first block."""
+        return self.x.sample()
+
+    def few_predictions(self, coef: np.ndarray) -> np.ndarray:
+        """x·coef^T, (n, k) float64."""
+        return np.concatenate([rows.few_predictions(coef) for _, rows in self._each()])
+
+    def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
+        """The largest weight·‖[x, 1]/size‖² of a row."""
+        return max(rows.largest_row_norm(size, fit_intercept) for _, rows in self._each())
+
+    def subset(self, every: int, together: int = 64) -> tuple[Any, float]:
+        """One row in so many, or fewer of very many, in memory, and its share of the weight."""
+        every = max(every, -(-self.n * self.d * self.dtype.itemsize // _SUBSET_BYTES))
+        parts, chosen = [], []
+        for own, rows in self._each():
+            numbers = np.arange(own.start, own.stop)
+            kept = numbers % (every * together) < together
+            if kept.any():
+                chosen.append(numbers[kept])
+                parts.append(_dense(rows.x[np.flatnonzero(kept)], self.dtype))
+        which = np.concatenate(chosen)
+        share = len(which) / self.n
+        weight = offset = None
+        if len(self.weight):
+            weight = self.weight[which]
+            of_all = self.weight.sum(dtype=np.float64)
+            share = float(weight.sum(dtype=np.float64) / of_all)
+        if len(self.offset):
+            offset = self.offset[:, which]
+        x = np.concatenate(parts)
+        samples = self.y[:, which], weight, self.dtype, self._n_threads, self.k, offset
+        return DenseRows(x, *samples), share
+
+    # --- loops of updates --------------------------------------------------------------------------
+
+    def batch_epochs(self, *arguments: Any) -> None:
+        """None: an epoch is a call of `totals`."""
+
+    def rows_at_once(self) -> int:
+        """The rows that a visit copies."""
+        return max(1, _VISIT_BYTES // (self.d * self.dtype.itemsize))
+
+    def direct_rows(self, loss: Any, batch_size: int) -> int | None:
+        """As dense rows in memory."""
+        return DenseRows.direct_rows(self, loss, batch_size)  # type: ignore[arg-type]
+
+    def visit(self, order: np.ndarray, first: int, last: int) -> DenseVisit:
+        """A copy of rows in the given order.
+
+        Raises
+        ------
+        InputError
+            For another order: blocks are read one after the other.
+        """
+        if len(order):
+            raise InputError(
+                "x is read in blocks, one after the other, and can't be visited in a random order; pass "
+                "shuffle=False, and shuffle the rows before they are written."
+            )
+        own = slice(first, last)
+        x = np.ascontiguousarray(self.x.rows(first, last), dtype=self.dtype)
+        y, weight, offset = (read_only(taken(a, own)) for a in (self.y, self.weight, self.offset))
+        return DenseVisit(read_only(x), y, weight, offset, order, 0, last - first)
+
+    def work(self, kind: Kind, outputs: int | None = None) -> float:
+        """As dense rows; a pass reads them from a file, which takes some three times as long."""
+        k = self.k if outputs is None else outputs
+        dense = dense_work(kind, self.n, self.d, k, self.x.dtype.itemsize)
+        return dense + 2 * dense_work("pass", self.n, self.d, k, self.x.dtype.itemsize)
+
+
+def read_ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items of an iterator, the next of which is taken by another thread while one is in use.
+
+    Raises
+    ------
+    BlockError
+        If the iterator fails, with what it said.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "fastgd-reader") as reader:
+        ahead = reader.submit(next, items, end)
+        while True:
+            try:
+                item = ahead.result()
+            except (InputError, BlockError):
+                raise
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}".strip().rstrip(".")
+                raise BlockError(f"{what}.") from error
+            if item is end:
+                return
+            ahead = reader.submit(next, items, end)
+            yield item
+
+
+def _dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:
+    """Some rows as an array of a dtype."""
+    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=dtype)
