@@ -417,6 +417,7 @@ def test_costs_are_the_mean_losses_met():
     assert lengths.max() == ends.n_iter_ > lengths.min()
 
 
+@pytest.mark.jit  # plain Python warns of overflow
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergence_names_a_stable_step(kind):
     data = KINDS[kind](1e200 * X)
