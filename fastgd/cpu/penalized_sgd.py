@@ -6,7 +6,7 @@ what each coefficient could have lost so far, `lost` what it has, and a row brin
 The mean of the coefficients is (mean + a·v)/b, so that an update changes the columns of its row only.
 
 `epochs` is compiled once for all. It calls by address what depends on the loss (`step_of`, `values_of`),
-the schedule (`SCHEDULES`), and the kind of rows (`dense_rows`, `sparse_rows`, and their squared norms).
+the schedule (`rates_of`), and the kind of rows (`dense_rows` or `sparse_rows`, and what they call).
 Predictions, losses and all numbers of a row are float64, coefficients and x are in the dtype of x.
 
 These arguments have one meaning in all pieces:
@@ -77,7 +77,7 @@ def inverse_scaling(t, s, eta):
 
 @functools.cache
 def rates_of(schedule: Any):
-    """The compiled ``(rates, t, m, settings, eta)``: the step sizes of m updates from number t on."""
+    """The compiled ``(block, t, m, settings, eta)``: the step sizes of m updates from number t on."""
     rate = vectorised(schedule)
 
     @piece
@@ -91,7 +91,7 @@ def rates_of(schedule: Any):
 
 @functools.cache
 def step_of(loss: Loss, aggressive: int):
-    """The compiled ``(z, y, eta, square, p)``: what an update adds to the raw prediction of x/‖x‖².
+    """The compiled ``(z, y, eta, square, p)``: the u of an update, which adds u·x to the coefficients.
 
     `aggressive` is 0 for gradient descent, 1 and 2 for the steps PA-I and PA-II of Crammer et al. (2006),
     which are as long as the loss of the row and its squared norm say.
