@@ -1,6 +1,7 @@
 """SGDClassifier and SGDRegressor beside scikit-learn's own, and beside plain Python."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -48,6 +49,8 @@ def assert_same(theirs, ours, **close):
     assert ours.coef_.shape == theirs.coef_.shape
     assert ours.coef_.dtype == theirs.coef_.dtype
     assert ours.intercept_.shape == theirs.intercept_.shape
+    if not ours.average:  # means have float32 in scikit-learn's classifier of two classes
+        assert ours.intercept_.dtype == theirs.intercept_.dtype
     assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
 
 
@@ -270,6 +273,11 @@ def test_single_precision(loss, penalty, average, kind):
     theirs, ours = both("SGDClassifier", data, THREE, **named)
     assert_same(theirs, ours, rtol=2e-4, atol=2e-5)
     assert ours.coef_.dtype == np.float32
+    assert_same(*both("SGDClassifier", data, TWO, **named), rtol=2e-4, atol=2e-5)
+    if loss in FOR_NUMBERS:
+        theirs, ours = both("SGDRegressor", data, NUMBERS, **named)
+        assert_same(theirs, ours, rtol=2e-4, atol=2e-5)
+        assert ours.predict(data).dtype == theirs.predict(data).dtype
 
 
 OPTIONS = {
@@ -363,6 +371,27 @@ def test_sparse_rows_as_dense_rows_with_the_same_intercept(penalty):
     assert (held.intercept_ == 0).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("schedule", ["constant", "optimal", "pa1"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_messages_of_epochs_have_the_objective(penalty, schedule, capsys):
+    named = COMMON | {"penalty": penalty, "learning_rate": schedule, "tol": 1e-9, "verbose": 1}
+    printed = []
+    for home, kind in ((genuine, "dense"), (linear_model, "dense"), (linear_model, "sparse")):
+        model = home.SGDClassifier(**named)
+        if kind == "sparse":
+            model.set_params(intercept_decay=1.0)
+        model.fit(KINDS[kind](2 * X), TWO)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "Objective" in line]
+        printed.append([[float(n) for n in re.findall(r": (-?[0-9.]+)", line)] for line in lines])
+    theirs, dense, sparse = map(np.array, printed)
+    assert theirs.shape == (4, 6)
+    # The norm, the first number, is in scikit-learn that before the l1 penalty.
+    np.testing.assert_allclose(dense[:, 1:], theirs[:, 1:], atol=2e-6)
+    if penalty in ("l2", None):  # an l1 penalty brings other columns up to date in sparse rows
+        np.testing.assert_allclose(sparse, theirs, atol=2e-6)
+
+
 def test_predictions():
     theirs, ours = both("SGDClassifier", X, THREE, loss="log_loss")
     assert (ours.predict(X) == theirs.predict(X)).all()
@@ -388,6 +417,7 @@ def test_costs_are_the_mean_losses_met():
     assert lengths.max() == ends.n_iter_ > lengths.min()
 
 
+@pytest.mark.jit  # plain Python warns of overflow
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergence_names_a_stable_step(kind):
     data = KINDS[kind](1e200 * X)

@@ -6,7 +6,7 @@ what each coefficient could have lost so far, `lost` what it has, and a row brin
 The mean of the coefficients is (mean + a·v)/b, so that an update changes the columns of its row only.
 
 `epochs` is compiled once for all. It calls by address what depends on the loss (`step_of`, `values_of`),
-the schedule (`SCHEDULES`), and the kind of rows (`dense_rows`, `sparse_rows`, and their squared norms).
+the schedule (`rates_of`), and the kind of rows (`dense_rows` or `sparse_rows`, and what they call).
 Predictions, losses and all numbers of a row are float64, coefficients and x are in the dtype of x.
 
 These arguments have one meaning in all pieces:
@@ -38,7 +38,7 @@ from .machine.prefetch import LINE, prefetch
 from .machine.tabulated import tabulated
 from .machine.vector_math import vectorised
 from .machine.views import array_at, view
-from .sparse import IN_ORDER, Header, arrays_of, prefetch_row
+from .sparse import IN_ORDER, Header, arrays_of
 from .xorshift_order import next_order
 
 #: Places of `state`: the intercept; `size`; the number of updates, from 1; `limit`; the squared norm and
@@ -77,7 +77,7 @@ def inverse_scaling(t, s, eta):
 
 @functools.cache
 def rates_of(schedule: Any):
-    """The compiled ``(rates, t, m, settings, eta)``: the step sizes of m updates from number t on."""
+    """The compiled ``(block, t, m, settings, eta)``: the step sizes of m updates from number t on."""
     rate = vectorised(schedule)
 
     @piece
@@ -91,7 +91,7 @@ def rates_of(schedule: Any):
 
 @functools.cache
 def step_of(loss: Loss, aggressive: int):
-    """The compiled ``(z, y, eta, square, p)``: what an update adds to the raw prediction of x/‖x‖².
+    """The compiled ``(z, y, eta, square, p)``: the u of an update, which adds u·x to the coefficients.
 
     `aggressive` is 0 for gradient descent, 1 and 2 for the steps PA-I and PA-II of Crammer et al. (2006),
     which are as long as the loss of the row and its squared norm say.
@@ -144,25 +144,6 @@ def rescale(v, mean, state):
 
 
 @piece
-def dense_mean(rows_at, row, v, mean, state, move, k, size, b):
-    """Add the coefficients and the intercept after an update by a dense row to the mean.
-
-    name   dir  shape   meaning
-    row    IN   int     the row
-    move   IN   float   what the update added to v, by the row
-    k      IN   float   number of vectors of the mean
-    b      IN   float   the intercept
-    """
-    d, T = v.shape[0], v.dtype.type
-    x, change = array_at(rows_at, (row + 1, d), None, T), T(state[A] * move)
-    if move != 0.0:
-        for j in range(d):
-            mean[j] -= change * x[row, j]
-    _advance_mean(state, k, size, b)
-    return 0.0
-
-
-@piece
 def _advance_mean(state, k, size, b):
     if k > 1.0:
         state[B] /= 1.0 - 1.0 / k
@@ -171,34 +152,46 @@ def _advance_mean(state, k, size, b):
 
 
 @piece
-def _truncated(v, lost, limit, size):
-    """A coefficient by size after the l1 penalty: it doesn't change its sign."""
-    if v > 0.0:
-        return max(0.0, v - (limit + lost) / size)
-    if v < 0.0:
-        return min(0.0, v + (limit - lost) / size)
-    return v
+def _truncated(v, lost, limit):
+    """A coefficient by size after the l1 penalty, all by size: it doesn't change its sign.
+
+    There is no branch, because half of them would be predicted wrongly.
+    """
+    side, length = math.copysign(1.0, v), abs(v)
+    return side * min(length, max(0.0, length - (limit + side * lost)))
 
 
 @piece
-def dense_truncation(v, lost, limit, size):
-    """The l1 penalty of an update by a dense row, on all columns."""
-    T = v.dtype.type
-    for j in range(v.shape[0]):
-        new = T(_truncated(v[j], lost[j], limit, size))
-        lost[j] += size * (new - v[j])
-        v[j] = new
-    return 0.0
+def dense_extras(rows_at, row, v, lost, mean, state, settings, u, rate, size, b, t):
+    """What an update by a dense row does beside the step, with an l1 penalty or an average.
 
-
-@piece
-def dense_norms(v, state, size):
-    """The squared norm and the l1 norm of the coefficients."""
-    squares, absolute = 0.0, 0.0
-    for j in range(v.shape[0]):
-        squares += v[j] * v[j]
-        absolute += abs(v[j])
-    state[SQUARES], state[ABSOLUTE] = size * size * squares, size * absolute
+    name     dir  shape   meaning
+    row      IN   int     the row
+    u        IN   float   what the update added to the coefficients, by the row
+    rate     IN   float   step size
+    size     IN   float   `size` after the update
+    b        IN   float   the intercept after the update
+    t        IN   float   number of the update
+    """
+    d, T, by_size = v.shape[0], v.dtype.type, 1.0 / size
+    if u != 0.0 and settings.l1_part != 0.0:
+        squares, absolute = 0.0, 0.0
+        for j in range(d):
+            squares += v[j] * v[j]
+            absolute += abs(v[j])
+        state[SQUARES], state[ABSOLUTE] = size * size * squares, size * absolute
+    if 0.0 < settings.average <= t:
+        x, change = array_at(rows_at, (row + 1, d), None, T), T(state[A] * u * by_size)
+        for j in range(d):
+            mean[j] -= change * x[row, j]
+        _advance_mean(state, t - settings.average + 1.0, size, b)
+    if settings.truncate != 0.0:
+        state[LIMIT] += settings.truncate * rate
+        limit = state[LIMIT] * by_size
+        for j in range(d):
+            new = T(_truncated(v[j], lost[j] * by_size, limit))
+            lost[j] += size * (new - v[j])
+            v[j] = new
     return 0.0
 
 
@@ -219,12 +212,12 @@ def dense_squares(rows_at, target, order, v, block, first, m):
 def dense_rows(rows_at, target, order, v, lost, mean, state, settings, block, first, m):
     """The updates of a block of dense rows.
 
-    Two rows at a time where no penalty or average comes between: see `stochastic.per_sample`.
+    Two rows at a time, where nothing but their steps is done: see `stochastic.per_sample`.
     """
     n, d, T = target.shape[0], v.shape[0], v.dtype.type
     x = array_at(rows_at, (n, d), None, T)
     p, step, shrink, l2_part = settings.p, settings.step, settings.shrink, settings.l2_part
-    decay, average, smallest = settings.intercept_decay, settings.average, settings.smallest
+    decay, smallest = settings.intercept_decay, settings.smallest
     b, size, t, penalties = state[INTERCEPT], state[SIZE], state[UPDATES], state[PENALTIES]
     squares = state[SQUARES]
     lines = (d * v.itemsize + LINE - 1) // LINE
@@ -238,7 +231,7 @@ def dense_rows(rows_at, target, order, v, lost, mean, state, settings, block, fi
         row1, rate1 = order[first + i], block[RATE, i]
         factor1 = max(0.0, 1.0 - shrink * rate1)
         size1, y1, square1 = size * factor1, target[row1, 0], block[SQUARE, i]
-        alone = i + 1 == m or settings.alone != 0.0 or t < average <= t + 1.0
+        alone = i + 1 == m or settings.alone != 0.0
         row2, rate2, size2, factor2 = row1, rate1, size1, factor1
         if not alone:
             row2, rate2 = order[first + i + 1], block[RATE, i + 1]
@@ -267,16 +260,25 @@ def dense_rows(rows_at, target, order, v, lost, mean, state, settings, block, fi
             move = T(u / size)
             for j in range(d):
                 v[j] += move * first_row[j]
-            if u != 0.0 and settings.l1_part != 0.0:
-                call(settings.norms, v, state, size)
-                squares = state[SQUARES]
             b += u * decay
-            if 0.0 < average <= t:
-                k = t - average + 1.0
-                call(settings.mean, rows_at, row1, v, mean, state, u / size, k, size, b)
-            if settings.truncate != 0.0:
-                state[LIMIT] += settings.truncate * rate1
-                call(settings.truncation, v, lost, state[LIMIT], size)
+            if settings.extras != 0:
+                state[SQUARES] = squares
+                call(
+                    settings.extras,
+                    rows_at,
+                    row1,
+                    v,
+                    lost,
+                    mean,
+                    state,
+                    settings,
+                    u,
+                    rate1,
+                    size,
+                    b,
+                    t,
+                )
+                squares = state[SQUARES]
             t += 1.0
         else:
             p1, p2, product = T(0), T(0), T(0)
@@ -301,13 +303,7 @@ def dense_rows(rows_at, target, order, v, lost, mean, state, settings, block, fi
             squares = factor1 * factor1 * squares + u1 * (2.0 * factor1 * z1 + u1 * square1)
             penalties += l2_part * squares
             squares = factor2 * factor2 * squares + u2 * (2.0 * factor2 * z2 + u2 * square2)
-            if 0.0 < average <= t:
-                k = t - average + 1.0
-                call(settings.mean, rows_at, row1, v, mean, state, move1, k, size1, b)
-                k, b = k + 1.0, b + u2 * decay
-                call(settings.mean, rows_at, row2, v, mean, state, move2, k, size2, b)
-            else:
-                b += u2 * decay
+            b += u2 * decay
             size = size2
             t += 2.0
             i += 2
@@ -343,17 +339,34 @@ def sparse_rows(data_dtype: np.dtype, index_dtype: np.dtype):
         n, T = target.shape[0], v.dtype.type
         data, indices, indptr = arrays(rows_at)
         p, step, shrink, truncate = settings.p, settings.step, settings.shrink, settings.truncate
-        decay, average, smallest = settings.intercept_decay, settings.average, settings.smallest
+        decay, smallest = settings.intercept_decay, settings.smallest
         b, size, t, penalties = state[INTERCEPT], state[SIZE], state[UPDATES], state[PENALTIES]
         squares = state[SQUARES]
         ahead = min(_MOST_AHEAD, max(2, _BYTES_AHEAD * n // max(data.shape[0] * bytes_of_entry, 1)))
+        # As many lines for every row: a loop over those of each is predicted wrongly at its end.
+        data_lines = min(32, data.shape[0] * data.itemsize // (n * LINE) + 2)
+        index_lines = min(16, data.shape[0] * indices.itemsize // (n * LINE) + 2)
         for i in range(m):
             prefetch(indptr, order[min(first + i + 2 * ahead, n - 1)], 0)
             near = order[min(first + i + ahead, n - 1)]
-            prefetch_row(data, indices, indptr, near)
+            place = np.int64(indptr[near])
+            for line in range(data_lines):
+                prefetch(data, place, line)
+            for line in range(index_lines):
+                prefetch(indices, place, line)
             prefetch(target, near, 0)
             row, rate, square = order[first + i], block[RATE, i], block[SQUARE, i]
             begin, end = indptr[row], indptr[row + 1]
+            following = order[min(first + i + 1, n - 1)]
+            start, stop = indptr[following], indptr[following + 1]
+            for q in range(start, stop):  # which are in no near cache
+                prefetch(v, indices[q], 0)
+            if mean.shape[0] > 0:
+                for q in range(start, stop):
+                    prefetch(mean, indices[q], 0)
+            if truncate != 0.0:
+                for q in range(start, stop):
+                    prefetch(lost, indices[q], 0)
             total = T(0)
             for q in range(begin, end):
                 total += data[q] * v[indices[q]]
@@ -364,27 +377,37 @@ def sparse_rows(data_dtype: np.dtype, index_dtype: np.dtype):
                 continue
             u = call(step, z + b, y, rate, square, p) * target[row, 1]
             factor = max(0.0, 1.0 - shrink * rate)
-            squares = factor * factor * squares + u * (2.0 * factor * z + u * square)
+            shrunk = factor * factor * squares
+            squares = shrunk + u * (2.0 * factor * z + u * square)
             size *= factor
             if size < smallest:
                 state[SIZE] = size
                 call(settings.rescale, v, mean, state)
                 size = 1.0
             b += u * decay
-            if truncate == 0.0:
-                if u != 0.0:
-                    move = T(u / size)
-                    for q in range(begin, end):
-                        v[indices[q]] += move * data[q]
-            else:
+            if truncate == 0.0 and u != 0.0:
+                move = T(u / size)
+                for q in range(begin, end):
+                    v[indices[q]] += move * data[q]
+            if settings.extras != 0:
+                state[SQUARES] = shrunk if truncate != 0.0 else squares
                 state[ABSOLUTE] *= factor
-                state[LIMIT] += truncate * rate
-                state[SQUARES] = factor * factor * state[SQUARES]
-                call(settings.truncation, rows_at, row, v, lost, state, u / size, size)
+                call(
+                    settings.extras,
+                    rows_at,
+                    row,
+                    v,
+                    lost,
+                    mean,
+                    state,
+                    settings,
+                    u,
+                    rate,
+                    size,
+                    b,
+                    t,
+                )
                 squares = state[SQUARES]
-            if 0.0 < average <= t:
-                k = t - average + 1.0
-                call(settings.mean, rows_at, row, v, mean, state, u / size, k, size, b)
             t += 1.0
         state[INTERCEPT], state[SIZE], state[UPDATES], state[PENALTIES] = b, size, t, penalties
         state[SQUARES] = squares
@@ -394,45 +417,35 @@ def sparse_rows(data_dtype: np.dtype, index_dtype: np.dtype):
 
 
 @functools.cache
-def sparse_mean(data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled twin of `dense_mean` for sparse rows."""
+def sparse_extras(data_dtype: np.dtype, index_dtype: np.dtype):
+    """The compiled twin of `dense_extras` for sparse rows; with an l1 penalty it does the step too."""
     arrays = arrays_of(data_dtype, index_dtype)
 
-    def of_row(rows_at, row, v, mean, state, move, k, size, b):
+    def of_row(rows_at, row, v, lost, mean, state, settings, u, rate, size, b, t):
+        T, by_size = v.dtype.type, 1.0 / size
         data, indices, indptr = arrays(rows_at)
-        change = v.dtype.type(state[A] * move)
-        for q in range(indptr[row], indptr[row + 1]):
-            mean[indices[q]] -= change * data[q]
-        _advance_mean(state, k, size, b)
-        return 0.0
-
-    return piece(of_row, IN_ORDER)
-
-
-@functools.cache
-def sparse_truncation(data_dtype: np.dtype, index_dtype: np.dtype):
-    """The compiled update of the coefficients of a sparse row with an l1 penalty, and of their norms.
-
-    Its arguments are those of `sparse_mean`, with `lost`.
-    """
-    arrays = arrays_of(data_dtype, index_dtype)
-
-    def of_row(rows_at, row, v, lost, state, move, size):
-        T, limit = v.dtype.type, state[LIMIT]
-        data, indices, indptr = arrays(rows_at)
-        squares, absolute = 0.0, 0.0
-        for q in range(indptr[row], indptr[row + 1]):
-            j = indices[q]
-            old = v[j]
-            moved = T(old + T(move) * data[q])
-            new = T(_truncated(moved, lost[j], limit, size))
-            lost[j] += size * (new - moved)
-            v[j] = new
-            before, after = np.float64(old), np.float64(new)
-            squares += after * after - before * before
-            absolute += abs(after) - abs(before)
-        state[SQUARES] += size * size * squares
-        state[ABSOLUTE] += size * absolute
+        begin, end = indptr[row], indptr[row + 1]
+        if 0.0 < settings.average <= t:
+            change = T(state[A] * u * by_size)
+            for q in range(begin, end):
+                mean[indices[q]] -= change * data[q]
+            _advance_mean(state, t - settings.average + 1.0, size, b)
+        if settings.truncate != 0.0:
+            state[LIMIT] += settings.truncate * rate
+            limit, move = state[LIMIT] * by_size, T(u * by_size)
+            squares, absolute = 0.0, 0.0
+            for q in range(begin, end):
+                j = indices[q]
+                old = v[j]
+                moved = T(old + move * data[q])
+                new = T(_truncated(moved, lost[j] * by_size, limit))
+                lost[j] += size * (new - moved)
+                v[j] = new
+                before, after = np.float64(old), np.float64(new)
+                squares += after * after - before * before
+                absolute += abs(after) - abs(before)
+            state[SQUARES] += size * size * squares
+            state[ABSOLUTE] += size * absolute
         return 0.0
 
     return piece(of_row, IN_ORDER)
@@ -534,7 +547,7 @@ _NUMBERS = (
     "average", "smallest", "alone", "skips_zeros", "stops", "tol", "patience", "adaptive",
 )  # fmt: skip
 _ADDRESSES = (
-    "next_order", "rates", "step", "values", "rescale", "rows", "squares", "mean", "truncation", "norms",
+    "next_order", "rates", "step", "values", "rescale", "rows", "squares", "extras",
 )  # fmt: skip
 
 
@@ -562,17 +575,11 @@ def _template(
     if "squares" in wanted:
         squares = dense_squares if kinds is None else sparse_squares(*kinds)
         found["squares"] = pointer(squares, 0, target, order, v, block, 0, 0)
-    if "mean" in wanted:
-        mean = dense_mean if kinds is None else sparse_mean(*kinds)
-        found["mean"] = pointer(mean, 0, 0, v, v, state, 0.0, 0.0, 0.0, 0.0)
-    if "truncation" in wanted:
-        found["truncation"] = (
-            pointer(dense_truncation, v, v, 0.0, 0.0)
-            if kinds is None
-            else pointer(sparse_truncation(*kinds), 0, 0, v, v, state, 0.0, 0.0)
-        )
-    if "norms" in wanted:
-        found["norms"] = pointer(dense_norms, v, state, 0.0)
+    if "extras" in wanted:
+        extras = dense_extras if kinds is None else sparse_extras(*kinds)
+        found["extras"] = pointer(
+            extras, 0, 0, v, v, v, state, settings, 0.0, 0.0, 0.0, 0.0, 0.0
+        )  # fmt: skip
     return record(**(numbers | found), rows_of_block=0)
 
 
@@ -607,19 +614,15 @@ def settings_of(
         "p": loss.p,
         # What is below is rescaled, at the same update as in scikit-learn.
         "smallest": 1e-6 if dtype == np.float32 else 1e-9,
-        "alone": aggressive > 0 or numbers["truncate"] > 0,
+        "alone": aggressive > 0 or numbers["truncate"] > 0 or numbers["average"] > 0,
         "skips_zeros": aggressive == 1,
     }
     if aggressive or (numbers["l2_part"] and not numbers["truncate"]):
         wanted.add("squares")
         if header is None:
             rows = max(8, min(BLOCK, _BLOCK_BYTES // (d * dtype.itemsize)))
-    if numbers["average"]:
-        wanted.add("mean")
-    if numbers["truncate"]:
-        wanted.add("truncation")
-    if numbers["l1_part"] and header is None:
-        wanted.add("norms")
+    if numbers["truncate"] or numbers["average"]:
+        wanted.add("extras")
     settings = copy.copy(
         _template(loss.formula, schedule, aggressive, frozenset(wanted), kinds, dtype)
     )

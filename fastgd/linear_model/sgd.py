@@ -53,7 +53,8 @@ class _SGD(Estimator):
         model.n_iter_ = max(outcome.n_iter for outcome in outcomes)
         model.t_ += model.n_iter_ * n
         found = [outcome.parameters for outcome in outcomes]
-        dtype = found[0].coef.dtype
+        # As in scikit-learn, where one intercept comes back as a float.
+        dtype = found[0].coef.dtype if len(found) > 1 else np.float64
         coef = np.array([one.coef for one in found]).reshape(shape)
         intercept = np.array([one.intercept for one in found], dtype)
         if model.average > 0:
@@ -193,11 +194,13 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         self, X: Any, y: Any, *, sample_weight: np.ndarray, max_iter: int, **_: Any
     ) -> None:
         """The run of two classes, in place of scikit-learn's own."""
-        random, descent = check_random_state(self.random_state), Descent(self, Rows(X))
+        random = check_random_state(self.random_state)
+        _data_seed(random)
+        held_out = self._make_validation_split(y, sample_mask=sample_weight > 0)
+        descent, seed = Descent(self, Rows(X)), random.randint(_SEEDS)
         negative, positive = self._expanded_class_weight
-        outcome = self._run(
-            descent, X, y, 1, sample_weight, positive, negative, max_iter, random, None
-        )
+        data = X, y, sample_weight, held_out
+        outcome = self._run(descent, data, 1, positive, negative, seed, max_iter)
         self._end([outcome], X.shape[0], (1, -1))
 
     def _fit_multiclass(
@@ -205,35 +208,36 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     ) -> None:
         """The runs of each class against all others, in place of scikit-learn's own."""
         held_out = self._make_validation_split(y, sample_mask=sample_weight > 0)
-        outputs, descent = len(self.classes_), Descent(self, Rows(X))
-        seeds = check_random_state(self.random_state).randint(_SEEDS, size=outputs)
+        descent, data = Descent(self, Rows(X)), (X, y, sample_weight, held_out)
+        random, seeds = np.random.RandomState(0), []
+        for seed in check_random_state(self.random_state).randint(_SEEDS, size=len(self.classes_)):
+            random.seed(seed)  # a new generator takes 0.1 ms
+            _data_seed(random)
+            seeds.append(random.randint(_SEEDS))
         outcomes = Parallel(n_jobs=self.n_jobs, verbose=self.verbose, require="sharedmem")(
-            delayed(self._run)(
-                descent, X, y, output, sample_weight, self._expanded_class_weight[output], 1.0, max_iter,
-                np.random.RandomState(seed), held_out,
+            delayed(self._run)(descent, data, label, positive, 1.0, seed, max_iter)
+            for label, (positive, seed) in enumerate(
+                zip(self._expanded_class_weight, seeds, strict=True)
             )
-            for output, seed in enumerate(seeds)
-        )  # fmt: skip
-        self._end(outcomes, X.shape[0], (outputs, -1))
+        )
+        self._end(outcomes, X.shape[0], (len(seeds), -1))
 
     def _run(
-        self, descent: Descent, X: Any, y: Any, label: int, sample_weight: np.ndarray, positive: float,
-        negative: float, max_iter: int, random: Any, held_out: np.ndarray | None,
+        self, descent: Descent, data: tuple[Any, ...], label: int, positive: float, negative: float,
+        seed: int, max_iter: int,
     ) -> Outcome:  # fmt: skip
         """The run of one class against all others."""
+        X, y, sample_weight, held_out = data
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         is_label = y == self.classes_[label]
         others = 0.0 if self.loss == "log_loss" else -1.0
         target = np.where(is_label, 1.0, others).astype(X.dtype)
-        _data_seed(random)
-        if held_out is None:
-            held_out = self._make_validation_split(target, sample_mask=sample_weight > 0)
         score = self._make_validation_score_cb(
             held_out, X, target, sample_weight, classes=np.array([others, 1.0], X.dtype)
         )
         start = self._start(0 if outputs == 1 else label, outputs, X.dtype)
         weight = sample_weight * np.where(is_label, positive, negative)
-        return descent.run(start, target, weight, random.randint(_SEEDS), max_iter, held_out, score)
+        return descent.run(start, target, weight, seed, max_iter, held_out, score)
 
 
 class SGDRegressor(_SGD, linear_model.SGDRegressor):

@@ -186,7 +186,7 @@ class Descent:
                 found = score(v * dtype.type(state[kernels.SIZE]), float(state[kernels.INTERCEPT]))
                 status = self._judge(found, state)
             if model.verbose > 0:
-                _print_epoch(epoch, v, state, costs, n)
+                _print_epoch(epoch, v, state, costs, settings.stops != 0)
         size, b = state[kernels.SIZE], state[kernels.B]
         moved = (mean + state[kernels.A] * v[: len(mean)]) / b if len(mean) else mean
         ended = Parameters(
@@ -229,10 +229,15 @@ def _aligned(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return copy
 
 
-def _print_epoch(epoch: int, v: np.ndarray, state: np.ndarray, costs: np.ndarray, n: int) -> None:
+def _print_epoch(
+    epoch: int, v: np.ndarray, state: np.ndarray, costs: np.ndarray, stops: bool
+) -> None:
     norm = state[kernels.SIZE] * float(np.linalg.norm(v))
+    # The mean penalty is that of as many rows as the mean loss.
+    loss, losses = costs[epoch - 1], state[kernels.LOSSES]
+    objective = loss * (1 + state[kernels.PENALTIES] / losses) if stops and losses else math.nan
     print(
         f"-- Epoch {epoch}\nNorm: {norm:.2f}, NNZs: {np.count_nonzero(v)}, "
         f"Bias: {state[kernels.INTERCEPT]:.6f}, T: {int(state[kernels.UPDATES]) - 1}, "
-        f"Avg. loss: {costs[epoch - 1]:f}"
+        f"Avg. loss: {loss:f}" + (f", Objective: {objective:f}" if stops else "")
     )
