@@ -12,6 +12,8 @@ import pytest
 import fastgd
 from fastgd.fitting.constant import inverse
 from fastgd.losses import GAMMA, POISSON, Loss, NegativeBinomial, Tweedie
+from fastgd.solvers import whitened
+from fastgd.sources.dense import DenseRows
 
 N, D = 3000, 6
 UNBOUNDED = {
@@ -201,3 +203,29 @@ def test_the_inverse_of_a_link():
         (float, math.nan, 0.0),
     ):  # fmt: skip
         assert inverse(link, mean) == pytest.approx(wanted, rel=1e-8, abs=1e-8)
+
+
+def test_a_tolerance_with_l2_is_met_in_the_curvature_of_a_sample(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6_000, 3)) * [1.0, 10.0, 0.1]
+    y = rng.poisson(np.exp(x @ [0.3, 0.05, 1.0]))
+    monkeypatch.setattr(whitened, "_ROWS_A_COLUMN", 30)
+    squares, moments = [], DenseRows.moments
+
+    def watched(self, *arguments):
+        squares.append(self.n)
+        return moments(self, *arguments)
+
+    monkeypatch.setattr(DenseRows, "moments", watched)
+    given = dict(loss="poisson", l2=1e-3, tol=1e-6)
+    fit = fastgd.fit(x, y, **given)
+    assert fit.converged
+    assert max(squares) < len(y)  # no Hessian of all rows
+    exact = fastgd.fit(x, y, "poisson", l2=1e-3)
+    assert max(squares) == len(y)
+    np.testing.assert_allclose(fit.coef, exact.coef, rtol=0, atol=1e-6)
+    stopped = fastgd.fit(x, y, **given, callback=lambda fit: True)
+    assert stopped.n_epochs == 1
+    resumed = fastgd.fit(x, y, **given, resume=stopped)
+    assert np.array_equal(resumed.coef, fit.coef)
+    assert resumed.n_epochs == fit.n_epochs

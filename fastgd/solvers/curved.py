@@ -36,8 +36,10 @@ class CurvedDescent(AutomaticDescent):
 
     def _descent(self, stage: Stage | None) -> Steps:
         self.method = "newton-lbfgs" if is_full(self.source) else "diagonal-lbfgs"
-        if stage is None:
-            self._start()
+        if stage is None or stage.sampled:
+            if (yield from self._run_from_sample(stage)) or self.stopped:
+                return True
+            stage = None
         before = self._curvatures_at((self.coef, self.intercept) if stage is None else stage.at)
         while True:
             metric = self._metric_of(before)
@@ -62,14 +64,30 @@ class CurvedDescent(AutomaticDescent):
 
     # --- the start -------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        """Move to the optimum of a sample of many rows, if it is better."""
-        sample = self._sample(self.coef, self.intercept) if is_full(self.source) else None
+    def _run_from_sample(self, stage: Stage | None = None) -> Steps:
+        """Move to the optimum of a sample of many rows, if it is better; True if that led to the optimum.
+
+        With a tolerance the descent goes on in the Hessian of the sample: none of all rows is made.
+        """
+        at = (self.coef, self.intercept) if stage is None else stage.at
+        sample: Any = self._sample(*at) if is_full(self.source) else None
         if sample is None:
-            return
-        sample.run(sample.epochs)
-        if sample.converged and self._objective(sample) <= self._objective(self):
-            self.coef, self.intercept = sample.coef, sample.intercept
+            return False
+        if stage is None:
+            sample.run(sample.epochs)
+            if not (sample.converged and self._objective(sample) <= self._objective(self)):
+                return False
+            at = self.coef, self.intercept = sample.coef, sample.intercept
+            if not self._is_enough():
+                return False
+        metric = sample._metric_of(sample._curvatures_at(at))
+        if metric.null.any():
+            return False
+        if stage is None:
+            stage = self._stage_at(at, metric, True)
+            if not math.isfinite(stage.first) or not math.isfinite(stage.point.objective):
+                return False
+        return (yield from self._descend(stage, metric, False))
 
     def _objective(self, at: Any) -> float:
         """The objective over all rows at the parameters of a solver."""
@@ -107,6 +125,8 @@ class CurvedDescent(AutomaticDescent):
 
     def _is_outdated(self, stage: Stage, history: History) -> bool:
         """Whether the last step made the gradient little smaller: the Hessian has changed since."""
+        if stage.sampled:
+            return stage.taken >= stage.refresh
         if not is_full(self.source):  # L-BFGS does what a diagonal can't
             return stage.taken >= _DIAGONAL_STEPS
         return stage.taken > 0 and history[-1][0] > _SLOW * history[-2][0]
