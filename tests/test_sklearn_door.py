@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 import sklearn
 from sklearn import linear_model as genuine
+from sklearn import neural_network
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -31,6 +32,16 @@ from fastgd import datasets, linear_model
 from fastgd.linear_model import LinearRegression, LogisticRegression, Ridge
 
 ESTIMATORS = [LinearRegression, Ridge, LogisticRegression]
+#: All others, with what makes their fits short.
+OTHERS = {
+    "Lasso": {}, "ElasticNet": {"alpha": 0.1}, "PoissonRegressor": {"max_iter": 1000},
+    "GammaRegressor": {"max_iter": 1000}, "TweedieRegressor": {"power": 1.5, "max_iter": 1000},
+    "HuberRegressor": {"max_iter": 1000, "alpha": 1.0}, "QuantileRegressor": {"alpha": 0.01},
+    "SGDRegressor": {"max_iter": 5, "tol": None, "random_state": 0, "eta0": 1e-3},
+    "SGDClassifier": {"max_iter": 5, "tol": None, "random_state": 0},
+    "MLPRegressor": {"max_iter": 3, "random_state": 0, "hidden_layer_sizes": (5,)},
+    "MLPClassifier": {"max_iter": 3, "random_state": 0, "hidden_layer_sizes": (5,)},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +263,36 @@ def test_skops_trusts_it(kind, tmp_path):
     skops.dump(model.to_sklearn(), tmp_path / "model.skops")
     assert skops.get_untrusted_types(file=tmp_path / "model.skops") == []
     assert np.array_equal(skops.load(tmp_path / "model.skops").predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.filterwarnings("ignore")  # of onnx and skl2onnx, and of fits cut short
+def test_every_other_estimator_is_kept_and_sent(name, tmp_path):
+    kind, own = (
+        getattr(linear_model, name),
+        (getattr(genuine, name, None) or getattr(neural_network, name)),
+    )
+    x, y = load_diabetes(return_X_y=True, as_frame=True)
+    x = x * 20
+    model = kind(**OTHERS[name])
+    y = y > 140 if is_classifier(model) else y
+    model.fit(x, y)
+    copied = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(copied.predict(x), model.predict(x))
+    sent = model.to_sklearn()
+    assert type(sent) is own
+    assert not hasattr(sent, "fit_")
+    assert np.array_equal(sent.predict(x), model.predict(x))
+    assert np.array_equal(kind.from_sklearn(sent).predict(x), model.predict(x))
+    onnx, runtime = pytest.importorskip("skl2onnx"), pytest.importorskip("onnxruntime")
+    low = x.to_numpy(np.float32)
+    options = {"zipmap": False} if is_classifier(model) else None
+    converted = onnx.to_onnx(sent, low[:1], options=options).SerializeToString()
+    found = runtime.InferenceSession(converted).run(None, {"X": low})
+    if is_classifier(model):
+        assert (found[0] == model.predict(x)).mean() > 0.995
+    else:
+        np.testing.assert_allclose(found[0].ravel(), model.predict(x), rtol=2e-5, atol=2e-5)
 
 
 # --- errors, and what is not done ---------------------------------------------------------------------
