@@ -1,4 +1,4 @@
-"""Lasso, generalized and robust linear models, fastgd's and scikit-learn's own: who enters.
+"""Estimators of linear models, fastgd's and scikit-learn's own: who enters.
 
 Both have their default tolerance; where fastgd's end is higher than scikit-learn's, the row fails.
 """
@@ -14,10 +14,10 @@ from providers import REFERENCE, provides
 from workloads import SMOKE
 
 #: By how much of itself an objective may be above scikit-learn's.
-EXCESS = {"QuantileRegressor": 1e-7}
+EXCESS = {"QuantileRegressor": 1e-7, "LogisticRegression": 1e-6}
 
 
-class Penalised(NamedTuple):
+class Linear(NamedTuple):
     """A fit with the defaults of an estimator but for these parameters.
 
     Attributes
@@ -27,6 +27,8 @@ class Penalised(NamedTuple):
     parameters : tuple of pairs
     condition : float
         That of the columns: 1 if they are not correlated.
+    classes : int
+        How many labels y has.
     """
 
     model: str
@@ -34,8 +36,9 @@ class Penalised(NamedTuple):
     d: int = 0
     parameters: tuple[tuple[str, Any], ...] = ()
     condition: float = 10.0
+    classes: int = 2
 
-    kind, dtype = "GLM estimator", "float64"
+    kind, dtype = "linear estimator", "float64"
     toy = reads = logistic = False
     only = ()
     brief = None
@@ -44,7 +47,8 @@ class Penalised(NamedTuple):
     def name(self) -> str:
         shape = f"{self.n:,}x{self.d}, condition {self.condition:g}" if self.n else "text"
         given = ", ".join(f"{name} {value}" for name, value in self.parameters)
-        return f"{self.model}, {shape}, {given or 'defaults'}"
+        classes = f", {self.classes} classes" if self.classes > 2 else ""
+        return f"{self.model}, {shape}{classes}, {given or 'defaults'}"
 
     def data(self):
         rng = np.random.default_rng(0)
@@ -52,7 +56,7 @@ class Penalised(NamedTuple):
             x = corpus.load().x
             signs = rng.standard_normal(x.shape[1]) * (rng.random(x.shape[1]) < 0.01)
             return x, x @ signs + 0.1 * rng.standard_normal(x.shape[0])
-        n = self.n // (100 if SMOKE else 1)
+        n = max(20, self.n // (100 if SMOKE else 1))
         x, mix = _rows(n, self.d, self.condition)
         z = x @ (mix @ rng.standard_normal(self.d)) / self.d**0.5
         mean = np.exp(z + 0.3)
@@ -60,6 +64,9 @@ class Penalised(NamedTuple):
             return x, rng.poisson(mean).astype(float)
         if self.model in ("GammaRegressor", "TweedieRegressor"):
             return x, mean * rng.gamma(2, 0.5, n)
+        if self.model == "LogisticRegression":
+            of_class = z[:, None] * np.linspace(-1, 1, self.classes)
+            return x, (2 * of_class + rng.gumbel(size=of_class.shape)).argmax(axis=1)
         return x, z + rng.standard_t(3, n)
 
     def check(self, name, x, y, result, expected):
@@ -69,10 +76,15 @@ class Penalised(NamedTuple):
         return {"excess": excess}
 
     def _objective(self, x, y, model) -> float:
-        z, w = x @ model.coef_ + model.intercept_, model.coef_
+        w = model.coef_
+        if self.model == "LogisticRegression":
+            return _softmax_objective(x, y, model)
+        z = x @ w + model.intercept_
         if hasattr(model, "_base_loss"):
             return float(model._base_loss(y_true=y, raw_prediction=z) + model.alpha / 2 * w @ w)
         r = y - z
+        if self.model in ("LinearRegression", "Ridge"):
+            return float(r @ r + getattr(model, "alpha", 0.0) * w @ w)
         if self.model == "HuberRegressor":
             u, e = np.abs(r) / model.scale_, model.epsilon
             loss = np.where(u <= e, u * u, 2 * e * u - e * e)
@@ -84,7 +96,17 @@ class Penalised(NamedTuple):
         return float(r @ r / (2 * len(y)) + model.alpha * penalty)
 
 
-def _fit(home: Any, work: Penalised):
+def _softmax_objective(x, y, model) -> float:
+    """C·Σ loss + ‖coef‖²/2."""
+    z = x @ model.coef_.T + model.intercept_
+    if z.shape[1] == 1:
+        z = np.column_stack([np.zeros(len(z)), z])
+    top = z.max(axis=1)
+    loss = np.log(np.exp(z - top[:, None]).sum(axis=1)) + top - z[np.arange(len(y)), y]
+    return float(model.C * loss.sum() + (model.coef_**2).sum() / 2)
+
+
+def _fit(home: Any, work: Linear):
     make = functools.partial(getattr(home, work.model), **dict(work.parameters))
 
     def run(x, y):
@@ -97,15 +119,15 @@ def _fit(home: Any, work: Penalised):
     return lambda x, y: (x, y), run
 
 
-@provides("fastgd", "GLM estimator", needs="fastgd")
+@provides("fastgd", "linear estimator", needs="fastgd")
 def fastgd_estimator(work):
     from fastgd import linear_model
 
     return _fit(linear_model, work)
 
 
-@provides(REFERENCE, "GLM estimator", needs="sklearn")
-@provides("scikit-learn", "GLM estimator", needs="sklearn")
+@provides(REFERENCE, "linear estimator", needs="sklearn")
+@provides("scikit-learn", "linear estimator", needs="sklearn")
 def sklearn_estimator(work):
     from sklearn import linear_model
 
