@@ -195,3 +195,43 @@ def test_contrasts_are_orthonormal_and_sum_to_zero(k):
     columns = joint.contrasts(k)
     np.testing.assert_allclose(columns.T @ columns, np.eye(k - 1), atol=1e-15)
     np.testing.assert_allclose(columns.sum(axis=0), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "correlated", "raw"])
+def test_each_class_alone_ends_at_the_same_optimum(kind, fit_intercept, monkeypatch):
+    x, y = made(kind)
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
+    given = dict(l2=1e-6, sample_weight=weight, fit_intercept=fit_intercept)
+    expected = fastgd.fit_logistic(x, y, **given)
+    monkeypatch.setattr(joint, "is_joint", lambda source: False)
+    seen, made_metric = [], joint.ClassMetric
+    monkeypatch.setattr(joint, "ClassMetric", lambda *of: seen.append(of) or made_metric(*of))
+    found = fastgd.fit_logistic(x, y, **given)
+    assert seen
+    assert found.converged
+    assert found.cost == pytest.approx(expected.cost, rel=1e-9)
+    sizes = x.std(axis=0)
+    np.testing.assert_allclose(found.coef * sizes, expected.coef * sizes, rtol=1e-5, atol=1e-6)
+    stopped = fastgd.fit_logistic(x, y, **given, callback=lambda fit: fit.n_epochs == 9)
+    resumed = fastgd.fit_logistic(x, y, **given, resume=stopped)
+    assert np.array_equal(resumed.coef, found.coef)
+
+
+def test_the_hessians_of_classes_are_blocks_of_that_of_all():
+    x, y = made("raw")
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
+    source = DenseRows(x, y[None].astype(float), weight, np.float64, 1, 4)
+    bound = full_metric(source, 0.5, 0.3, True)
+    raw = np.random.default_rng(2).standard_normal((4, len(y)))
+    how = CROSS_ENTROPY, source, 0.01, 0.3, raw, bound
+    alone, together = joint.class_hessians(*how), joint.joint_hessian(*how)
+    for c in range(4):
+        np.testing.assert_allclose(alone[c], together[c, :, c], rtol=1e-12, atol=1e-15)
+    metric = joint.ClassMetric(bound, alone)
+    u = np.random.default_rng(3).standard_normal((4, 6))
+    coef, level = metric.to_parameters(u)
+    np.testing.assert_allclose(coef.sum(axis=0), 0, atol=1e-12)
+    slopes = np.random.default_rng(4).standard_normal((4, 6))
+    by_u = metric.to_gradient(slopes[:, :-1], slopes[:, -1])
+    assert np.vdot(by_u, u) == pytest.approx(np.vdot(slopes[:, :-1], coef) + slopes[:, -1] @ level)
