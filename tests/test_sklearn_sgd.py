@@ -1,6 +1,7 @@
 """SGDClassifier and SGDRegressor beside scikit-learn's own, and beside plain Python."""
 
 import pathlib
+import pickle
 import re
 
 import numpy as np
@@ -415,6 +416,60 @@ def test_costs_are_the_mean_losses_met():
     lengths = np.isfinite(ends.costs_).sum(axis=1)
     assert ends.costs_.shape == (3, ends.n_iter_)
     assert lengths.max() == ends.n_iter_ > lengths.min()
+
+
+@pytest.mark.parametrize("loss", [*FOR_LABELS, "huber", "squared_error"])
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
+def test_fit_of_labels(y, loss, tmp_path):
+    model = linear_model.SGDClassifier(**COMMON, loss=loss).fit(X, y)
+    fit = model.fit_
+    fit.save(tmp_path / "fit.npz")
+    for one in (fit, fastgd.load(tmp_path / "fit.npz"), pickle.loads(pickle.dumps(fit))):
+        assert (one.predict(X) == model.predict(X)).all()
+        assert one.score(X, y) == model.score(X, y)
+        if y is TWO and loss in ("log_loss", "modified_huber"):
+            np.testing.assert_allclose(one.predict_proba(X), model.predict_proba(X), **CLOSE)
+        else:  # one class against the rest: no softmax
+            with pytest.raises(AttributeError, match="no probabilities"):
+                one.predict_proba(X)
+    assert (fit.method, fit.n_epochs, fit.converged) == ("per-sample", 4, True)
+    mean = model.costs_ if y is TWO else model.costs_.mean(axis=0)
+    np.testing.assert_allclose(fit.costs, mean)
+    assert fit.cost == fit.costs[-1]
+    fit.coef[:] = 0
+    assert model.coef_.any()
+
+
+@pytest.mark.parametrize("loss", FOR_NUMBERS)
+def test_fit_of_numbers(loss):
+    model = linear_model.SGDRegressor(**COMMON, loss=loss, epsilon=0.3).fit(X, NUMBERS)
+    fit = model.fit_
+    np.testing.assert_allclose(fit.predict(X), model.predict(X), **CLOSE)
+    assert fit.score(X, NUMBERS) == pytest.approx(model.score(X, NUMBERS))
+    square = loss == "squared_error"
+    assert (fit.loss, fit.p) == (("half squared error", 0.0) if square else (loss, 0.3))
+    assert (fit.costs == model.costs_).all()
+    assert isinstance(fit.intercept, float)
+    assert fit.coef.shape == (D,)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_a_fit_knows_of_a_run():
+    model = linear_model.SGDClassifier(random_state=0, tol=0.01, max_iter=500).fit(X, THREE)
+    lengths, last = np.isfinite(model.costs_).sum(axis=1), model.costs_[:, -1]
+    ended = [row[length - 1] for row, length in zip(model.costs_, lengths, strict=True)]
+    assert model.fit_.cost == pytest.approx(np.mean(ended))
+    assert np.isnan(last).any()
+    assert model.fit_.converged
+    assert not model.set_params(max_iter=2).fit(X, THREE).fit_.converged
+    assert model.set_params(tol=None).fit(X, THREE).fit_.converged
+    assert model.partial_fit(X, THREE).fit_.n_epochs == 3
+    theirs = model.to_sklearn()
+    assert not {"fit_", "_stopped", "_method"} & vars(theirs).keys()
+    back = linear_model.SGDClassifier.from_sklearn(theirs)
+    assert not hasattr(back, "fit_")
+    assert not hasattr(linear_model.SGDRegressor(), "fit_")
+    assert (model.sparsify().fit_.predict(X) == theirs.predict(X)).all()
 
 
 @pytest.mark.jit  # plain Python warns of overflow

@@ -12,8 +12,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 
+from ..result import Fit
 from .estimator import Estimator
 from .sgd_descent import Descent, Outcome, Parameters, Rows
+from .sgd_fit import fit_of
 
 #: Random seeds are below this.
 _SEEDS = np.iinfo(np.int32).max
@@ -23,8 +25,16 @@ _INTERCEPT_DECAY = [Interval(Real, 0, None, closed="left"), None]
 class _SGD(Estimator):
     """What both estimators share."""
 
-    _own: ClassVar[tuple[str, ...]] = ("costs_", "intercept_decay")
+    _own: ClassVar[tuple[str, ...]] = ("costs_", "intercept_decay", "_stopped", "_method")
     costs_: np.ndarray
+    #: Whether the rule of `tol` ended the last run, for every class, and the `Fit.method` of it.
+    _stopped: bool
+    _method: str
+
+    @property
+    def fit_(self) -> Fit:
+        """The model as `fastgd.fit` returns one."""
+        return fit_of(self)
 
     def to_sklearn(self) -> Any:
         return copy.deepcopy(super().to_sklearn())  # whose `partial_fit` writes into its arrays
@@ -52,6 +62,7 @@ class _SGD(Estimator):
         begun = model.t_ == 1.0 or not hasattr(self, "costs_")
         model.n_iter_ = max(outcome.n_iter for outcome in outcomes)
         model.t_ += model.n_iter_ * n
+        self._stopped, self._method = all(one.stopped for one in outcomes), outcomes[0].method
         found = [outcome.parameters for outcome in outcomes]
         # As in scikit-learn, where one intercept comes back as a float.
         dtype = found[0].coef.dtype if len(found) > 1 else np.float64
@@ -140,6 +151,13 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     costs_ : ndarray (n_iter_,) or (k, n_iter_)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights; NaN
         after the end of a class. `partial_fit` appends.
+    fit_ : Fit
+        Of fastgd: the model as `fastgd.fit` returns one, to plot and to save; it predicts the same.
+        Its costs are `costs_`, of several classes their mean, where a class that has ended keeps its last
+        cost, and `cost` is the last of them. `converged` says that the rule of `tol` ended the run, or
+        without `tol` that all epochs ran, and that costs rose by no more than a tenth. The loss has
+        fastgd's name where it is one of two classes, as has "bce" for "log_loss"; else it is
+        "one-vs-rest" with the name, and there are neither probabilities nor a deviance.
 
     Examples
     --------
@@ -267,6 +285,9 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         The number of updates, plus one.
     costs_ : ndarray (n_iter_,)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights.
+    fit_ : Fit
+        Of fastgd: as in `SGDClassifier`; its loss has fastgd's name and parameter, and "squared_error",
+        which has a factor of 1/2 here, is "half squared error".
 
     Examples
     --------

@@ -74,6 +74,8 @@ class Outcome(NamedTuple):
     parameters: Parameters
     n_iter: int
     costs: np.ndarray
+    stopped: bool  #: by the rule of `tol` and `n_iter_no_change`
+    method: str  #: of `Fit`
 
 
 class Descent:
@@ -193,7 +195,8 @@ class Descent:
             (v * size).astype(dtype), float(state[kernels.INTERCEPT]), moved.astype(dtype),
             float(state[kernels.MEAN_INTERCEPT]),
         )  # fmt: skip
-        return Outcome(ended, epoch, costs[:epoch].copy())
+        stopped = status == kernels.STOPPED
+        return Outcome(ended, epoch, costs[:epoch].copy(), stopped, "per-sample")
 
     def _judge(self, score: float, state: np.ndarray) -> int:
         """Whether the scores end a run."""
