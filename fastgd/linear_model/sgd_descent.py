@@ -78,6 +78,14 @@ class Outcome(NamedTuple):
     method: str  #: of `Fit`
 
 
+def penalties(model: Any) -> tuple[float, float]:
+    """The strengths of the l1 and of the l2 penalty."""
+    if model.penalty is None:
+        return 0.0, 0.0
+    l1_ratio = {"l1": 1.0, "l2": 0.0}.get(model.penalty, model.l1_ratio)
+    return l1_ratio * model.alpha, (1.0 - l1_ratio) * model.alpha
+
+
 class Descent:
     """Runs on some rows with the parameters of an estimator.
 
@@ -94,10 +102,9 @@ class Descent:
 
     def _settings_of(self) -> Any:
         model, rows, loss = self._estimator, self._rows, self._loss
-        penalty, alpha, schedule = model.penalty, model.alpha, model.learning_rate
+        alpha, schedule = model.alpha, model.learning_rate
         aggressive = _AGGRESSIVE.get(schedule, 0)
-        l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, model.l1_ratio)
-        l1, l2 = (0.0, 0.0) if penalty is None else (l1_ratio * alpha, (1.0 - l1_ratio) * alpha)
+        l1, l2 = penalties(model)
         t0 = 0.0
         if schedule == "optimal":
             typical = math.sqrt(1.0 / math.sqrt(alpha))
