@@ -15,7 +15,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from ..formulas.updates import Optimizer
 from ..result import Fit
 from .estimator import Estimator
-from .sgd_batches import Batches, refuse_partial_fit
+from .sgd_batches import Batches, check_partial_fit
 from .sgd_descent import Descent, Outcome, Parameters, Rows
 from .sgd_fit import fit_of
 
@@ -54,7 +54,7 @@ class _SGD(Estimator):
     def _more_validate_params(self, for_partial_fit: bool = False) -> None:
         super()._more_validate_params(for_partial_fit)  # type: ignore[misc]
         if for_partial_fit and self._has_batches():
-            refuse_partial_fit(self)
+            check_partial_fit(self)
 
     def _has_batches(self) -> bool:
         return self.batch_size is not None or self.optimizer is not None
@@ -163,10 +163,10 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         for several classes one of each against all others: ``lr=eta0``, the same objective, `max_iter`
         epochs or until `tol` and `n_iter_no_change` end it, by the objective of each epoch. Weights are
         scaled to a mean of 1, the order of rows is another, "invscaling" divides `eta0` by
-        (epoch + 1)^power_t, and steps of the intercept are whole for sparse rows, too. Other schedules,
-        `early_stopping`, `average`, `verbose`, `partial_fit`, and an l1 penalty with another optimizer
-        than "gd" raise NotImplementedError. None: all rows, or without an `optimizer` scikit-learn's
-        iterates.
+        (epoch + 1)^power_t, and steps of the intercept are whole for sparse rows, too. What raises
+        NotImplementedError: other schedules, `early_stopping`, `average`, `verbose`, and with another
+        optimizer than "gd" an l1 penalty and `partial_fit`, which wants the "constant" schedule, too.
+        None: all rows, or without an `optimizer` scikit-learn's iterates.
     optimizer : str or object, optional
         Of fastgd: as in `fastgd.fit`, such as "adam". None: "gd" with a `batch_size`.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ..cpu import penalized_sgd as kernels
 from ..errors import DivergenceError
 from ..fit import fitted
+from ..losses import REAL
 from ..schedules import InverseScaling
 from .estimator import defaults, refuse
 from .sgd_descent import Outcome, Parameters, SGDDivergenceError, penalties
@@ -36,25 +37,17 @@ class Batches:
         model, schedule = estimator, estimator.learning_rate
         l1, default = penalties(model)[0], "leave it at its default"
         for what, asked, instead in (
-            (
-                f"learning_rate={schedule!r}",
-                schedule not in _SCHEDULES,
-                f"pass one of {_SCHEDULES}",
-            ),
-            (
-                "an l1 penalty",
-                l1 and model.optimizer not in (None, "gd"),
-                "pass penalty='l2' or None",
-            ),
+            (f"learning_rate={schedule!r}", schedule not in _SCHEDULES, f"pass one of {_SCHEDULES}"),
+            ("an l1 penalty", l1 and model.optimizer not in (None, "gd"), "pass penalty='l2' or None"),
             ("early_stopping", model.early_stopping, default),
             ("average", model.average, default),
             ("verbose", model.verbose, default),
             ("intercept_decay", model.intercept_decay not in (None, 1.0), default),
-        ):
+        ):  # fmt: skip
             if asked:
                 refuse(model, f"{what} with a batch_size or an optimizer", instead)
         if model.t_ > 1.0:
-            refuse_partial_fit(model)
+            check_partial_fit(model)
         self._estimator, self._x = model, x
 
     def run(
@@ -65,22 +58,25 @@ class Batches:
         decays = model.learning_rate == "invscaling"
         options = defaults() | {
             "lr": model.eta0, "schedule": InverseScaling(model.power_t) if decays else None,
-            "batch_size": model.batch_size, "optimizer": model.optimizer or "gd", "l1": l1, "l2": l2,
-            "fit_intercept": model.fit_intercept, "shuffle": model.shuffle, "seed": seed,
+            "batch_size": model.batch_size and min(model.batch_size, len(y)),
+            "optimizer": model.optimizer or "gd", "l1": l1, "l2": l2, "seed": seed,
+            "fit_intercept": model.fit_intercept, "shuffle": model.shuffle,
             "sample_weight": weight, "coef_init": start.coef, "intercept_init": start.intercept,
             "callback": lambda _: False,  # with which a fit keeps what the next goes on from
         }  # fmt: skip
         state = np.zeros(kernels.STATE)
         state[kernels.LEAST] = math.inf
         found: Any = None
-        epochs, stopped, loss = 0, False, loss_of(model.loss, model.epsilon)
+        # Of the numbers that labels stand for here, a part of the rows may have only one.
+        loss = loss_of(model.loss, model.epsilon)._replace(targets=REAL)
+        epochs, stopped = 0, False
         while epochs < max_iter and not stopped:
             epochs += max_iter if model.tol is None else 1
             given = options | {"x": self._x, "y": y, "epochs": epochs, "resume": found}
             try:
                 found = fitted(loss, given, lambda run: None)
             except DivergenceError as error:
-                raise SGDDivergenceError(str(error), error.fit, error.stable_lr) from None
+                raise _in_its_words(error, model.eta0) from None
             if model.tol is not None:
                 size = l1 * np.abs(found.coef).sum() + l2 / 2 * float(found.coef @ found.coef)
                 objective = float(found.costs[-1]) + float(size)
@@ -89,6 +85,17 @@ class Batches:
         return Outcome(end, found.n_epochs, found.costs, stopped, found.method)
 
 
-def refuse_partial_fit(model: Any) -> NoReturn:
-    """Raise NotImplementedError: what an optimizer remembers would be lost between calls."""
-    refuse(model, "partial_fit with a batch_size or an optimizer", "call fit, or leave them None")
+def _in_its_words(error: DivergenceError, eta0: float) -> SGDDivergenceError:
+    """The error of the general fit with the name that the step size has here."""
+    advice = "Scaling input data with StandardScaler or MinMaxScaler might help."
+    if error.stable_lr is not None:
+        advice += f" Or pass an eta0 below {error.stable_lr:.2g}."
+    text = f"The cost is no longer finite with eta0={eta0:g}. {advice}"
+    return SGDDivergenceError(text, error.fit, error.stable_lr)
+
+
+def check_partial_fit(model: Any) -> None:
+    """Raise NotImplementedError where a call has to know more of the last than its parameters."""
+    if model.optimizer not in (None, "gd") or model.learning_rate != "constant":
+        what = "partial_fit with an optimizer, or with batches of another schedule than 'constant'"
+        refuse(model, what, "call fit, or pass a batch_size and learning_rate='constant'")
