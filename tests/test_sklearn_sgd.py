@@ -1,6 +1,7 @@
 """SGDClassifier and SGDRegressor beside scikit-learn's own, and beside plain Python."""
 
 import pathlib
+import pickle
 import re
 
 import numpy as np
@@ -417,6 +418,191 @@ def test_costs_are_the_mean_losses_met():
     assert lengths.max() == ends.n_iter_ > lengths.min()
 
 
+@pytest.mark.parametrize("loss", [*FOR_LABELS, "huber", "squared_error"])
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
+def test_fit_of_labels(y, loss, tmp_path):
+    model = linear_model.SGDClassifier(**COMMON, loss=loss).fit(X, y)
+    fit = model.fit_
+    fit.save(tmp_path / "fit.npz")
+    for one in (fit, fastgd.load(tmp_path / "fit.npz"), pickle.loads(pickle.dumps(fit))):
+        assert (one.predict(X) == model.predict(X)).all()
+        assert one.score(X, y) == model.score(X, y)
+        if y is TWO and loss in ("log_loss", "modified_huber"):
+            np.testing.assert_allclose(one.predict_proba(X), model.predict_proba(X), **CLOSE)
+        else:  # one class against the rest: no softmax
+            with pytest.raises(AttributeError, match="no probabilities"):
+                one.predict_proba(X)
+    assert (fit.method, fit.n_epochs, fit.converged) == ("per-sample", 4, True)
+    mean = model.costs_ if y is TWO else model.costs_.mean(axis=0)
+    np.testing.assert_allclose(fit.costs, mean)
+    assert fit.cost == fit.costs[-1]
+    fit.coef[:] = 0
+    assert model.coef_.any()
+
+
+@pytest.mark.parametrize("loss", FOR_NUMBERS)
+def test_fit_of_numbers(loss):
+    model = linear_model.SGDRegressor(**COMMON, loss=loss, epsilon=0.3).fit(X, NUMBERS)
+    fit = model.fit_
+    np.testing.assert_allclose(fit.predict(X), model.predict(X), **CLOSE)
+    assert fit.score(X, NUMBERS) == pytest.approx(model.score(X, NUMBERS))
+    square = loss == "squared_error"
+    assert (fit.loss, fit.p) == (("half squared error", 0.0) if square else (loss, 0.3))
+    assert (fit.costs == model.costs_).all()
+    assert isinstance(fit.intercept, float)
+    assert fit.coef.shape == (D,)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_a_fit_knows_of_a_run():
+    model = linear_model.SGDClassifier(random_state=0, tol=0.01, max_iter=500).fit(X, THREE)
+    lengths, last = np.isfinite(model.costs_).sum(axis=1), model.costs_[:, -1]
+    ended = [row[length - 1] for row, length in zip(model.costs_, lengths, strict=True)]
+    assert model.fit_.cost == pytest.approx(np.mean(ended))
+    assert np.isnan(last).any()
+    assert model.fit_.converged
+    assert not model.set_params(max_iter=2).fit(X, THREE).fit_.converged
+    assert model.set_params(tol=None).fit(X, THREE).fit_.converged
+    assert model.partial_fit(X, THREE).fit_.n_epochs == 3
+    theirs = model.to_sklearn()
+    assert not {"fit_", "_stopped", "_method"} & vars(theirs).keys()
+    back = linear_model.SGDClassifier.from_sklearn(theirs)
+    assert not hasattr(back, "fit_")
+    assert not hasattr(linear_model.SGDRegressor(), "fit_")
+    assert (model.sparsify().fit_.predict(X) == theirs.predict(X)).all()
+
+
+def batches(y, slope, sample_weight, size, epochs, alpha, eta0, power_t=0.0):
+    """The parameters after plain updates for so many rows each, with an l2 penalty."""
+    coef, intercept, weight = np.zeros(D), 0.0, sample_weight / sample_weight.mean()
+    for epoch in range(epochs):
+        step = eta0 / (epoch + 1) ** power_t
+        for start in range(0, N, size):
+            rows = slice(start, start + size)
+            slopes = weight[rows] * slope(X[rows] @ coef + intercept, y[rows])
+            coef = coef - step * (slopes @ X[rows] / len(slopes) + alpha * coef)
+            intercept -= step * slopes.mean()
+    return coef, intercept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", ["constant", "invscaling"])
+def test_batches(schedule, kind):
+    options = {
+        "batch_size": 16, "learning_rate": schedule, "shuffle": False, "alpha": 0.1, "eta0": 0.05,
+        "tol": None, "max_iter": 4, "power_t": 0.5,
+    }  # fmt: skip
+    same = {"size": 16, "epochs": 4, "alpha": 0.1, "eta0": 0.05}
+    same["power_t"] = 0.5 if schedule == "invscaling" else 0.0
+    model = linear_model.SGDRegressor(**options).fit(KINDS[kind](X), NUMBERS, sample_weight=WEIGHT)
+    coef, intercept = batches(NUMBERS, lambda z, y: z - y, WEIGHT, **same)
+    np.testing.assert_allclose(model.coef_, coef, **CLOSE)
+    np.testing.assert_allclose(model.intercept_, [intercept], **CLOSE)
+    assert (model.n_iter_, model.fit_.method) == (4, "minibatch")
+    model = linear_model.SGDClassifier(**options, loss="log_loss", class_weight={1: 3.0})
+    model.fit(KINDS[kind](X), THREE)
+    for c in range(3):
+        weight = np.where(
+            (c == 1) & (THREE == 1), 3.0, 1.0
+        )  # only of its own label, as scikit-learn
+        is_label = (c == THREE).astype(float)
+        coef, intercept = batches(is_label, lambda z, y: 1 / (1 + np.exp(-z)) - y, weight, **same)
+        np.testing.assert_allclose(model.coef_[c], coef, **CLOSE)
+        np.testing.assert_allclose(model.intercept_[c], intercept, **CLOSE)
+    assert (model.fit_.predict(X) == model.predict(X)).all()
+
+
+def test_optimizers_are_those_of_the_general_fit():
+    model = linear_model.SGDRegressor(
+        "huber", epsilon=0.3, optimizer="adam", batch_size=8, alpha=0.1,
+        learning_rate="constant", eta0=0.05, tol=None, max_iter=3, random_state=3,
+    ).fit(X, NUMBERS)  # fmt: skip
+    fit = fastgd.fit(
+        X, NUMBERS, fastgd.losses.Huber(0.3), lr=0.05, epochs=3, batch_size=8, optimizer="adam",
+        l2=0.1, seed=seed_of(3, regression=True),
+    )  # fmt: skip
+    np.testing.assert_allclose(model.coef_, fit.coef, **CLOSE)
+    np.testing.assert_allclose(model.costs_, fit.costs)
+    # All rows in an update: the order is no matter.
+    options = {"optimizer": fastgd.Adam(), "learning_rate": "constant", "eta0": 0.1, "tol": None}
+    model = linear_model.SGDClassifier("squared_hinge", **options, max_iter=50).fit(X, TWO)
+    fit = fastgd.fit(X, TWO, "squared_hinge", lr=0.1, epochs=50, optimizer="adam", l2=1e-4)
+    np.testing.assert_allclose(model.coef_[0], fit.coef, **CLOSE)
+    assert clone(model).get_params()["optimizer"] is not None
+
+
+@pytest.mark.filterwarnings("ignore:Maximum number of iteration")
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_end_of_batches(penalty):
+    options = {
+        "batch_size": 16, "learning_rate": "constant", "eta0": 0.05, "alpha": 0.1, "penalty": penalty,
+        "random_state": 0,
+    }  # fmt: skip
+    model = linear_model.SGDRegressor(**options, max_iter=200, tol=1e-3).fit(X, NUMBERS)
+    least, idle = np.inf, 0
+    for epochs, cost in enumerate(model.costs_, 1):
+        each = linear_model.SGDRegressor(**options, max_iter=epochs, tol=None).fit(X, NUMBERS)
+        size = np.abs(each.coef_).sum() if penalty == "l1" else (each.coef_**2).sum() / 2
+        objective = cost + 0.1 * size
+        idle, least = idle + 1 if objective > least - 1e-3 else 0, min(least, objective)
+        assert (idle >= 5) == (epochs == model.n_iter_)
+    np.testing.assert_allclose(each.coef_, model.coef_, rtol=1e-12)
+    assert model.fit_.converged
+    assert 5 < model.n_iter_ < 200
+    assert not model.set_params(max_iter=3).fit(X, NUMBERS).fit_.converged
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"learning_rate": "optimal"}, {"learning_rate": "adaptive"}, {"early_stopping": True},
+        {"average": True}, {"verbose": 1}, {"intercept_decay": 0.5}, {"penalty": "l1"},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["SGDClassifier", "SGDRegressor"])
+def test_what_batches_do_not_do(name, named):
+    options = {"learning_rate": "constant", "optimizer": "adam"} | named
+    with pytest.raises(NotImplementedError, match=next(iter(named))):
+        getattr(linear_model, name)(**options).fit(X, THREE)
+
+
+def test_partial_fit_by_batches():
+    options = {"batch_size": 16, "learning_rate": "constant", "tol": None}
+    whole = linear_model.SGDRegressor(**options, max_iter=3, shuffle=False).fit(X, NUMBERS)
+    parts = clone(whole)
+    for _ in range(3):
+        parts.partial_fit(X, NUMBERS)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-12)
+    assert parts.costs_.shape == (3,)
+    warm = clone(whole).set_params(warm_start=True, max_iter=1)
+    for _ in range(3):
+        warm.fit(X, NUMBERS)
+    np.testing.assert_allclose(warm.coef_, whole.coef_, rtol=1e-12)
+    model, yes = linear_model.SGDClassifier(**options), TWO == "yes"
+    model.partial_fit(X[yes], TWO[yes], classes=["no", "yes"])  # of one label
+    assert (model.predict(X) == "yes").mean() > 0.9
+
+
+@pytest.mark.parametrize("named", [{"optimizer": "adam"}, {"learning_rate": "invscaling"}], ids=str)
+def test_partial_fits_that_would_forget_are_refused(named):
+    options = {"learning_rate": "constant", "batch_size": 16, "tol": None, "max_iter": 2} | named
+    new = linear_model.SGDRegressor(**options)
+    begun = linear_model.SGDRegressor().partial_fit(X, NUMBERS).set_params(**options)
+    for model in (new, begun, clone(new).fit(X, NUMBERS)):
+        with pytest.raises(NotImplementedError, match="partial_fit"):
+            model.partial_fit(X, NUMBERS)
+
+
+@pytest.mark.jit  # plain Python warns of overflow
+def test_divergence_of_batches_is_an_error_of_scikit_learn_too():
+    model = linear_model.SGDRegressor(batch_size=4, learning_rate="constant", eta0=1e3, tol=None)
+    with pytest.raises(fastgd.DivergenceError, match="pass an eta0 below") as caught:
+        model.fit(X, NUMBERS)
+    assert isinstance(caught.value, ValueError)
+    assert np.isfinite(model.set_params(eta0=caught.value.stable_lr).fit(X, NUMBERS).coef_).all()
+
+
 @pytest.mark.jit  # plain Python warns of overflow
 @pytest.mark.parametrize("kind", KINDS)
 def test_divergence_names_a_stable_step(kind):
@@ -472,8 +658,16 @@ def test_lazy_import():
 WEIGHTS_DIFFER = "A row with weight 2 is one update, and two rows are two."
 
 
+BATCHES = {"batch_size": 8, "learning_rate": "constant", "eta0": 0.001, "max_iter": 20}
+
+
 @parametrize_with_checks(
-    [linear_model.SGDClassifier(max_iter=5), linear_model.SGDRegressor(max_iter=5)],
+    [
+        linear_model.SGDClassifier(max_iter=5),
+        linear_model.SGDRegressor(max_iter=5),
+        linear_model.SGDClassifier(**BATCHES),
+        linear_model.SGDRegressor(**BATCHES),
+    ],
     expected_failed_checks=lambda _: {
         "check_sample_weight_equivalence_on_dense_data": WEIGHTS_DIFFER,
         "check_sample_weight_equivalence_on_sparse_data": WEIGHTS_DIFFER,

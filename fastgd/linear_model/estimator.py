@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 import warnings
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -106,7 +106,7 @@ class Estimator:
         """
         ended: list[Any] = []
         try:
-            found = fitted(loss, _defaults() | options | {"x": X, "y": y}, ended.append)
+            found = fitted(loss, defaults() | options | {"x": X, "y": y}, ended.append)
         except InputError:
             assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
             raise
@@ -137,13 +137,13 @@ def threads(n_jobs: int | None) -> int | None:
     return n_jobs if n_jobs is not None and n_jobs > 0 else None
 
 
-def refuse(estimator: Any, what: str, instead: str) -> None:
+def refuse(estimator: Any, what: str, instead: str) -> NoReturn:
     """Raise NotImplementedError for what a parameter asks for."""
     raise NotImplementedError(f"{type(estimator).__name__} of fastgd doesn't do {what}; {instead}.")
 
 
 @functools.cache
-def _defaults() -> dict[str, Any]:
+def defaults() -> dict[str, Any]:
     """The default of every argument of `fastgd.fit` but x, y and the loss."""
     arguments = inspect.signature(general_fit).parameters
     return {n: p.default for n, p in arguments.items() if n not in ("x", "y", "loss")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,19 +12,37 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 
+from ..formulas.updates import Optimizer
+from ..result import Fit
 from .estimator import Estimator
+from .sgd_batches import Batches, check_partial_fit
 from .sgd_descent import Descent, Outcome, Parameters, Rows
+from .sgd_fit import fit_of
 
 #: Random seeds are below this.
 _SEEDS = np.iinfo(np.int32).max
-_INTERCEPT_DECAY = [Interval(Real, 0, None, closed="left"), None]
+_CONSTRAINTS = {
+    "intercept_decay": [Interval(Real, 0, None, closed="left"), None],
+    "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+    "optimizer": [str, Optimizer, None],
+}
 
 
 class _SGD(Estimator):
     """What both estimators share."""
 
-    _own: ClassVar[tuple[str, ...]] = ("costs_", "intercept_decay")
+    _own: ClassVar[tuple[str, ...]] = ("costs_", *_CONSTRAINTS, "_stopped", "_method")
+    batch_size: int | None
+    optimizer: Any
     costs_: np.ndarray
+    #: Whether the rule of `tol` ended the last run, for every class, and the `Fit.method` of it.
+    _stopped: bool
+    _method: str
+
+    @property
+    def fit_(self) -> Fit:
+        """The model as `fastgd.fit` returns one."""
+        return fit_of(self)
 
     def to_sklearn(self) -> Any:
         return copy.deepcopy(super().to_sklearn())  # whose `partial_fit` writes into its arrays
@@ -32,6 +50,18 @@ class _SGD(Estimator):
     @classmethod
     def from_sklearn(cls, model: Any) -> Self:
         return super().from_sklearn(copy.deepcopy(model))
+
+    def _more_validate_params(self, for_partial_fit: bool = False) -> None:
+        super()._more_validate_params(for_partial_fit)  # type: ignore[misc]
+        if for_partial_fit and self._has_batches():
+            check_partial_fit(self)
+
+    def _has_batches(self) -> bool:
+        return self.batch_size is not None or self.optimizer is not None
+
+    def _descent(self, X: Any) -> Any:
+        """The runs on some rows: scikit-learn's, or those of batches or an optimizer."""
+        return Batches(self, X) if self._has_batches() else Descent(self, Rows(X))
 
     def _start(self, output: int, outputs: int, dtype: Any) -> Parameters:
         """The parameters of an output, as `fit` and `partial_fit` of scikit-learn have allocated them."""
@@ -52,6 +82,7 @@ class _SGD(Estimator):
         begun = model.t_ == 1.0 or not hasattr(self, "costs_")
         model.n_iter_ = max(outcome.n_iter for outcome in outcomes)
         model.t_ += model.n_iter_ * n
+        self._stopped, self._method = all(one.stopped for one in outcomes), outcomes[0].method
         found = [outcome.parameters for outcome in outcomes]
         # As in scikit-learn, where one intercept comes back as a float.
         dtype = found[0].coef.dtype if len(found) > 1 else np.float64
@@ -127,6 +158,17 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     intercept_decay : float, optional
         Of fastgd: what each step of the intercept is multiplied by. By default it is 1 for dense and 0.01
         for sparse rows, as in scikit-learn.
+    batch_size : int, optional
+        Of fastgd: an update for so many rows. With it or an `optimizer` the fit is that of `fastgd.fit`,
+        for several classes one of each against all others: ``lr=eta0``, the same objective, `max_iter`
+        epochs or until `tol` and `n_iter_no_change` end it, by the objective of each epoch. Weights are
+        scaled to a mean of 1, the order of rows is another, "invscaling" divides `eta0` by
+        (epoch + 1)^power_t, and steps of the intercept are whole for sparse rows, too. What raises
+        NotImplementedError: other schedules, `early_stopping`, `average`, `verbose`, and with another
+        optimizer than "gd" an l1 penalty and `partial_fit`, which wants the "constant" schedule, too.
+        None: all rows, or without an `optimizer` scikit-learn's iterates.
+    optimizer : str or object, optional
+        Of fastgd: as in `fastgd.fit`, such as "adam". None: "gd" with a `batch_size`.
 
     Attributes
     ----------
@@ -140,6 +182,13 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     costs_ : ndarray (n_iter_,) or (k, n_iter_)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights; NaN
         after the end of a class. `partial_fit` appends.
+    fit_ : Fit
+        Of fastgd: the model as `fastgd.fit` returns one, to plot and to save; it predicts the same.
+        Its costs are `costs_`, of several classes their mean, where a class that has ended keeps its last
+        cost, and `cost` is the last of them. `converged` says that the rule of `tol` ended the run, or
+        without `tol` that all epochs ran, and that costs rose by no more than a tenth. The loss has
+        fastgd's name where it is one of two classes, as has "bce" for "log_loss"; else it is
+        "one-vs-rest" with the name, and there are neither probabilities nor a deviance.
 
     Examples
     --------
@@ -151,7 +200,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **linear_model.SGDClassifier._parameter_constraints,
-        "intercept_decay": _INTERCEPT_DECAY,
+        **_CONSTRAINTS,
     }
 
     def __init__(
@@ -179,6 +228,8 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         warm_start: bool = False,
         average: bool | int = False,
         intercept_decay: float | None = None,
+        batch_size: int | None = None,
+        optimizer: Any = None,
     ):
         super().__init__(
             loss, penalty=penalty, alpha=alpha, l1_ratio=l1_ratio, fit_intercept=fit_intercept,
@@ -188,7 +239,11 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             n_iter_no_change=n_iter_no_change, class_weight=class_weight, warm_start=warm_start,
             average=average,
         )  # fmt: skip
-        self.intercept_decay = intercept_decay
+        self.intercept_decay, self.batch_size, self.optimizer = (
+            intercept_decay,
+            batch_size,
+            optimizer,
+        )
 
     def _fit_binary(
         self, X: Any, y: Any, *, sample_weight: np.ndarray, max_iter: int, **_: Any
@@ -197,7 +252,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         random = check_random_state(self.random_state)
         _data_seed(random)
         held_out = self._make_validation_split(y, sample_mask=sample_weight > 0)
-        descent, seed = Descent(self, Rows(X)), random.randint(_SEEDS)
+        descent, seed = self._descent(X), random.randint(_SEEDS)
         negative, positive = self._expanded_class_weight
         data = X, y, sample_weight, held_out
         outcome = self._run(descent, data, 1, positive, negative, seed, max_iter)
@@ -208,7 +263,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     ) -> None:
         """The runs of each class against all others, in place of scikit-learn's own."""
         held_out = self._make_validation_split(y, sample_mask=sample_weight > 0)
-        descent, data = Descent(self, Rows(X)), (X, y, sample_weight, held_out)
+        descent, data = self._descent(X), (X, y, sample_weight, held_out)
         random, seeds = np.random.RandomState(0), []
         for seed in check_random_state(self.random_state).randint(_SEEDS, size=len(self.classes_)):
             random.seed(seed)  # a new generator takes 0.1 ms
@@ -223,7 +278,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         self._end(outcomes, X.shape[0], (len(seeds), -1))
 
     def _run(
-        self, descent: Descent, data: tuple[Any, ...], label: int, positive: float, negative: float,
+        self, descent: Any, data: tuple[Any, ...], label: int, positive: float, negative: float,
         seed: int, max_iter: int,
     ) -> Outcome:  # fmt: skip
         """The run of one class against all others."""
@@ -255,7 +310,8 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     learning_rate : str, default="invscaling"
     eta0 : float, default=0.01
     power_t : float, default=0.25
-    early_stopping, validation_fraction, n_iter_no_change, warm_start, average, intercept_decay
+    early_stopping, validation_fraction, n_iter_no_change, warm_start, average, intercept_decay, \
+batch_size, optimizer
         As in `SGDClassifier`.
 
     Attributes
@@ -267,6 +323,9 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         The number of updates, plus one.
     costs_ : ndarray (n_iter_,)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights.
+    fit_ : Fit
+        Of fastgd: as in `SGDClassifier`; its loss has fastgd's name and parameter, and "squared_error",
+        which has a factor of 1/2 here, is "half squared error".
 
     Examples
     --------
@@ -278,7 +337,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **linear_model.SGDRegressor._parameter_constraints,
-        "intercept_decay": _INTERCEPT_DECAY,
+        **_CONSTRAINTS,
     }
 
     def __init__(
@@ -304,6 +363,8 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         warm_start: bool = False,
         average: bool | int = False,
         intercept_decay: float | None = None,
+        batch_size: int | None = None,
+        optimizer: Any = None,
     ):
         super().__init__(
             loss, penalty=penalty, alpha=alpha, l1_ratio=l1_ratio, fit_intercept=fit_intercept,
@@ -312,7 +373,11 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
             early_stopping=early_stopping, validation_fraction=validation_fraction,
             n_iter_no_change=n_iter_no_change, warm_start=warm_start, average=average,
         )  # fmt: skip
-        self.intercept_decay = intercept_decay
+        self.intercept_decay, self.batch_size, self.optimizer = (
+            intercept_decay,
+            batch_size,
+            optimizer,
+        )
 
     def _fit_regressor(
         self, X: Any, y: Any, alpha: float, loss: Any, learning_rate: str, sample_weight: np.ndarray,
@@ -327,8 +392,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         seed = random.randint(_SEEDS)
         _data_seed(random)
         start = self._start(0, 1, X.dtype)
-        descent = Descent(self, Rows(X))
-        outcome = descent.run(start, y, sample_weight, seed, max_iter, held_out, score)
+        outcome = self._descent(X).run(start, y, sample_weight, seed, max_iter, held_out, score)
         self._end([outcome], X.shape[0], (-1,))
 
 

@@ -74,6 +74,16 @@ class Outcome(NamedTuple):
     parameters: Parameters
     n_iter: int
     costs: np.ndarray
+    stopped: bool  #: by the rule of `tol` and `n_iter_no_change`
+    method: str  #: of `Fit`
+
+
+def penalties(model: Any) -> tuple[float, float]:
+    """The strengths of the l1 and of the l2 penalty."""
+    if model.penalty is None:
+        return 0.0, 0.0
+    l1_ratio = {"l1": 1.0, "l2": 0.0}.get(model.penalty, model.l1_ratio)
+    return l1_ratio * model.alpha, (1.0 - l1_ratio) * model.alpha
 
 
 class Descent:
@@ -92,10 +102,9 @@ class Descent:
 
     def _settings_of(self) -> Any:
         model, rows, loss = self._estimator, self._rows, self._loss
-        penalty, alpha, schedule = model.penalty, model.alpha, model.learning_rate
+        alpha, schedule = model.alpha, model.learning_rate
         aggressive = _AGGRESSIVE.get(schedule, 0)
-        l1_ratio = {"l1": 1.0, "l2": 0.0, None: 0.0}.get(penalty, model.l1_ratio)
-        l1, l2 = (0.0, 0.0) if penalty is None else (l1_ratio * alpha, (1.0 - l1_ratio) * alpha)
+        l1, l2 = penalties(model)
         t0 = 0.0
         if schedule == "optimal":
             typical = math.sqrt(1.0 / math.sqrt(alpha))
@@ -193,7 +202,8 @@ class Descent:
             (v * size).astype(dtype), float(state[kernels.INTERCEPT]), moved.astype(dtype),
             float(state[kernels.MEAN_INTERCEPT]),
         )  # fmt: skip
-        return Outcome(ended, epoch, costs[:epoch].copy())
+        stopped = status == kernels.STOPPED
+        return Outcome(ended, epoch, costs[:epoch].copy(), stopped, "per-sample")
 
     def _judge(self, score: float, state: np.ndarray) -> int:
         """Whether the scores end a run."""
