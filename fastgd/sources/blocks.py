@@ -23,8 +23,8 @@ from .sparse import SparseRows
 from .visit import DenseVisit, read_only, taken
 from .work import Kind, dense_work
 
-#: Bytes of x in a block: a hundred times what a pass over it takes to begin.
-BLOCK_BYTES = 32 << 20
+#: Bytes of x in a block: ten times what a pass takes to begin, and so few that a cache holds them.
+BLOCK_BYTES = 8 << 20
 #: The most bytes of the rows that `subset` copies, and those of a visit.
 _SUBSET_BYTES, _VISIT_BYTES = 256 << 20, 4 << 20
 
@@ -35,7 +35,8 @@ class Blocks:
     Parameters
     ----------
     opened : callable
-        Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call.
+        Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call. A
+        block may be overwritten once the second one after it is asked for.
     shape : tuple (n, d)
     dtype : numpy dtype
     names : list of str, optional
@@ -65,6 +66,8 @@ class Blocks:
 
     def read(self) -> Generator[tuple[int, Any]]:
         """The blocks in their order, each with the number of its first row; the next is read meanwhile.
+
+        A block is good until the next one is asked for.
 
         Raises
         ------
@@ -321,5 +324,5 @@ def read_ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 
 def _dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:
-    """Some rows as an array of a dtype."""
-    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=dtype)
+    """A copy of some rows as an array of a dtype."""
+    return rows.toarray().astype(dtype, copy=False) if is_sparse(rows) else np.array(rows, dtype)

@@ -92,6 +92,14 @@ def predictions(x: Any, coef: np.ndarray, intercept: Any) -> np.ndarray:
     return (raw[0] if coef.ndim == 1 else np.stack(raw, axis=1)).astype(coef.dtype)
 
 
+def require_finite(x: Any, name: str, names: list[str] | None) -> None:
+    """Raise `InputError` with row, column and value of the first entry that is not finite."""
+    if isinstance(x, Blocks):
+        x.require_finite(name)
+    else:
+        inputs.require_finite(x, name, names)
+
+
 def on_host(value: Any, name: str, place: Place) -> Any:
     """y or weights, which are small beside X: a copy on the host where they lie on a GPU with x."""
     if not inputs.on_gpu(value):
