@@ -217,6 +217,8 @@ def _arrow_types(schema: Any) -> dict[str, Any]:
 def _arrow_array(part: Any, name: str) -> np.ndarray:
     """A column of an Arrow table or batch as an array; what is missing is NaN."""
     column = part.column(name)
+    if str(column.type).startswith("dictionary"):
+        column = column.dictionary_decode()
     if column.null_count and str(column.type) == "bool":
         column = column.cast("float64")
     return np.asarray(column.to_numpy(zero_copy_only=False))
