@@ -1,8 +1,8 @@
 """Fits of a Parquet file that stays on the disk: time a pass beside pyarrow's, and the peak of memory.
 
 ``python -m benches.blocks 2`` writes a file of 2 GB (float32, 32 columns) into a temporary folder, and
-reads it in processes of their own: once with pyarrow alone, and in fits. Seconds are those of the second of
-two runs, so that nothing is compiled in it and the file is in the system's memory, if that is large enough.
+reads it in processes of their own: once with pyarrow alone, and in fits. Seconds are those of the second
+of two runs, so that nothing is compiled in it and the system holds the file in memory, if it can.
 """
 
 import argparse

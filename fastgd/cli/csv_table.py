@@ -44,8 +44,8 @@ def read_csv(
     editor counts lines, the names being row 1. Raises InputError.
     """
     file = _Rows(path)
-    target, places = _features(path, file.header, target, without)
-    t = file.header.index(target)
+    target, names = known_columns(path, file.header, target, without)
+    t, places = file.header.index(target), [file.header.index(name) for name in names]
     numbers = array("d")
     targets: list[Any] = []
     seen: dict[int, dict[str, int]] | None = None
@@ -69,7 +69,7 @@ def read_csv(
     if not targets:
         raise InputError(f"{path} has column names, but no rows below them.")
 
-    y = _two_labels(path, target, targets) if labels else np.array(targets)
+    y = two_labels(path, target, _as_numbers(targets)) if labels else np.array(targets)
     x = np.frombuffer(numbers).reshape(len(targets), len(places))
     columns = [Column(file.header[j]) for j in places]
     if seen:
@@ -206,10 +206,10 @@ def _delimiter(text: str) -> str:
         return ","
 
 
-def _features(
+def known_columns(
     path: str | Path, header: list[str], target: str | None, without: Sequence[str]
-) -> tuple[str, list[int]]:
-    """The target, and the indices of the feature columns, after a check of the names."""
+) -> tuple[str, list[str]]:
+    """The target, and the names of the feature columns, after a check of the names."""
     name, times = Counter(header).most_common(1)[0]
     if times > 1:
         raise InputError(f"{path} has {times} columns named {name!r}; rename them.")
@@ -224,16 +224,17 @@ def _features(
             raise InputError(f"{path} has no column {name!r}{hint}; its columns are {listed}.")
     if target in without:
         raise InputError(f"The column {target!r} can't be both the target and ignored.")
-    columns = [j for j, name in enumerate(header) if name not in (target, *without)]
+    columns = [name for name in header if name not in (target, *without)]
     if not columns:
         raise InputError(
             f"{path} has no column besides the target {target!r} to predict it from (columns are "
             "separated by commas, semicolons or tabs)."
         )
-    for j in columns:
-        if not header[j]:
+    for name in columns:
+        if not name:
             raise InputError(
-                f"{path}: column {j + 1} has no name; name it, or ignore it with --without ''."
+                f"{path}: column {header.index(name) + 1} has no name; name it, or ignore it with "
+                "--without ''."
             )
     return target, columns
 
@@ -274,10 +275,14 @@ def _complaint(text: str, column: str, is_target: bool, in_text: bool = False) -
     return f"{text!r} is not a finite number; {advice}."
 
 
-def _two_labels(path: str | Path, target: str, labels: list[str]) -> np.ndarray:
+def _as_numbers(labels: list[str]) -> np.ndarray:
     """The labels, as numbers if all of them are numbers."""
     numbers = [_number(label) for label in labels]
-    y = np.array(labels if None in numbers else numbers)
+    return np.array(labels if None in numbers else numbers)
+
+
+def two_labels(path: str | Path, target: str, y: np.ndarray) -> np.ndarray:
+    """The labels, after a check that there are two."""
     values = np.unique(y).tolist()
     if len(values) != 2:
         shown = ", ".join(map(repr, values[:5])) + (", …" if len(values) > 5 else "")
