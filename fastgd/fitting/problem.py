@@ -279,6 +279,11 @@ class Problem:
         if self.classes is None:  # labels were looked at one by one
             inputs.targets(self.given_y, self.given_x.shape[0], self.inner)
 
+    def close(self) -> None:
+        """End what reads rows ahead."""
+        if isinstance(self.x, Blocks):
+            self.x.close()
+
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""
         if self.dtype == _FLOAT64 or self.automatic:

@@ -44,6 +44,7 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
                 f"x is read in blocks and device is {named!r}: blocks are read on the CPU only; leave "
                 "device out."
             )
+        inputs.check_shape(x.shape, "x")
         return x, BLOCKS
     if is_sparse(x):
         if named not in (None, "cpu"):
