@@ -62,8 +62,12 @@ def fit(
         Features: NumPy (any strides, read-only, memory-mapped), lists, pandas, Polars, PyArrow, torch,
         or any array on a GPU; or sparse rows: any matrix or array of SciPy, CSR being read as it is. Read
         where it is; only what is not float32 or float64 is converted, by block if it is large.
+        Or rows in blocks, read again in every pass: a path of Parquet, Arrow or CSV files or a list of
+        them, a pyarrow Dataset or ParquetFile, a Polars LazyFrame, a list of arrays, or a function that
+        returns an iterator of x, (x, y) or (x, y, weight).
     y : array-like (n,) or (n, k)
-        Targets; for losses of labels (n,) labels of any kind.
+        Targets; for losses of labels (n,) labels of any kind. The name of a column, where x is a table in
+        blocks; None where they come with the blocks.
     loss : str or Loss, default="mse"
         A name or an object of `fastgd.losses`, or a `Loss` of two plain functions. For numbers: "mse"
         (z − y)², "huber" or ``Huber(delta=1.35)``, "quantile" or ``Quantile(q=0.9)``,

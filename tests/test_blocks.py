@@ -464,6 +464,12 @@ def test_a_file_that_is_damaged_between_readings(tmp_path, damage, monkeypatch):
     assert f"{path}/1.parquet" in str(error) or damage == "overwritten"
 
 
+def test_a_fit_that_diverges_leaves_no_reader(tmp_path):
+    options = {"lr": 1e6, "batch_size": 10, "shuffle": False}
+    with pytest.raises(fastgd.DivergenceError):
+        fastgd.fit_linear(one_file(tmp_path / "all"), "y", **options)
+
+
 def test_a_fit_goes_on_from_the_one_that_was_stopped():
     error = stopped(
         None, Changes(fails).blocks, None, lr=0.01, epochs=20, callback=lambda fit: None
