@@ -339,12 +339,15 @@ def _sparse_product(x: Any, coef: np.ndarray) -> np.ndarray:
 
 
 def _product_of_blocks(x: Any, coef: np.ndarray) -> np.ndarray:
-    """The same for blocks of rows."""
+    """The same for blocks of rows; several threads of BLAS cost more than the product of one."""
+    from .cpu.machine.blas import one_thread
+
     dtype = np.result_type(x.dtype, coef) if x.dtype in _NATIVE else coef.dtype
     raw = np.empty((len(x), *coef.shape[:-1]), dtype)
-    for first, block in x.read():
-        product = _sparse_product if inputs.is_sparse(block) else _product
-        raw[first : first + block.shape[0]] = product(block, coef)
+    with one_thread():
+        for first, block in x.read():
+            product = _sparse_product if inputs.is_sparse(block) else _product
+            raw[first : first + block.shape[0]] = product(block, coef)
     return raw
 
 
