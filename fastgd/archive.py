@@ -167,7 +167,7 @@ def save(
         raise InputError(f"the fit can't be saved: {error}.") from error
     if isinstance(target, io.TextIOBase):
         raise InputError("the file is open for text; open it for bytes, with mode 'wb'.")
-    opened = contextlib.nullcontext(target) if hasattr(target, "write") else _replaced(target)
+    opened = contextlib.nullcontext(target) if hasattr(target, "write") else replaced(target)
     with opened as file, zipfile.ZipFile(file, "w") as archive:
         of_solver = {f"{_STATE}{name}": array for name, array in (state or {}).items()}
         members = {"format": np.array(FORMAT), **_without_zeros({**arrays, **of_solver})}
@@ -201,7 +201,7 @@ def _places_of_few(array: np.ndarray) -> np.ndarray | None:
 
 
 @contextlib.contextmanager
-def _replaced(target: Any) -> Iterator[Any]:
+def replaced(target: Any) -> Iterator[Any]:
     """A new file that replaces the one at a path when it is complete and on the disk.
 
     After a failure the old file is unchanged. A link stays a link, to the new file.

@@ -110,7 +110,8 @@ class Prediction:
         ----------
         x : array-like or sparse (n, d), or (n,) for one column
         y : array-like (n,) or (n, k)
-            Targets, or labels.
+            Targets, or labels; the name of a column where x is a table in blocks, and None where they
+            come with the blocks.
         sample_weight : array-like (n,), optional
         offset : array-like (n,) or (n, k), optional
             As in `predict`; the best constant is one beside it.
@@ -143,6 +144,7 @@ class Prediction:
         >>> round(fastgd.fit(x, y, loss="poisson").score(x, y), 3)
         0.992
         """
+        x, y, sample_weight = self._with_targets(x, y, sample_weight)
         raw = self.raw_prediction(x, offset)
         if self.classes is not None:
             places = self._places_of(y, len(raw))
@@ -180,7 +182,8 @@ class Prediction:
         ----------
         x : array-like or sparse (n, d), or (n,) for one column
         y : array-like (n,) or (n, k)
-            Targets, or labels.
+            Targets, or labels; the name of a column where x is a table in blocks, and None where they
+            come with the blocks.
         sample_weight : array-like (n,), optional
         offset : array-like (n,) or (n, k), optional
             As in `predict`.
@@ -214,6 +217,7 @@ class Prediction:
         loss = self._known_loss()
         if loss is None or not has_deviance(loss):
             raise AttributeError(f"the loss {self.loss!r} has no deviance.")
+        x, y, sample_weight = self._with_targets(x, y, sample_weight)
         raw = self.raw_prediction(x, offset)
         if self.classes is not None:
             places = self._places_of(y, len(raw))
@@ -230,6 +234,10 @@ class Prediction:
                 "the deviance overflows float64: the predictions are far from y; look at the units of x."
             )
         return found
+
+    def _with_targets(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+        """x, y and weights, where x is a table and y the name of a column."""
+        return x, y, weight
 
     def _known_loss(self) -> Any:
         """The loss of this name and parameter; None where it is one of the caller's own."""

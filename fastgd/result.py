@@ -152,7 +152,7 @@ class Fit(Prediction):
         Parameters
         ----------
         x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
-            On the host, or on a GPU, where the work is then done.
+            On the host, or on a GPU, where the work is then done; or rows in blocks, as in `fit`.
         offset : array-like (n,) or (n, k), optional
             The known part of each raw prediction, as in `fit`; none by default, whatever the
             fit had.
@@ -178,8 +178,13 @@ class Fit(Prediction):
                     f"the prediction of row {row} is not finite; look at that row of x."
                 )
             return raw
+        from .sources import place, readers
+
         d = self.coef.shape[-1]
-        if inputs.is_sparse(x):
+        if readers.in_blocks(x):
+            given = x = readers.rows_to_predict(x, d, self.feature_names)
+            product = _product_of_blocks
+        elif inputs.is_sparse(x):
             from .sources import compressed
 
             given, x = x, compressed.rows_to_predict(x, d, self.feature_names)
@@ -191,10 +196,15 @@ class Fit(Prediction):
             raw = product(x, self.coef)
             raw = with_offset(raw + self.intercept, offset)
         if not inputs.is_finite(raw):
-            inputs.require_finite(x, "x", inputs.column_names(given))
+            place.require_finite(x, "x", inputs.column_names(given))
             row = int(np.argwhere(~np.isfinite(raw))[0][0])
             raise InputError(f"the prediction overflows {raw.dtype} at row {row}; x is too large.")
         return raw
+
+    def _with_targets(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
+        from .sources.readers import in_blocks, opened
+
+        return opened(x, y, weight, self.feature_names) if in_blocks(x) else (x, y, weight)
 
     def sparsify(self) -> Any:
         """The coefficients that are not 0, as a sparse array.
@@ -327,6 +337,19 @@ def _sparse_product(x: Any, coef: np.ndarray) -> np.ndarray:
     """The same for a CSR matrix: SciPy's sum over a row does not depend on other rows."""
     raw = x @ coef.T
     return raw if x.dtype in _NATIVE else raw.astype(coef.dtype, copy=False)
+
+
+def _product_of_blocks(x: Any, coef: np.ndarray) -> np.ndarray:
+    """The same for blocks of rows; several threads of BLAS cost more than the product of one."""
+    from .cpu.machine.blas import one_thread
+
+    dtype = np.result_type(x.dtype, coef) if x.dtype in _NATIVE else coef.dtype
+    raw = np.empty((len(x), *coef.shape[:-1]), dtype)
+    with one_thread():
+        for first, block in x.read():
+            product = _sparse_product if inputs.is_sparse(block) else _product
+            raw[first : first + block.shape[0]] = product(block, coef)
+    return raw
 
 
 def _table(arrays: archive.Arrays) -> archive.Table:

@@ -7,24 +7,29 @@ import itertools
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ..errors import InputError
+from .encoding import MOST, Column, features, of_names, of_values, unknown
 
 MISSING = {"", "?", "na", "n/a", "nan", "null"}
 
 
 class Table(NamedTuple):
-    """Features, target, names, and the arguments with which ``numpy.loadtxt`` reads the same."""
+    """Features, target, names, the columns before text was encoded, and how Python reads the same.
 
-    x: np.ndarray
+    `loadtxt` has the arguments of ``numpy.loadtxt``, or is empty where a column is text.
+    """
+
+    x: Any
     y: np.ndarray
     features: list[str]
     target: str
+    columns: list[Column]
     loadtxt: str
 
 
@@ -34,54 +39,142 @@ def read_csv(
     """Read the column `target`, and as features all other columns except those in `without`.
 
     The file is UTF-8 text with the column names in its first row, separated by commas, semicolons
-    or tabs. With `labels`, the target holds two labels of any kind, otherwise numbers. Rows are
-    counted as an editor counts lines, the names being row 1. Raises InputError.
+    or tabs. With `labels`, the target holds two labels of any kind, otherwise numbers. A column whose
+    first value is text is encoded, one feature for each value but the first. Rows are counted as an
+    editor counts lines, the names being row 1. Raises InputError.
     """
-    text = _text(path)
-    delimiter = _delimiter(text)
-    # newline="" leaves line ends to the csv module; strict finds a quote that is never closed.
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    features = array("d")
+    file = _Rows(path)
+    target, names = known_columns(path, file.header, target, without)
+    t, places = file.header.index(target), [file.header.index(name) for name in names]
+    numbers = array("d")
     targets: list[Any] = []
-    try:
-        rows = (row for row in reader if len(row) > 1 or "".join(row).strip())
-        header = [name.strip() for name in next(rows, [])]
-        skiprows = reader.line_num
-        target, columns = _features(path, header, target, without)
-        t = header.index(target)
-        for row in rows:
-            if len(row) != len(header):
-                raise InputError(
-                    f"{path}, row {reader.line_num}: the number of values is {len(row)}, but the "
-                    f"first row names {len(header)} columns."
-                )
-            values: list[Any] = [_number(row[j]) for j in columns]
-            answer: Any = row[t].strip() if labels else _number(row[t])
-            if None in values or answer is None or (labels and answer.casefold() in MISSING):
-                bad = columns[values.index(None)] if None in values else t
-                where = f"{path}, row {reader.line_num}, column {header[bad]!r}"
-                raise InputError(f"{where}: {_complaint(row[bad].strip(), header[bad], bad == t)}")
-            features.extend(values)
-            targets.append(answer)
-    except csv.Error as error:
-        raise InputError(f"{path}, row {reader.line_num}: not readable as CSV: {error}.") from None
+    seen: dict[int, dict[str, int]] | None = None
+    for row in file.rows():
+        if seen is None:
+            seen = {j: {} for j in places if _is_text(row[j])}
+        answer: Any = row[t].strip() if labels else _number(row[t])
+        if answer is None or (labels and answer.casefold() in MISSING):
+            file.refuse(t, _complaint(row[t].strip(), target, True))
+        for j in places:
+            if j in seen:
+                text = row[j].strip()
+                if not _is_text(text):
+                    file.refuse(j, _complaint(text, file.header[j], False, True))
+                numbers.append(seen[j].setdefault(text, len(seen[j])))
+                if len(seen[j]) > MOST:
+                    of_values(str(path), file.header[j], seen[j])
+            else:
+                numbers.append(_required(file, row, j))
+        targets.append(answer)
     if not targets:
         raise InputError(f"{path} has column names, but no rows below them.")
 
-    y = _two_labels(path, target, targets) if labels else np.array(targets)
-    words = y.dtype.kind == "U"
-    loadtxt = [f"{delimiter=}, {skiprows=}, usecols={(*columns, t)}"]
+    y = two_labels(path, target, _as_numbers(targets)) if labels else np.array(targets)
+    x = np.frombuffer(numbers).reshape(len(targets), len(places))
+    columns = [Column(file.header[j]) for j in places]
+    if seen:
+        x = x.copy()
+        for place, j in enumerate(places):
+            if j in seen:
+                columns[place] = of_values(str(path), file.header[j], seen[j])
+                order = [(columns[place].values or ()).index(text) for text in seen[j]]
+                x[:, place] = np.array(order)[x[:, place].astype(int)]
+        x = _encoded(x, columns, base=False)
+    loadtxt = "" if seen else _loadtxt(file, [*places, t], y, len(targets))
+    return Table(x, y, features(columns, base=False), target, columns, loadtxt)
+
+
+def read_csv_to_predict(path: str | Path, names: Sequence[str]) -> np.ndarray:
+    """The features of a fit with these names, text being encoded as in `read_csv`, with the base."""
+    file = _Rows(path)
+    columns = of_names(names, file.header)
+    for column in columns:
+        if column.name not in file.header:
+            raise InputError(f"{path} has no column {column.name!r}, which the fit has.")
+    places = [file.header.index(column.name) for column in columns]
+    known = [{text: place for place, text in enumerate(c.values or ())} for c in columns]
+    numbers = array("d")
+    for row in file.rows():
+        for column, j, of in zip(columns, places, known, strict=True):
+            if column.values is None:
+                numbers.append(_required(file, row, j))
+                continue
+            text = row[j].strip()
+            if text not in of:
+                missing = text.casefold() in MISSING
+                file.refuse(
+                    j, _complaint(text, column.name, False) if missing else unknown(text, column)
+                )
+            numbers.append(of[text])
+    if not numbers:
+        raise InputError(f"{path} has column names, but no rows below them.")
+    return _encoded(np.frombuffer(numbers).reshape(-1, len(columns)), columns, base=True)
+
+
+def _encoded(x: np.ndarray, columns: list[Column], base: bool) -> np.ndarray:
+    parts = [part for j, column in enumerate(columns) for part in column.encoded(x[:, j], base)]
+    return np.column_stack(parts).astype(float, copy=False)
+
+
+class _Rows:
+    """The rows of a CSV file, each as long as the header; where the reader is, for messages."""
+
+    def __init__(self, path: str | Path):
+        self.path, self.text = path, _text(path)
+        self.delimiter = _delimiter(self.text)
+        # newline="" leaves line ends to the csv module; strict finds a quote that is never closed.
+        lines = io.StringIO(self.text, newline="")
+        self._reader = csv.reader(
+            lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
+        )
+        self._rows = (row for row in self._reader if len(row) > 1 or "".join(row).strip())
+        self.header = [name.strip() for name in self._next() or []]
+        self.skiprows = self._reader.line_num
+
+    def _next(self) -> list[str] | None:
+        try:
+            return next(self._rows, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{self.path}, row {self._reader.line_num}: not readable as CSV: {error}."
+            ) from None
+
+    def rows(self) -> Iterator[list[str]]:
+        """All rows below the header."""
+        while (row := self._next()) is not None:
+            if len(row) != len(self.header):
+                raise InputError(
+                    f"{self.path}, row {self._reader.line_num}: the number of values is {len(row)}, but "
+                    f"the first row names {len(self.header)} columns."
+                )
+            yield row
+
+    def refuse(self, column: int, complaint: str) -> NoReturn:
+        """Raise InputError for a value of the last row."""
+        where = f"{self.path}, row {self._reader.line_num}, column {self.header[column]!r}"
+        raise InputError(f"{where}: {complaint}")
+
+
+def _required(file: _Rows, row: list[str], column: int) -> float:
+    number = _number(row[column])
+    if number is None:
+        file.refuse(column, _complaint(row[column].strip(), file.header[column], False))
+    return number
+
+
+def _loadtxt(file: _Rows, places: list[int], y: np.ndarray, n: int) -> str:
+    """The arguments with which ``numpy.loadtxt`` reads these columns, the target being the last."""
+    words, text, t = y.dtype.kind == "U", file.text, places[-1]
+    loadtxt = [f"delimiter={file.delimiter!r}, skiprows={file.skiprows}, usecols={tuple(places)}"]
     loadtxt += ["quotechar='\"'"] if '"' in text else []
     loadtxt += ["comments=None"] if "#" in text else []
     loadtxt += ["encoding='utf-8'"] if words or not text.isascii() else []
     blanks_at_end = text.rstrip("\r\n").endswith((" ", "\t"))
-    loadtxt += [f"max_rows={len(targets)}"] if blanks_at_end else []
-    loadtxt += ["ndmin=2"] if len(targets) == 1 else []
+    loadtxt += [f"max_rows={n}"] if blanks_at_end else []
+    loadtxt += ["ndmin=2"] if n == 1 else []
     loadtxt += ["dtype=str"] if words else []
     loadtxt += [f"converters={{{t}: str.strip}}"] if words and " " in text else []
-    x = np.frombuffer(features).reshape(len(targets), len(columns))
-    return Table(x, y, [header[j] for j in columns], target, ", ".join(loadtxt))
+    return ", ".join(loadtxt)
 
 
 def _text(path: str | Path) -> str:
@@ -113,10 +206,10 @@ def _delimiter(text: str) -> str:
         return ","
 
 
-def _features(
+def known_columns(
     path: str | Path, header: list[str], target: str | None, without: Sequence[str]
-) -> tuple[str, list[int]]:
-    """The target, and the indices of the feature columns, after a check of the names."""
+) -> tuple[str, list[str]]:
+    """The target, and the names of the feature columns, after a check of the names."""
     name, times = Counter(header).most_common(1)[0]
     if times > 1:
         raise InputError(f"{path} has {times} columns named {name!r}; rename them.")
@@ -131,16 +224,17 @@ def _features(
             raise InputError(f"{path} has no column {name!r}{hint}; its columns are {listed}.")
     if target in without:
         raise InputError(f"The column {target!r} can't be both the target and ignored.")
-    columns = [j for j, name in enumerate(header) if name not in (target, *without)]
+    columns = [name for name in header if name not in (target, *without)]
     if not columns:
         raise InputError(
             f"{path} has no column besides the target {target!r} to predict it from (columns are "
             "separated by commas, semicolons or tabs)."
         )
-    for j in columns:
-        if not header[j]:
+    for name in columns:
+        if not name:
             raise InputError(
-                f"{path}: column {j + 1} has no name; name it, or ignore it with --without ''."
+                f"{path}: column {header.index(name) + 1} has no name; name it, or ignore it with "
+                "--without ''."
             )
     return target, columns
 
@@ -154,11 +248,24 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _complaint(text: str, column: str, is_target: bool) -> str:
+def _is_text(text: str) -> bool:
+    """Whether a value is neither missing nor anything like a number."""
+    if text.strip().casefold() in MISSING:
+        return False
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return True
+    return False
+
+
+def _complaint(text: str, column: str, is_target: bool, in_text: bool = False) -> str:
     """What is wrong with the text of a value, and what to do."""
     if text.casefold() in MISSING:
         shown = f" ({text!r})" if text else ""
         return f"the value is missing{shown}; fill it in or delete the row."
+    if in_text:
+        return f"{text!r} is like a number, and the values above it are text; make them the same."
     if _number(text.replace(",", ".")) is not None:
         advice = "write decimals with a point and thousands without a separator"
     elif is_target:
@@ -168,10 +275,14 @@ def _complaint(text: str, column: str, is_target: bool) -> str:
     return f"{text!r} is not a finite number; {advice}."
 
 
-def _two_labels(path: str | Path, target: str, labels: list[str]) -> np.ndarray:
+def _as_numbers(labels: list[str]) -> np.ndarray:
     """The labels, as numbers if all of them are numbers."""
     numbers = [_number(label) for label in labels]
-    y = np.array(labels if None in numbers else numbers)
+    return np.array(labels if None in numbers else numbers)
+
+
+def two_labels(path: str | Path, target: str, y: np.ndarray) -> np.ndarray:
+    """The labels, after a check that there are two."""
     values = np.unique(y).tolist()
     if len(values) != 2:
         shown = ", ".join(map(repr, values[:5])) + (", …" if len(values) > 5 else "")

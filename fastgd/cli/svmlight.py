@@ -44,6 +44,8 @@ def run(options: argparse.Namespace) -> None:
             f"{options.file} is in svmlight format, where each row begins with its target and columns "
             "have no names; leave out --target and --without."
         )
+    if options.loss or options.save:
+        raise fastgd.InputError("--loss and --save are for CSV, Parquet and Arrow files.")
     x, y = read_svmlight(options.file)
     (n, d), values = x.shape, np.unique(y)
     labels = options.logistic or len(values) == 2

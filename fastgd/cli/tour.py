@@ -15,9 +15,11 @@ import numpy as np
 import fastgd
 
 from .. import reference
-from ..losses import LOSSES
+from ..errors import BlockError
+from ..losses import CLASSES, LABELS, LOSSES
 from . import compiling
 from .csv_table import Table, read_csv
+from .encoding import with_base
 from .terminal_plot import curve
 
 _Result = TypeVar("_Result")
@@ -46,15 +48,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import compile_ahead
 
             compile_ahead.run(words[1:])
+        elif words and words[0] == "predict":
+            from . import predicting
+
+            predicting.run(words[1:])
         else:
-            from . import svmlight
+            from . import svmlight, table_file
 
             options = _parser().parse_args(words)
             if options.file is not None and svmlight.is_svmlight(options.file):
                 svmlight.run(options)
+            elif options.loss or (options.file is not None and table_file.is_table(options.file)):
+                own_costs(options)
             else:
                 first_run(options)
-    except (fastgd.InputError, fastgd.DivergenceError, FileNotFoundError) as error:
+    except (fastgd.InputError, fastgd.DivergenceError, BlockError, FileNotFoundError) as error:
         print(f"fastgd: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -76,6 +84,8 @@ Without FILE, on a small real data set that ships with fastgd.""",
   python -m fastgd houses.csv --target price          your own data
   python -m fastgd houses.csv --target price --without id --without street
   python -m fastgd mail.csv --target spam --logistic --plot cost.png
+  python -m fastgd houses.parquet --target price --save fit.npz
+  python -m fastgd predict fit.npz new.parquet -o prices.parquet
   python -m fastgd text.svm                           sparse rows, in svmlight format
   python -m fastgd mnist FOLDER                       softmax and a net on images (or cifar10)
   python -m fastgd compile                            kernels into the cache, ahead of their use""",
@@ -86,8 +96,9 @@ Without FILE, on a small real data set that ships with fastgd.""",
         "file",
         nargs="?",
         metavar="FILE",
-        help="CSV in UTF-8, column names in the first row, then numbers, separated by commas, "
-        "semicolons or tabs; or sparse rows in svmlight format",
+        help="CSV in UTF-8, column names in the first row, then numbers or text, separated by commas, "
+        "semicolons or tabs; a Parquet or Arrow file, or a folder of them; or sparse rows in svmlight "
+        "format. Text columns are encoded, one feature for each value but the first",
     )
     parser.add_argument("--target", metavar="COLUMN", help="the column of FILE to predict")
     parser.add_argument(
@@ -101,6 +112,14 @@ Without FILE, on a small real data set that ships with fastgd.""",
         "--logistic",
         action="store_true",
         help="logistic regression: the target holds two labels, numbers or text",
+    )
+    parser.add_argument(
+        "--loss",
+        choices=[name for name, loss in LOSSES.items() if loss.targets != CLASSES],
+        help="another loss than that of least squares or, with --logistic, of logistic regression",
+    )
+    parser.add_argument(
+        "--save", metavar="FILE", help="write the fit, for python -m fastgd predict"
     )
     parser.add_argument("--plot", metavar="FILE", help="write the cost curve as a picture (PNG)")
     return parser
@@ -139,14 +158,96 @@ def first_run(options: argparse.Namespace) -> None:
     _race(fit_model, table, options.logistic)
     print(f"   The first fit above, with compiling or loading the compiled code: {first:.2f} s\n")
 
-    print("4. The same in three lines of Python\n")
-    for line in three_lines(table, path, name):
+    few_lines = (
+        three_lines(table, path, name) if table.loadtxt else _python(options, table, name, "")
+    )
+    print(f"4. The same in {'three' if table.loadtxt else 'a few'} lines of Python\n")
+    for line in few_lines:
         print(f"   {line}")
     print("\n   then: fit.coef, fit.intercept, fit.predict(x), fit.score(x, y)")
     if options.file is None:
         print("   Your own data: python -m fastgd FILE.csv --target COLUMN [--logistic]")
+    _written(options, table, fit, slow, log)
+
+
+def own_costs(options: argparse.Namespace) -> None:
+    """Fit and show, with the costs of the fit itself: for rows on the disk, and for other losses."""
+    from . import table_file
+
+    if options.file is None:
+        raise fastgd.InputError("--loss needs a file: python -m fastgd FILE --target COLUMN.")
+    if options.loss and options.logistic:
+        raise fastgd.InputError("--logistic is the loss 'bce'; leave out one of it and --loss.")
+    labels = options.logistic or (options.loss and LOSSES[options.loss].targets == LABELS)
+    if table_file.is_table(options.file):
+        table = table_file.read_table(options.file, options.target, options.without, labels)
+    else:
+        table = read_csv(options.file, options.target, without=options.without, labels=labels)
+    name = "fit" if options.loss else "fit_logistic" if options.logistic else "fit_linear"
+    loss = {"loss": options.loss} if options.loss else {}
+    more = "".join(f", {key}={value!r}" for key, value in loss.items())
+    few = ", ".join(table.features[:4]) + (", …" if len(table.features) > 4 else "")
+    print(f"Data   {options.file}: {len(table.y):,} rows\nTask   {table.target} from {few}\n")
+
+    print(f"1. The answer: fastgd.{name}(x, y{more})\n")
+    start = time.perf_counter()
+    with compiling.told():
+        fit = noted(getattr(fastgd, name), table.x, table.y, **loss)
+    seconds = time.perf_counter() - start
+    _show_coefficients(table, fit, {})
+    print(f"   {_quality(fit, table.x, table.y)}; {epochs(fit)}, in {seconds:.2f} s; "
+          f"method: {fit.method}\n")  # fmt: skip
+
+    drawing, log = curve([*fit.costs, fit.cost])
+    print("2. The cost falling\n")
+    print(f"   cost (mean loss{'; logarithmic scale' if log else ''})\n{drawing}\n")
+
+    print("3. The same in Python\n")
+    for line in _python(options, table, name, more):
+        print(f"   {line}")
+    print(
+        "\n   then: fit.coef, fit.intercept, fit.predict(x), fit.score(x, y), fit.save('fit.npz')"
+    )
+    _written(options, table, fit, fit, log)
+
+
+def _written(
+    options: argparse.Namespace, table: Table, fit: fastgd.Fit, drawn: fastgd.Fit, log: bool
+) -> None:
+    """Write the fit and the picture of a cost curve, where they are asked for."""
+    if options.save:
+        fit = with_base(fit, table.columns)
+        try:
+            fit.save(options.save)
+        except OSError as error:
+            raise fastgd.InputError(
+                f"The fit {options.save} can't be written: {error.strerror}."
+            ) from None
+        print(
+            f"\nFit written to {options.save}; python -m fastgd predict {options.save} DATA -o OUT"
+        )
     if options.plot:
-        print(f"\nCost curve written to {plot(slow, options.plot, log)}")
+        print(f"\nCost curve written to {plot(drawn, options.plot, log)}")
+
+
+def _python(options: argparse.Namespace, table: Table, name: str, more: str) -> list[str]:
+    """Python code that fits the same model to the columns of a file."""
+    from . import table_file
+
+    path, target, without = str(options.file), table.target, [*options.without]
+    text, on_disk = any(column.values for column in table.columns), table_file.is_table(path)
+    if on_disk and not text and not without:
+        whole = f"pathlib.Path({path!r})"
+        return ["import fastgd, pathlib", f"fit = fastgd.{name}({whole}, {target!r}{more})"]
+    read = f"read_csv({path!r}, sep=None, engine='python')"
+    if on_disk:
+        kind = "feather" if Path(path).suffix.lower() in table_file.ENDINGS[1:] else "parquet"
+        read = f"read_{kind}({path!r})"
+    lines = ["import fastgd, pandas", f"table = pandas.{read}"]
+    lines += [f"x = table.drop(columns={[*without, target]!r})"]
+    if text:
+        lines += ["x = pandas.get_dummies(x, prefix_sep='=', drop_first=True, dtype=float)"]
+    return [*lines, f"fit = fastgd.{name}(x, table[{target!r}]{more})"]
 
 
 def _load(options: argparse.Namespace) -> tuple[Table, Path]:
@@ -179,9 +280,11 @@ def _show_coefficients(
     """One line a column, with the unit where it is known."""
     if fit.classes is None:
         top, what = units.get(table.target, ""), f"{table.target} per unit of the column"
+        what = f"log of {what}" if fit.link == "exponential" else what
     else:
-        label = fit.classes[1] if fit.classes.dtype.kind == "U" else f"{fit.classes[1]:g}"
-        top, what = "", f"log-odds of {table.target} = {label} per unit of the column"
+        label = fit.classes[1] if fit.classes.dtype.kind in "Ub" else f"{fit.classes[1]:g}"
+        top, what = "", f"of {table.target} = {label} per unit of the column"
+        what = f"{'log-odds' if fit.link == 'logistic' else 'raw prediction'} {what}"
     width = max(map(len, ("intercept", *table.features[:most])))
     print(f"   {'column':{width}}  {'coefficient':>14}  {'' if units and top else what}".rstrip())
     for column, value in zip(table.features[:most], fit.coef, strict=False):
@@ -192,8 +295,10 @@ def _show_coefficients(
     print(f"   {'intercept':{width}}  {fit.intercept:14.6g}  {top}".rstrip() + "\n")
 
 
-def _quality(fit: fastgd.Fit, x: np.ndarray, y: np.ndarray) -> str:
+def _quality(fit: fastgd.Fit, x: Any, y: np.ndarray) -> str:
     score = fit.score(x, y)
+    if fit.link == "exponential":
+        return f"D² {score:.4f}"
     return f"R² {score:.4f}" if fit.classes is None else f"{score:.1%} of the labels right"
 
 

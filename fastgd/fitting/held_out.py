@@ -10,6 +10,7 @@ from ..cpu.order import visiting_order
 from ..errors import InputError
 from ..sources import place
 from ..sources.compressed import Columns
+from ..sources.readers import in_blocks, opened
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,12 +35,20 @@ def given_rows(
     feature_names: Any,
     outputs: int,
     offset: bool,
-) -> tuple[Any, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The tuple's x (n, d), y (k, n), weight and offset or None, checked against the rows to train on."""
+) -> tuple[tuple[Any, np.ndarray, np.ndarray | None, np.ndarray | None], place.Place]:
+    """The tuple's x (n, d), y (k, n), weight and offset or None, checked against the rows to train on.
+
+    And the place that reads them.
+    """
     try:
-        inputs.require_names(given[0], feature_names)
+        if in_blocks(given[0]):
+            blocks = opened(given[0], given[1], (*given, None)[2], feature_names)
+            inputs.require_names_of(blocks.x.names, feature_names)
+            given = (*blocks, *given[3:])
+        else:
+            inputs.require_names(given[0], feature_names)
         x, found = place.features(given[0], device)
-        if found != where:
+        if found != where and place.BLOCKS not in (found, where):
             raise InputError("x lies elsewhere than the x to train on; move one of them.")
         x = x.rows if isinstance(x, Columns) else x
         n, columns = x.shape
@@ -62,6 +71,6 @@ def given_rows(
         weight = place.on_host(weight, "sample_weight", where)
         own_offset = place.on_host(own_offset, "offset", where)
         fixed = inputs.offsets(own_offset, n, outputs, dtype, of_classes=loss.coupled)
-        return x, y, inputs.weights(weight, n, np.float64), fixed
+        return (x, y, inputs.weights(weight, n, np.float64), fixed), found
     except InputError as error:
         raise InputError(f"in validation, {error}") from None

@@ -68,11 +68,16 @@ class Problem:
         self.loss, self.options = loss, options
         if in_blocks(x):
             x, y, options.sample_weight = opened(x, y, options.sample_weight)
+            if y is None:
+                raise InputError(
+                    "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
+                )
             self.names = x.names
             self.feature_names = None if x.names is None else tuple(x.names)
         elif (names := inputs.column_names(x)) is not None:
             self.names, self.feature_names = names, inputs.feature_names(x)
         self.x, self.place = place.features(x, options.device)
+        self.held_place = self.place
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
         rows, d = self.x.shape
         n = rows
@@ -121,7 +126,7 @@ class Problem:
             self.held_out = self._taken(others, weight)
             self.x, self.y, weight, self.offset = self._taken(trained, weight)
         elif held_out is not None:
-            self.held_out = given_rows(
+            self.held_out, self.held_place = given_rows(
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
                 outputs=self.k, offset=self.offset is not None,
@@ -211,10 +216,10 @@ class Problem:
 
     def source(self) -> Source:
         """The rows to train on, where they are read."""
-        return self._source_of(self.x, self.y, self.weight, self.offset)
+        return self._source_of(self.place, self.x, self.y, self.weight, self.offset)
 
-    def _source_of(self, x: Any, y: np.ndarray, weight: Any, offset: Any) -> Source:
-        return self.place.rows(x, y, weight, self.inner, self.options.n_threads, self.k, offset)
+    def _source_of(self, where: Any, x: Any, y: np.ndarray, weight: Any, offset: Any) -> Source:
+        return where.rows(x, y, weight, self.inner, self.options.n_threads, self.k, offset)
 
     def validation(self) -> Validation | None:
         """The cost of the rows held out."""
@@ -227,7 +232,7 @@ class Problem:
         if self.options.reduction == "mean":
             mass = x.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
             scale = 1 / (mass * self._entries_a_row)
-        source = self._source_of(x, y, weight, offset)
+        source = self._source_of(self.held_place, x, y, weight, offset)
 
         def cost_of(parameters: np.ndarray) -> float:
             low = parameters.astype(source.dtype)
@@ -268,14 +273,16 @@ class Problem:
 
     def require_finite(self) -> None:
         """Raise InputError if x, y or the rows to validate on are not finite."""
-        if isinstance(self.given_x, Blocks):
-            self.given_x.require_finite("x")
-        else:
-            inputs.require_finite(self.given_x, "x", self.names)
+        place.require_finite(self.given_x, "x", self.names)
         if isinstance(self.options.validation, tuple):
-            inputs.require_finite(self.held_out[0], "in validation, x", self.names)
+            place.require_finite(self.held_out[0], "in validation, x", self.names)
         if self.classes is None:  # labels were looked at one by one
             inputs.targets(self.given_y, self.given_x.shape[0], self.inner)
+
+    def close(self) -> None:
+        """End what reads rows ahead."""
+        if isinstance(self.x, Blocks):
+            self.x.close()
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""

@@ -55,6 +55,7 @@ class Run:
                     found.save(self.options.checkpoint)
                 return found
             finally:
+                self.problem.close()
                 if bar is not None:
                     bar.close()
 

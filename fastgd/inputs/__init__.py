@@ -23,7 +23,7 @@ from .arrays import (
     weights,
     working_dtype,
 )
-from .frames import column_names, feature_names, require_names
+from .frames import column_names, feature_names, require_names, require_names_of
 from .labels import (
     class_indices,
     class_weights,
@@ -71,6 +71,7 @@ __all__ = [
     "require_domain",
     "require_finite",
     "require_names",
+    "require_names_of",
     "rows_to_predict",
     "shown",
     "targets",

@@ -1,6 +1,7 @@
 """Data frames: their column names, and their columns as arrays; no library of frames is imported."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,12 @@ def require_names(x: Any, fitted: tuple[str, ...] | None) -> None:
 
     The number of columns is not checked here.
     """
-    given = None if fitted is None else feature_names(x)
+    if fitted is not None:
+        require_names_of(feature_names(x), fitted)
+
+
+def require_names_of(given: Sequence[str] | None, fitted: tuple[str, ...] | None) -> None:
+    """The same for the names of x, or None."""
     if fitted is None or given is None or len(given) != len(fitted):
         return
     for column, (name, wanted) in enumerate(zip(given, fitted, strict=True)):

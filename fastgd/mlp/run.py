@@ -17,7 +17,7 @@ from ..losses import CLASSES, LABELS
 from ..settings import Settings
 from ..solvers.early_stopping import Validation
 from ..sources.compressed import compressed, is_sparse
-from ..sources.place import HOST, SPARSE
+from ..sources.place import BLOCKS, HOST, SPARSE
 from .network import Network, Passes, end_of_block
 from .options import MlpOptions
 from .result import MlpFit
@@ -175,7 +175,7 @@ class MlpRun:
                 )
         else:
             (_, d), (_, k) = self.x.shape, self.y.shape
-            x, y, held, _ = given_rows(
+            (x, y, held, _), found = given_rows(
                 o.validation,
                 SPARSE if is_sparse(self.x) else HOST,
                 None,
@@ -188,6 +188,8 @@ class MlpRun:
                 outputs=k,
                 offset=False,
             )
+            if found is BLOCKS:
+                raise InputError("in validation, x is in blocks, which networks don't read.")
             y = np.ascontiguousarray(y.T)
         self.held_x = rows_of(x, self.dtype)[0]
         stored = self.held_x.data if is_sparse(self.held_x) else self.held_x

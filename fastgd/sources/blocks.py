@@ -7,6 +7,7 @@ offsets are in memory, and so are the numbers per row that a solver keeps: what 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,8 @@ from .sparse import SparseRows
 from .visit import DenseVisit, read_only, taken
 from .work import Kind, dense_work
 
-#: Bytes of x in a block: a hundred times what a pass over it takes to begin.
-BLOCK_BYTES = 32 << 20
+#: Bytes of x in a block: ten times what a pass takes to begin, and so few that a cache holds them.
+BLOCK_BYTES = 8 << 20
 #: The most bytes of the rows that `subset` copies, and those of a visit.
 _SUBSET_BYTES, _VISIT_BYTES = 256 << 20, 4 << 20
 
@@ -35,7 +36,8 @@ class Blocks:
     Parameters
     ----------
     opened : callable
-        Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call.
+        Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call. A
+        block may be overwritten once the second one after it is asked for.
     shape : tuple (n, d)
     dtype : numpy dtype
     names : list of str, optional
@@ -57,7 +59,7 @@ class Blocks:
         self._opened, self.shape, self.dtype = opened, shape, np.dtype(dtype)
         self.names, self._place_of = names, place_of or (lambda row: "")
         self._sample: np.ndarray | None = None
-        self._ahead: Iterator[tuple[int, Any]] | None = None
+        self._ahead: Generator[tuple[int, Any]] | None = None
         self._held: tuple[int, Any] | None = None
 
     def __len__(self) -> int:
@@ -66,27 +68,29 @@ class Blocks:
     def read(self) -> Generator[tuple[int, Any]]:
         """The blocks in their order, each with the number of its first row; the next is read meanwhile.
 
+        A block is good until the next one is asked for.
+
         Raises
         ------
         BlockError
             If reading fails, or gives other rows than before.
         """
         (n, d), first = self.shape, 0
-        blocks = read_ahead(self._opened())
-        while first < n:
-            try:
-                block = next(blocks, None)
-            except BlockError as error:
-                where = f"at row {first}{self._place_of(first)}"
-                raise BlockError(f"x can't be read {where}: {error}") from error
-            if block is None or block.shape[1] != d or first + block.shape[0] > n:
-                end = "ends" if block is None else f"has a block of shape {block.shape}"
-                raise BlockError(
-                    f"x {end} at row {first}{self._place_of(first)}, and was found to have {n} rows and "
-                    f"{d} columns; its blocks must be the same at every reading."
-                )
-            yield first, block
-            first += block.shape[0]
+        with contextlib.closing(read_ahead(self._opened())) as blocks:
+            while first < n:
+                try:
+                    block = next(blocks, None)
+                except BlockError as error:
+                    where = f"at row {first}{self._place_of(first)}"
+                    raise BlockError(f"x can't be read {where}: {error}") from error
+                if block is None or block.shape[1] != d or first + block.shape[0] > n:
+                    end = "ends" if block is None else f"has a block of shape {block.shape}"
+                    raise BlockError(
+                        f"x {end} at row {first}{self._place_of(first)}, and was found to have {n} rows "
+                        f"and {d} columns; its blocks must be the same at every reading."
+                    )
+                yield first, block
+                first += block.shape[0]
 
     def sample(self) -> np.ndarray:
         """Rows of the first block, float64, evenly spaced."""
@@ -112,7 +116,15 @@ class Blocks:
                 first = min(last, end)
             if first < last:
                 self._held = next(ahead)
+        if last >= len(self):
+            self.close()
         return np.concatenate(parts)
+
+    def close(self) -> None:
+        """End the reading of `rows`, and the thread that reads ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = self._held = None
 
     def require_finite(self, name: str) -> None:
         """Raise `InputError` with row, column, value and place of the first entry that is not finite."""
@@ -295,7 +307,7 @@ class BlockRows(HostRows):
         return dense + 2 * dense_work("pass", self.n, self.d, k, self.x.dtype.itemsize)
 
 
-def read_ahead(items: Iterator[Any]) -> Iterator[Any]:
+def read_ahead(items: Iterator[Any]) -> Generator[Any]:
     """The items of an iterator, the next of which is taken by another thread while one is in use.
 
     Raises
@@ -321,5 +333,5 @@ def read_ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 
 def _dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:
-    """Some rows as an array of a dtype."""
-    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=dtype)
+    """A copy of some rows as an array of a dtype."""
+    return rows.toarray().astype(dtype, copy=False) if is_sparse(rows) else np.array(rows, dtype)

@@ -44,6 +44,7 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
                 f"x is read in blocks and device is {named!r}: blocks are read on the CPU only; leave "
                 "device out."
             )
+        inputs.check_shape(x.shape, "x")
         return x, BLOCKS
     if is_sparse(x):
         if named not in (None, "cpu"):
@@ -90,6 +91,14 @@ def predictions(x: Any, coef: np.ndarray, intercept: Any) -> np.ndarray:
     outputs = zip(np.atleast_2d(coef), np.atleast_1d(intercept), strict=True)
     raw = [source.predictions(w[None].astype(float), np.array([b], float)) for w, b in outputs]
     return (raw[0] if coef.ndim == 1 else np.stack(raw, axis=1)).astype(coef.dtype)
+
+
+def require_finite(x: Any, name: str, names: list[str] | None) -> None:
+    """Raise `InputError` with row, column and value of the first entry that is not finite."""
+    if isinstance(x, Blocks):
+        x.require_finite(name)
+    else:
+        inputs.require_finite(x, name, names)
 
 
 def on_host(value: Any, name: str, place: Place) -> Any:

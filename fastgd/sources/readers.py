@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
 from ..errors import InputError
+from ..inputs import require_columns, require_names_of
 from .blocks import Blocks, Opened, read_ahead
 from .compressed import is_sparse
-from .tables import is_path, of_dataset, of_files, of_parquet, of_query
+from .tables import (
+    Table,
+    is_path,
+    opened_table,
+    table_of_dataset,
+    table_of_files,
+    table_of_parquet,
+    table_of_query,
+)
 
 
 def in_blocks(x: Any) -> bool:
     """Whether x has its rows in blocks, and `opened` takes it."""
     if type(x) is np.ndarray:
         return False
-    return isinstance(x, Blocks) or _is_list_of_blocks(x) or _reader_of(x) is not None
+    return (
+        isinstance(x, Blocks) or _is_list_of_arrays(x) or bool(_table_maker(x)) or _is_function(x)
+    )
 
 
-def opened(x: Any, y: Any, weight: Any) -> Opened:
+def opened(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> Opened:
     """x in blocks, with y and weights in memory.
 
     Parameters
@@ -30,7 +42,10 @@ def opened(x: Any, y: Any, weight: Any) -> Opened:
     x : Blocks, pyarrow Dataset or ParquetFile, Polars LazyFrame, path, list, or callable
         See `fastgd.fit`.
     y, weight : array-like, or str
-        A name is that of a column of x, which is then no feature.
+        A name is that of a column of x, which is then no feature. None where the blocks have their own,
+        or none is needed.
+    only : collection of str, optional
+        Of a table, the columns that are features; all others by default.
 
     Raises
     ------
@@ -39,52 +54,62 @@ def opened(x: Any, y: Any, weight: Any) -> Opened:
     """
     if isinstance(x, Blocks):
         return Opened(x, y, weight)
-    if _is_list_of_blocks(x):
-        if is_path(x[0]):
-            return of_files(x, y, weight)
-        return _of_pieces(lambda: iter(x), x, y, weight)
-    reader = _reader_of(x)
-    assert reader is not None
-    return reader(x, y, weight)
+    make = _table_maker(x)
+    if make is not None:
+        return opened_table(make(x), y, weight, only)
+    for what, given in (("y", y), ("sample_weight", weight)):
+        if isinstance(given, str):
+            raise InputError(
+                f"{what} is {shown(given)}, and x has no named columns; pass an array."
+            )
+    return _of_pieces((lambda: iter(x)) if isinstance(x, list | tuple) else _calls(x), y, weight)
 
 
-def _is_list_of_blocks(x: Any) -> bool:
+def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> Blocks:
+    """x in blocks for a fit of d columns; of a table, the columns that the fit has by their names."""
+    blocks = opened(x, None, None, fitted_names).x
+    require_names_of(blocks.names, fitted_names)
+    require_columns(blocks, d)
+    return blocks
+
+
+def _is_list_of_arrays(x: Any) -> bool:
     if not isinstance(x, list | tuple) or not x:
         return False
-    if is_path(x[0]):
-        return True
     return (isinstance(x[0], np.ndarray) and x[0].ndim == 2) or is_sparse(x[0])
 
 
-def _reader_of(x: Any) -> Callable[[Any, Any, Any], Opened] | None:
-    """The function that opens x; no library is imported for it."""
-    if is_path(x):
-        return of_files
+def _table_maker(x: Any) -> Callable[[Any], Table] | None:
+    """The function that makes a table of x; no library is imported for it."""
+    if is_path(x) or (isinstance(x, list | tuple) and x and is_path(x[0])):
+        return table_of_files
+    library = type(x).__module__.partition(".")[0]
+    if library == "pyarrow":
+        kinds = {kind.__name__ for kind in type(x).__mro__}
+        if "Dataset" in kinds:
+            return table_of_dataset
+        if "ParquetFile" in kinds:
+            return table_of_parquet
+    if library == "polars" and type(x).__name__ == "LazyFrame":
+        return table_of_query
+    return None
+
+
+def _is_function(x: Any) -> bool:
     if inspect.isgenerator(x):
         raise InputError(
-            "x is a generator, which gives its blocks once, and a fit reads them several times; pass the "
+            "x is a generator, which gives its blocks once, and they are read several times; pass the "
             "function that makes it, as in fit(make_blocks, None), or give the blocks to "
             "fastgd.linear_model.LinearRegression().partial_fit."
         )
-    if inspect.isfunction(x) or inspect.ismethod(x) or type(x).__name__ == "partial":
-        return _of_function
-    library = type(x).__module__.partition(".")[0]
-    if library == "pyarrow" and "pyarrow" in sys.modules:
-        kinds = {kind.__name__ for kind in type(x).__mro__}
-        if "Dataset" in kinds:
-            return of_dataset
-        if "ParquetFile" in kinds:
-            return of_parquet
-    if library == "polars" and type(x).__name__ == "LazyFrame":
-        return of_query
-    return None
+    return inspect.isfunction(x) or inspect.ismethod(x) or isinstance(x, functools.partial)
 
 
 # --- functions and lists of arrays ------------------------------------------------------------
 
 
-def _of_function(make: Any, y: Any, weight: Any) -> Opened:
-    """A function without arguments that returns an iterator of x, (x, y) or (x, y, weight)."""
+def _calls(make: Any) -> Callable[[], Iterator[Any]]:
+    """The calls of a function that returns an iterator of blocks x, (x, y) or (x, y, weight)."""
 
     def pieces() -> Iterator[Any]:
         made = make()
@@ -96,10 +121,10 @@ def _of_function(make: Any, y: Any, weight: Any) -> Opened:
                 "of blocks x, (x, y) or (x, y, weight), the same at every call."
             ) from None
 
-    return _of_pieces(pieces, make, y, weight)
+    return pieces
 
 
-def _of_pieces(pieces: Callable[[], Iterator[Any]], x: Any, y: Any, weight: Any) -> Opened:
+def _of_pieces(pieces: Callable[[], Iterator[Any]], y: Any, weight: Any) -> Opened:
     """Blocks of arrays, found out by one reading of all."""
     n, d, dtypes, first = 0, None, set(), None
     found: tuple[list[Any], list[Any]] = ([], [])
@@ -127,7 +152,7 @@ def _of_pieces(pieces: Callable[[], Iterator[Any]], x: Any, y: Any, weight: Any)
     made = Blocks(read, (n, d), np.result_type(*dtypes))
     made._sample = first
     y = _together(found[0], y, "y")
-    weight = _together(found[1], weight, "sample_weight", needed=False)
+    weight = _together(found[1], weight, "sample_weight")
     return Opened(made, y, weight)
 
 
@@ -151,13 +176,11 @@ def _sample_of(block: Any) -> np.ndarray:
     return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=np.float64)
 
 
-def _together(found: list[Any], given: Any, name: str, needed: bool = True) -> Any:
+def _together(found: list[Any], given: Any, name: str) -> Any:
     """What the blocks had, or the caller gave."""
     if not found:
         if isinstance(given, list | tuple) and given and isinstance(given[0], np.ndarray):
             return np.concatenate(given)
-        if given is None and needed:
-            raise InputError(f"{name} is missing: the blocks of x have none; pass {name}.")
         return given
     if given is not None:
         raise InputError(f"the blocks of x have their own {name}; pass {name}=None.")

@@ -5,96 +5,141 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arguments import shown
-from ..errors import InputError
+from ..errors import BlockError, InputError
 from .blocks import BLOCK_BYTES, Blocks, Opened, read_ahead
 
 #: The formats of files, by their endings.
 _FORMATS = {
     ".parquet": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc",
 }  # fmt: skip
+#: The rows of a part.
+_ROWS = 1 << 16
 
 
-class _Columns(NamedTuple):
-    """Which columns of a table are features, and which are y and the weights (a name, or None)."""
+class Table(NamedTuple):
+    """Named columns that are read in parts.
 
-    features: list[str]
-    dtype: np.dtype
-    y: str | None
-    weight: str | None
+    Parameters
+    ----------
+    types : dict
+        The NumPy type of each column, or as text that of one without numbers.
+    n : int
+        The number of rows.
+    read : callable
+        ``read(names)`` is an iterator of parts with these columns.
+    array : callable
+        ``array(part, name)`` is a column of a part as an array; what is missing is NaN.
+    place_of : callable, optional
+        As for `Blocks`.
+    """
+
+    types: dict[str, Any]
+    n: int
+    read: Callable[[list[str]], Iterator[Any]]
+    array: Callable[[Any, str], np.ndarray]
+    place_of: Callable[[int], str] | None = None
 
 
-def _chosen(types: dict[str, Any], y: Any, weight: Any) -> _Columns:
-    """The columns by their NumPy types; None stands for one that is no number.
+def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None) -> Opened:
+    """The columns of a table as blocks, with y and weights in memory.
+
+    Parameters
+    ----------
+    table : Table
+    y, weight : array-like, or str
+        A name is that of a column, which is then no feature.
+    only : collection of str, optional
+        The features, of all columns.
 
     Raises
     ------
     InputError
         If a column that is needed is not there, or holds no numbers.
     """
-    for name, given in (("y", y), ("sample_weight", weight)):
-        if isinstance(given, str) and given not in types:
-            listed = ", ".join(map(repr, list(types)[:20]))
-            raise InputError(f"{name} is {shown(given)}, and the columns of x are {listed}.")
+    for what, given in (("y", y), ("sample_weight", weight)):
+        if isinstance(given, str) and given not in table.types:
+            listed = ", ".join(map(repr, list(table.types)[:20]))
+            raise InputError(f"{what} is {shown(given)}, and the columns of x are {listed}.")
+    for name in only or ():
+        if name not in table.types:
+            raise InputError(f"x has no column {name!r}, which the fit has.")
     named = [given for given in (y, weight) if isinstance(given, str)]
-    features = [name for name in types if name not in named]
+    features = [
+        name for name in table.types if name not in named and (only is None or name in only)
+    ]
     if not features:
         raise InputError("x has no column but y and the weights; pass one feature at least.")
     for column, name in enumerate(features):
-        if isinstance(types[name], str):
+        if isinstance(table.types[name], str):
             raise InputError(
-                f"column {column} ({name!r}) of x is {types[name]}; encode it as numbers, or leave it "
-                "out."
+                f"column {column} ({name!r}) of x is {table.types[name]}; encode it as numbers, or "
+                "leave it out."
             )
-    dtype = np.result_type(*(types[name] for name in features))
+    dtype = np.result_type(*(table.types[name] for name in features))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    own = tuple(given if isinstance(given, str) else None for given in (y, weight))
-    return _Columns(features, dtype, *own)
-
-
-def _rows_a_block(columns: _Columns) -> int:
-    return max(1, BLOCK_BYTES // (len(columns.features) * columns.dtype.itemsize))
-
-
-def _of_table(
-    columns: _Columns, n: int, tables: Callable[[list[str]], Iterator[Any]], arrays: Any, y: Any,
-    weight: Any, place_of: Any = None,
-) -> Opened:  # fmt: skip
-    """Blocks of a source of tables.
-
-    `tables` returns an iterator of tables with the named columns, ``arrays(table, name)`` one of these.
-    """
-    own = [name for name in (columns.y, columns.weight) if name is not None]
-    held: dict[str, list[np.ndarray]] = {name: [] for name in own}
-    if own:
-        for table in read_ahead(tables(own)):
-            for name in own:
-                held[name].append(arrays(table, name))
-        n = sum(map(len, held[own[0]]))
+    rows = rows_a_block(len(features), dtype)
+    held = columns_in_memory(table, named) if named else {}
+    n = len(held[named[0]]) if named else table.n
 
     def read() -> Iterator[Any]:
-        for table in tables(columns.features):
-            block = np.empty((len(table), len(columns.features)), columns.dtype, order="F")
-            for j, name in enumerate(columns.features):
-                block[:, j] = arrays(table, name)
-            if len(block):
-                yield block
+        parts = table.read(features)
+        return in_blocks_of(
+            rows, dtype, ([table.array(part, name) for name in features] for part in parts)
+        )
 
-    x = Blocks(read, (n, len(columns.features)), columns.dtype, columns.features, place_of)
-    together = {
-        name: np.concatenate(parts) if parts else np.empty(0) for name, parts in held.items()
-    }
-    if y is None:
-        raise InputError("y is missing; pass the name of a column of x, or an array.")
-    return Opened(
-        x, y if columns.y is None else together[columns.y],
-        weight if columns.weight is None else together[columns.weight],
-    )  # fmt: skip
+    x = Blocks(read, (n, len(features)), dtype, features, table.place_of)
+    y, weight = (held[given] if isinstance(given, str) else given for given in (y, weight))
+    return Opened(x, y, weight)
+
+
+def rows_a_block(d: int, dtype: np.dtype) -> int:
+    """The rows of a block of d columns."""
+    return max(1, BLOCK_BYTES // (d * dtype.itemsize))
+
+
+def columns_in_memory(table: Table, names: list[str]) -> dict[str, np.ndarray]:
+    """Whole columns of a table, by one reading."""
+    held: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    try:
+        for part in read_ahead(table.read(names)):
+            for name in names:
+                held[name].append(table.array(part, name))
+    except BlockError as error:
+        raise BlockError(f"{', '.join(map(repr, names))} can't be read: {error}") from error
+    return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in held.items()}
+
+
+def in_blocks_of(
+    rows: int, dtype: np.dtype, parts: Iterable[list[np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """The columns of parts of any length, as blocks (rows, d) in F order, the last one shorter.
+
+    A block is overwritten by the second one after it: new memory took a third of the time.
+    """
+    both: list[np.ndarray] = []
+    number = filled = 0
+    for columns in parts:
+        start, length = 0, len(columns[0])
+        while start < length:
+            if number == len(both) < 2:
+                both.append(np.empty((rows, len(columns)), dtype, order="F"))
+            block = both[number % 2]
+            stop = min(length, start + rows - filled)
+            own = slice(filled, filled + stop - start)
+            for j, column in enumerate(columns):
+                block[own, j] = column[start:stop]
+            start, filled = stop, own.stop
+            if filled == rows:
+                yield block
+                number, filled = number + 1, 0
+    if filled:
+        yield np.asfortranarray(both[number % 2][:filled])
 
 
 # --- Arrow -------------------------------------------------------------------------------------
@@ -107,7 +152,7 @@ def is_path(x: Any) -> bool:
     return isinstance(x, os.PathLike)
 
 
-def of_files(paths: Any, y: Any, weight: Any) -> Opened:
+def table_of_files(paths: Any) -> Table:
     """One path or several, of Parquet, Arrow or CSV files, or of a folder of them."""
     try:
         import pyarrow.dataset
@@ -117,15 +162,38 @@ def of_files(paths: Any, y: Any, weight: Any) -> Opened:
         ) from None
     several = isinstance(paths, list | tuple)
     names = [os.fspath(path) for path in (paths if several else [paths])]
-    endings = {pathlib.Path(name).suffix.lower() for name in names}
-    kind = _FORMATS.get(endings.pop() if len(endings) == 1 else "", "parquet")
+    files = [name for one in names for name in _files_of(one)]
+    endings = {pathlib.Path(name).suffix.lower() for name in files}
+    if len(endings) > 1:
+        raise InputError(
+            f"the files of x have several endings ({', '.join(sorted(endings))}); pass those of one."
+        )
+    kind = _FORMATS.get(endings.pop(), "parquet")
     try:
         data = pyarrow.dataset.dataset(
             names if several else names[0], format=kind, partitioning="hive"
         )
     except (OSError, pyarrow.ArrowException, TypeError) as error:
         raise InputError(f"the files of x can't be opened: {str(error).rstrip('.')}.") from error
-    return of_dataset(data, y, weight)
+    return table_of_dataset(data, every_column=True)
+
+
+def _files_of(name: str) -> Iterator[str]:
+    """The file of this name, or the files of a folder but those that Arrow leaves out."""
+    if not os.path.isdir(name):
+        if "://" not in name and not os.path.exists(name):
+            raise InputError(f"x names {name!r}, which is not there.")
+        yield name
+        return
+    empty = True
+    for folder, folders, files in os.walk(name):
+        folders[:] = [each for each in folders if not each.startswith((".", "_"))]
+        for each in files:
+            if not each.startswith((".", "_")):
+                empty = False
+                yield os.path.join(folder, each)
+    if empty:
+        raise InputError(f"x names the folder {name!r}, which has no file.")
 
 
 def _arrow_types(schema: Any) -> dict[str, Any]:
@@ -135,6 +203,8 @@ def _arrow_types(schema: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in schema:
         kind = field.type
+        if field.name in found:
+            raise InputError(f"x has several columns named {field.name!r}; rename them.")
         if pyarrow.types.is_boolean(kind):
             found[field.name] = np.dtype(bool)
         elif pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
@@ -144,16 +214,17 @@ def _arrow_types(schema: Any) -> dict[str, Any]:
     return found
 
 
-def _arrow_array(table: Any, name: str) -> np.ndarray:
+def _arrow_array(part: Any, name: str) -> np.ndarray:
     """A column of an Arrow table or batch as an array; what is missing is NaN."""
-    column = table.column(name)
-    array = column.to_numpy(zero_copy_only=False)
-    if column.null_count and array.dtype.kind == "O":  # booleans
-        array = column.cast("float64").to_numpy(zero_copy_only=False)
-    return np.asarray(array)
+    column = part.column(name)
+    if str(column.type).startswith("dictionary"):
+        column = column.dictionary_decode()
+    if column.null_count and str(column.type) == "bool":
+        column = column.cast("float64")
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-class _Batch:
+class _Part:
     """An Arrow batch that knows how many rows it has."""
 
     def __init__(self, batch: Any):
@@ -163,62 +234,125 @@ class _Batch:
         return int(self._rows)
 
 
-def of_dataset(data: Any, y: Any, weight: Any) -> Opened:
-    """A pyarrow Dataset: its fragments one after the other, so that rows have one order."""
-    columns = _chosen(_arrow_types(data.schema), y, weight)
-    rows = _rows_a_block(columns)
+def table_of_dataset(data: Any, every_column: bool = False) -> Table:
+    """A pyarrow Dataset: its fragments one after the other, so that rows have one order.
+
+    With `every_column`, a fragment may have no column that the first one has not.
+    """
+    import pyarrow
+
+    types = _arrow_types(data.schema)
     fragments = list(data.get_fragments())
-    counts = [fragment.count_rows() for fragment in fragments]
+    counts = []
+    for fragment in fragments:
+        try:
+            counts.append(fragment.count_rows())
+            found = _arrow_types(fragment.physical_schema)
+        except (OSError, pyarrow.ArrowException) as error:
+            where = getattr(fragment, "path", "")
+            raise InputError(f"{where} of x can't be read: {str(error).rstrip('.')}.") from error
+        _require_columns_of(fragment, found, types, every_column)
     ends = list(itertools.accumulate(counts))
 
-    def tables(names: list[str]) -> Iterator[Any]:
+    def read(names: list[str]) -> Iterator[Any]:
         for fragment in fragments:
             batches = fragment.to_batches(
                 schema=data.schema,
                 columns=names,
-                batch_size=rows,
+                batch_size=_ROWS,
                 batch_readahead=1,
                 fragment_readahead=1,
+                fragment_scan_options=_scan_options(fragment),
             )
-            yield from map(_Batch, batches)
+            yield from map(_Part, batches)
 
     def place_of(row: int) -> str:
         number = int(np.searchsorted(ends, row, side="right"))
         if number >= len(fragments):
             return ""
+        fragment = fragments[number]
         own = row - (ends[number - 1] if number else 0)
-        return f" (row {own} of {fragments[number].path}{_row_group(fragments[number], own)})"
+        return f" (row {own} of {getattr(fragment, 'path', '')}{_row_group(fragment, own)})"
 
-    return _of_table(columns, sum(counts), tables, _arrow_array, y, weight, place_of)
+    return Table(types, sum(counts), read, _arrow_array, place_of)
+
+
+def _scan_options(fragment: Any) -> Any:
+    """Those that leave out the copy of a row group's bytes, where the disk is near; half the memory."""
+    import pyarrow.dataset
+
+    if getattr(fragment, "filesystem", None) is None or fragment.filesystem.type_name != "local":
+        return None
+    if fragment.format.default_extname != "parquet":
+        return None
+    return pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
+
+
+def _require_columns_of(
+    fragment: Any, found: dict[str, Any], wanted: dict[str, Any], every_column: bool
+) -> None:
+    """Raise unless a file has the columns of the first one, of numbers where that has numbers."""
+    import pyarrow.dataset
+
+    where = getattr(fragment, "path", "a fragment")
+    of_folder = pyarrow.dataset.get_partition_keys(fragment.partition_expression)
+    for name, kind in wanted.items():
+        if name in of_folder:
+            continue
+        if name not in found:
+            raise InputError(f"{where} has no column {name!r}, which other files of x have.")
+        if isinstance(kind, str) != isinstance(found[name], str):
+            raise InputError(
+                f"column {name!r} of {where} is {found[name]}, and {kind} in other files of x; make "
+                "them the same."
+            )
+    more = [name for name in found if name not in wanted]
+    if every_column and more:
+        raise InputError(
+            f"{where} has the column {more[0]!r}, which the first file of x has not; pass a Dataset "
+            "with the columns to read as its schema."
+        )
 
 
 def _row_group(fragment: Any, row: int) -> str:
     """The row group of a row of a Parquet file, as text."""
-    groups = getattr(fragment, "row_groups", None)
+    try:
+        groups = getattr(fragment, "row_groups", None)
+    except OSError:  # the file is not there any more
+        return ""
     if not groups:
         return ""
     ends = list(itertools.accumulate(group.num_rows for group in groups))
     return f", row group {int(np.searchsorted(ends, row, side='right'))}"
 
 
-def of_parquet(file: Any, y: Any, weight: Any) -> Opened:
+def table_of_parquet(file: Any) -> Table:
     """A pyarrow ParquetFile."""
-    columns = _chosen(_arrow_types(file.schema_arrow), y, weight)
-    rows = _rows_a_block(columns)
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    ends = list(itertools.accumulate(groups))
 
-    def tables(names: list[str]) -> Iterator[Any]:
-        return map(_Batch, file.iter_batches(batch_size=rows, columns=names))
+    def read(names: list[str]) -> Iterator[Any]:
+        return map(_Part, file.iter_batches(batch_size=_ROWS, columns=names))
 
-    return _of_table(columns, file.metadata.num_rows, tables, _arrow_array, y, weight)
+    def place_of(row: int) -> str:
+        return f" (row group {int(np.searchsorted(ends, row, side='right'))} of the file)"
+
+    types = _arrow_types(file.schema_arrow)
+    return Table(types, file.metadata.num_rows, read, _arrow_array, place_of)
 
 
 # --- Polars ------------------------------------------------------------------------------------
 
 
-def of_query(query: Any, y: Any, weight: Any) -> Opened:
+def table_of_query(query: Any) -> Table:
     """A Polars LazyFrame, which runs once for every reading."""
     import polars
 
+    if not hasattr(query, "collect_batches"):
+        raise InputError(
+            f"x is a polars.LazyFrame, and Polars {polars.__version__} can't run a query in batches: "
+            "pip install 'polars>=1.34', or pass x.collect()."
+        )
     types = {
         name: (
             np.dtype(bool) if kind == polars.Boolean
@@ -227,14 +361,11 @@ def of_query(query: Any, y: Any, weight: Any) -> Opened:
         )
         for name, kind in query.collect_schema().items()
     }  # fmt: skip
-    columns = _chosen(types, y, weight)
-    rows = _rows_a_block(columns)
 
-    def tables(names: list[str]) -> Iterator[Any]:
-        return iter(query.select(names).collect_batches(chunk_size=rows, maintain_order=True))
+    def read(names: list[str]) -> Iterator[Any]:
+        return iter(query.select(names).collect_batches(chunk_size=_ROWS, maintain_order=True))
 
-    def array(table: Any, name: str) -> np.ndarray:
-        return np.asarray(table[name].to_numpy())
+    def array(part: Any, name: str) -> np.ndarray:
+        return np.asarray(part[name].to_numpy())
 
-    n = query.select(polars.len()).collect().item()
-    return _of_table(columns, n, tables, array, y, weight)
+    return Table(types, query.select(polars.len()).collect().item(), read, array)
