@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .blocks import Blocks, Opened, read_ahead
 from .compressed import is_sparse
+from .dask import is_dask, of_dask
 from .tables import is_path, of_dataset, of_files, of_parquet, of_query
 
 
@@ -27,7 +28,8 @@ def opened(x: Any, y: Any, weight: Any) -> Opened:
 
     Parameters
     ----------
-    x : Blocks, pyarrow Dataset or ParquetFile, Polars LazyFrame, path, list, or callable
+    x : Blocks, pyarrow Dataset or ParquetFile, Polars LazyFrame, path, list, callable, or dask array or \
+frame
         See `fastgd.fit`.
     y, weight : array-like, or str
         A name is that of a column of x, which is then no feature.
@@ -60,6 +62,8 @@ def _reader_of(x: Any) -> Callable[[Any, Any, Any], Opened] | None:
     """The function that opens x; no library is imported for it."""
     if is_path(x):
         return of_files
+    if is_dask(x):
+        return of_dask
     if inspect.isgenerator(x):
         raise InputError(
             "x is a generator, which gives its blocks once, and a fit reads them several times; pass the "
