@@ -3,7 +3,7 @@
 import pytest
 import race
 from providers import contestants
-from sparse import Sparse
+from sparse_rows import Sparse
 from workloads import SMOKE
 
 N = 5_000 if SMOKE else 100_000

@@ -7,7 +7,7 @@ import numpy as np
 from . import archive, inputs
 from .errors import InputError
 from .losses import LINKS, link_of, parameter_of
-from .predictor import Prediction, with_offset
+from .predictor import Prediction, lazily, with_offset
 
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -167,6 +167,8 @@ class Fit(Prediction):
             If x has another number of columns than the fit, or other names of columns, or holds NaN or
             infinity; or offset has another shape.
         """
+        if inputs.is_dask(x):
+            return lazily(self.raw_prediction, x, offset)
         if inputs.on_gpu(x):
             from .sources import place
 

@@ -28,12 +28,6 @@ from .tables import _chosen
 _LOOK, _PATIENCE = 1.0, 30.0
 
 
-def is_dask(x: Any) -> bool:
-    """Whether x is a collection of Dask; nothing is imported."""
-    library = type(x).__module__.partition(".")[0]
-    return library in ("dask", "dask_cudf", "dask_expr") and hasattr(x, "__dask_graph__")
-
-
 def of_dask(x: Any, y: Any, weight: Any) -> Opened:
     """x in chunks, with y and weights in memory, which may be collections of Dask too.
 
@@ -46,14 +40,14 @@ def of_dask(x: Any, y: Any, weight: Any) -> Opened:
     """
     table, client = _table(x, y, weight), _client_of(x)
     try:
-        y, weight = (a.compute() if is_dask(a) else a for a in (table.y, table.weight))
+        y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
         if client is None:
             return Opened(_in_this_process(table), y, weight)
         return Opened(Chunks(client, _persisted(client, table.parts), table), y, weight)
     except (InputError, BlockError):
         raise
     except Exception as error:
-        raise _failed(error) from error
+        raise _told(error) from error.with_traceback(None)
 
 
 class _Table(NamedTuple):
@@ -167,8 +161,14 @@ def _on_gpu() -> InputError:
     )
 
 
-def _failed(error: BaseException) -> BlockError:
-    """What is to be said of an error of Dask, or of a task."""
+def _told(error: Exception) -> InputError | BlockError:
+    """What is to be said of an error of Dask, or of a task.
+
+    It is another exception. That of a task is held by the client as long as its future is, and where it
+    came through, which is here, would hold the future.
+    """
+    if isinstance(error, InputError | BlockError):
+        return type(error)(str(error))
     said = str(error).strip().partition("\n")[0].rstrip(".")
     return BlockError(f"the chunks of x can't be computed: {type(error).__name__}: {said}.")
 
@@ -368,27 +368,29 @@ class Chunks(Blocks):
 
     def _answers(self, futures: list[Any], gather: bool = True) -> Any:
         """The results of tasks."""
+        try:
+            self._wait(futures)
+            return self.client.gather(futures) if gather else None
+        except Exception as error:
+            raise _told(error) from error.with_traceback(None)
+
+    def _wait(self, futures: list[Any]) -> None:
+        """Wait until the tasks have ended, while there are workers."""
         from distributed import wait
 
-        lost = None
-        try:
-            while True:
-                try:
-                    wait(futures, timeout=_LOOK)
-                    return self.client.gather(futures) if gather else None
-                except TimeoutError:
-                    lost = (lost or time.monotonic()) if self._no_worker() else None
-                if lost and time.monotonic() - lost > _PATIENCE:
+        last = time.monotonic()
+        while True:
+            try:
+                wait(futures, timeout=_LOOK)
+                return
+            except TimeoutError:
+                if self.client.nthreads():
+                    last = time.monotonic()
+                elif time.monotonic() - last > _PATIENCE:
                     raise BlockError(
-                        f"the cluster has had no worker for {_PATIENCE:g} seconds; x lies on its workers."
-                    )
-        except (InputError, BlockError):
-            raise
-        except Exception as error:
-            raise _failed(error) from error
-
-    def _no_worker(self) -> bool:
-        return not self.client.nthreads()
+                        f"the cluster has had no worker for {_PATIENCE:g} seconds; connect some, and fit "
+                        "again."
+                    ) from None
 
     def close(self) -> None:
         """Let go of the chunks."""
@@ -447,6 +449,39 @@ def _shipped(loss: Any) -> _Shipped:
     from distributed.protocol.pickle import dumps
 
     return _Shipped(dumps(loss))
+
+
+# --- predictions ------------------------------------------------------------------------------
+
+
+def lazily(predict: Callable[[Any], np.ndarray], x: Any, offset: Any) -> Any:
+    """``predict(chunk)`` of the chunks of x as a dask array (n,) or (n, k), which computes nothing yet.
+
+    Raises
+    ------
+    InputError
+        If `predict` can't take such columns, or there is an offset.
+    """
+    if offset is not None:
+        raise InputError(
+            "x is a collection of Dask, and offset is for rows in memory; add it to raw_prediction(x)."
+        )
+    if type(x).__name__ == "Array":
+        x = x[:, None] if x.ndim == 1 else x.rechunk({1: -1})
+        like = predict(np.zeros((1, x.shape[1])))
+        columns = {"chunks": (x.chunks[0], *((m,) for m in like.shape[1:]))}
+        if like.ndim == 1:
+            columns["drop_axis"] = 1
+        return x.map_blocks(
+            _predicted, predict, like[:0], dtype=like.dtype, meta=like[:0], **columns
+        )
+    x = x.to_frame() if type(x).__name__ == "Series" else x
+    like = predict(x._meta_nonempty)[:0]
+    return x.map_partitions(_predicted, predict, like, meta=like)
+
+
+def _predicted(rows: Any, predict: Callable[[Any], np.ndarray], none: np.ndarray) -> np.ndarray:
+    return predict(rows) if rows.shape[0] else none
 
 
 # --- chunks in this process -------------------------------------------------------------------

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import inputs
 from ..errors import InputError
 from .blocks import Blocks, Opened, read_ahead
 from .compressed import is_sparse
-from .dask import is_dask, of_dask
+from .dask import of_dask
 from .tables import is_path, of_dataset, of_files, of_parquet, of_query
 
 
@@ -62,7 +63,7 @@ def _reader_of(x: Any) -> Callable[[Any, Any, Any], Opened] | None:
     """The function that opens x; no library is imported for it."""
     if is_path(x):
         return of_files
-    if is_dask(x):
+    if inputs.is_dask(x):
         return of_dask
     if inspect.isgenerator(x):
         raise InputError(
