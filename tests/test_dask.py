@@ -1,6 +1,5 @@
 """Rows of Dask arrays and frames: the fit is that of rows in memory, wherever the chunks lie."""
 
-import gc
 import time
 
 import numpy as np
@@ -13,7 +12,7 @@ import dask.array as da
 import dask.dataframe as dd
 import pandas as pd
 from dask.delayed import delayed
-from distributed import Client, LocalCluster
+from distributed import Client
 from scipy.sparse import csr_array
 
 import fastgd
@@ -79,8 +78,7 @@ def where(request):
 
 
 def none_left(client):
-    """Whether the client holds no futures, once those that are let go are gone."""
-    gc.collect()
+    """Whether the client holds no futures, a moment after they are let go."""
     end = time.monotonic() + 5
     while client.futures and time.monotonic() < end:
         time.sleep(0.01)

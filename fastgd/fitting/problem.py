@@ -264,6 +264,11 @@ class Problem:
             self.x = self.row_space.rows
             self.coef, self.intercept = self.row_space.inside(self.coef, self.intercept)
 
+    def close(self) -> None:
+        """Let go of what the rows hold outside this process."""
+        if isinstance(self.given_x, Blocks):
+            self.given_x.close()
+
     # --- its result --------------------------------------------------------------------------------
 
     def require_finite(self) -> None:

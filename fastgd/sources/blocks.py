@@ -90,6 +90,9 @@ class Blocks:
             yield first, block
             first += block.shape[0]
 
+    def close(self) -> None:
+        """Let go of what is held outside this process, after a fit."""
+
     def sample(self) -> np.ndarray:
         """Rows of the first block, float64, evenly spaced."""
         if self._sample is None:

@@ -13,8 +13,9 @@ import functools
 import itertools
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -154,6 +155,13 @@ def _persisted(client: Any, parts: list[Any]) -> list[Any]:
     return [by_key[part.key] for part in parts]
 
 
+def _large_tasks() -> Any:
+    """A context without a warning of large tasks: numbers of rows are sent on purpose."""
+    from dask import config
+
+    return config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+
+
 def _on_gpu() -> InputError:
     return InputError(
         "the chunks of x are on GPUs, and Dask's workers read them on the CPU only; pass "
@@ -280,6 +288,8 @@ class Chunks(Blocks):
 
     def __init__(self, client: Any, futures: list[Any], table: _Table):
         self.client, self.futures = client, futures
+        #: The sources whose samples lie beside the chunks.
+        self.sources: weakref.WeakSet[DaskRows] = weakref.WeakSet()
         #: The chunks of each worker, by its address; empty where that is to be found out.
         self._groups: dict[str, list[int]] = {}
         shapes = self.each(_kind)
@@ -313,12 +323,9 @@ class Chunks(Blocks):
             self._refuse(found, own.start)
 
     def each(
-        self,
-        work: Callable[..., Any],
-        which: Any = None,
-        beside: list[tuple[Any, ...]] | None = None,
+        self, work: Callable[..., Any], which: Any = None, *beside: Sequence[Any]
     ) -> list[Any]:
-        """``work(block, n_threads, *beside[i])`` of the chunks, in order: one task for each worker.
+        """``work(block, n_threads, *(a[i] for a in beside))`` of the chunks, in order.
 
         Raises
         ------
@@ -327,31 +334,35 @@ class Chunks(Blocks):
         BlockError
             If a task fails, or no worker is left.
         """
-        from dask import config
-
         which = range(len(self.futures)) if which is None else which
-        groups = self._placed()
-        tasks, numbers = [], []
-        # What is large in a task are the samples of rows, and they are sent once.
-        with config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            for address, of_worker in groups.items():
-                own = [i for i in of_worker if i in which]
-                if own:
-                    extra = [() if beside is None else beside[i] for i in own]
-                    numbers.append((address, own))
-                    tasks.append(
-                        self.client.submit(
-                            _on_worker, work, [self.futures[i] for i in own], extra, pure=False,
-                            workers=[address] if address else None, allow_other_workers=bool(address),
-                        )
-                    )  # fmt: skip
+        groups = [
+            (address, own)
+            for address, numbers in self._placed().items()
+            if (own := [i for i in numbers if i in which])
+        ]
+        tasks: list[Any] = []
+        try:
+            with _large_tasks():
+                tasks += (self._begun(work, *group, beside) for group in groups)
             answers = self._answers(tasks)
+        finally:
+            tasks.clear()  # an error keeps what is referred to here
         found: dict[int, Any] = {}
-        for (address, own), (ran_at, results) in zip(numbers, answers, strict=True):
+        for (address, own), (ran_at, results) in zip(groups, answers, strict=True):
             found.update(zip(own, results, strict=True))
             if ran_at != address:
                 self._groups = {}
         return [found[i] for i in which]
+
+    def _begun(
+        self, work: Callable[..., Any], address: str, own: list[int], beside: tuple[Any, ...]
+    ) -> Any:
+        """The task of a worker."""
+        return self.client.submit(
+            _on_worker, work, [self.futures[i] for i in own],
+            [tuple(a[i] for a in beside) for i in own], pure=False,
+            workers=[address] if address else None, allow_other_workers=bool(address),
+        )  # fmt: skip
 
     def _placed(self) -> dict[str, list[int]]:
         """The chunks of each worker; those that are on none count as one worker's."""
@@ -367,24 +378,34 @@ class Chunks(Blocks):
         return self._groups
 
     def _answers(self, futures: list[Any], gather: bool = True) -> Any:
-        """The results of tasks."""
+        """The results of tasks, or None once all have ended."""
         try:
-            self._wait(futures)
-            return self.client.gather(futures) if gather else None
+            return self._waited(futures, gather)
         except Exception as error:
             raise _told(error) from error.with_traceback(None)
 
-    def _wait(self, futures: list[Any]) -> None:
-        """Wait until the tasks have ended, while there are workers."""
+    def _waited(self, futures: list[Any], gather: bool) -> Any:
+        """As `_answers`, for as long as there are workers.
+
+        Results may be lost after the tasks have ended, and are then computed again during the transfer.
+        """
         from distributed import wait
 
-        last = time.monotonic()
+        client, last, transfers = self.client, time.monotonic(), 0
         while True:
             try:
                 wait(futures, timeout=_LOOK)
-                return
+                if not gather:
+                    return None
+                transfers += 1
+                return client.sync(
+                    lambda: client.gather(futures, asynchronous=True),
+                    callback_timeout=_LOOK * 2**transfers,
+                )
             except TimeoutError:
-                if self.client.nthreads():
+                if any(future.status == "error" for future in futures):
+                    raise  # that of a task
+                if client.nthreads():
                     last = time.monotonic()
                 elif time.monotonic() - last > _PATIENCE:
                     raise BlockError(
@@ -393,8 +414,10 @@ class Chunks(Blocks):
                     ) from None
 
     def close(self) -> None:
-        """Let go of the chunks."""
-        self.futures, self._groups = [], {}
+        """Let go of the chunks and of what lies beside them, whatever still refers to them."""
+        self.futures.clear()
+        for rows in self.sources:
+            vars(rows).pop("_samples_there", []).clear()
 
 
 class DaskRows(BlockRows):
@@ -405,8 +428,6 @@ class DaskRows(BlockRows):
     @functools.cached_property
     def _samples_there(self) -> list[Any]:
         """Targets, weights and offset of each chunk, beside it."""
-        from dask import config
-
         columns: list[list[Any]] = [[], [], []]
         for own in self.x.slices:
             columns[0].append(np.ascontiguousarray(self.y[:, own]))
@@ -414,17 +435,18 @@ class DaskRows(BlockRows):
             columns[2].append(
                 np.ascontiguousarray(self.offset[:, own]) if len(self.offset) else None
             )
-        with config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+        self.x.sources.add(self)
+        with _large_tasks():
             return list(self.x.client.map(_beside, self.x.futures, *columns, pure=False))
 
     def _results(
         self, work: Callable[..., Any], per_row: np.ndarray | None = None
     ) -> Iterator[tuple[slice, Any]]:
         on_chunk = functools.partial(_of_chunk, work, self.dtype, self._n_threads, self.k)
-        beside: list[tuple[Any, ...]] = [(samples,) for samples in self._samples_there]
+        beside = [self._samples_there]
         if per_row is not None:
-            beside = [(*a, per_row[own]) for a, own in zip(beside, self.x.slices, strict=True)]
-        yield from zip(self.x.slices, self.x.each(on_chunk, beside=beside), strict=True)
+            beside.append([per_row[own] for own in self.x.slices])
+        yield from zip(self.x.slices, self.x.each(on_chunk, None, *beside), strict=True)
 
     def totals(
         self, loss: Any, coef: Any, intercept: Any, center: Any = None, slopes_too: bool = True
@@ -436,7 +458,7 @@ class DaskRows(BlockRows):
         """The sum of the chunks' costs."""
         return super().costs(_shipped(loss), coefs, intercepts)
 
-    def rows_at_once(self) -> int:
+    def rows_at_once(self) -> NoReturn:
         """Refused: rows one after the other would be read by one worker."""
         raise InputError(
             "x lies on the workers of a Dask cluster, which see all rows in an epoch; leave batch_size "
@@ -469,7 +491,7 @@ def lazily(predict: Callable[[Any], np.ndarray], x: Any, offset: Any) -> Any:
     if type(x).__name__ == "Array":
         x = x[:, None] if x.ndim == 1 else x.rechunk({1: -1})
         like = predict(np.zeros((1, x.shape[1])))
-        columns = {"chunks": (x.chunks[0], *((m,) for m in like.shape[1:]))}
+        columns: dict[str, Any] = {"chunks": (x.chunks[0], *((m,) for m in like.shape[1:]))}
         if like.ndim == 1:
             columns["drop_axis"] = 1
         return x.map_blocks(
