@@ -56,7 +56,10 @@ class Prediction:
         Returns
         -------
         ndarray (n,) or (n, k)
+            Of a dask array or data frame it is a dask array, which is computed when it is asked for.
         """
+        if inputs.is_dask(x):
+            return lazily(self.predict, x, offset)
         raw = self.raw_prediction(x, offset)
         return self._linked(raw) if self.classes is None else self.classes[_places(raw)]
 
@@ -78,6 +81,8 @@ class Prediction:
             raise AttributeError(
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
+        if inputs.is_dask(x):
+            return lazily(self.predict_proba, x, offset)
         raw = self.raw_prediction(x, offset)
         # A coupled link needs more of its loss than a fit keeps, but for softmax.
         if self.link is None or (raw.ndim == 2 and callable(self.link)):
@@ -145,7 +150,7 @@ class Prediction:
         0.992
         """
         x, y, sample_weight = self._with_targets(x, y, sample_weight)
-        raw = self.raw_prediction(x, offset)
+        raw = np.asarray(self.raw_prediction(x, offset))
         if self.classes is not None:
             places = self._places_of(y, len(raw))
             if places.max() < 0:
@@ -218,7 +223,7 @@ class Prediction:
         if loss is None or not has_deviance(loss):
             raise AttributeError(f"the loss {self.loss!r} has no deviance.")
         x, y, sample_weight = self._with_targets(x, y, sample_weight)
-        raw = self.raw_prediction(x, offset)
+        raw = np.asarray(self.raw_prediction(x, offset))
         if self.classes is not None:
             places = self._places_of(y, len(raw))
             if places.min() < 0:
@@ -267,6 +272,13 @@ class _Rows:
         self.y, self.got = wanted[:, counted], got[:, counted]
         self.weight = np.ones(n) if weight is None else weight[counted]
         self.offset = None if offset is None else offset[:, counted]
+
+
+def lazily(predict: Any, x: Any, offset: Any) -> Any:
+    """A dask array of the predictions for each chunk of a dask array or data frame."""
+    from .sources.dask import lazily
+
+    return lazily(predict, x, offset)
 
 
 def with_offset(raw: np.ndarray, offset: Any) -> np.ndarray:

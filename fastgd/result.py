@@ -7,7 +7,7 @@ import numpy as np
 from . import archive, inputs
 from .errors import InputError
 from .losses import LINKS, link_of, parameter_of
-from .predictor import Prediction, with_offset
+from .predictor import Prediction, lazily, with_offset
 
 _NATIVE = (np.dtype(np.float64), np.dtype(np.float32))
 #: Bytes of converted rows held at a time when x is not float32 or float64.
@@ -168,6 +168,8 @@ class Fit(Prediction):
             If x has another number of columns than the fit, or other names of columns, or holds NaN or
             infinity; or offset has another shape.
         """
+        if inputs.is_dask(x):
+            return lazily(self.raw_prediction, x, offset)
         if inputs.on_gpu(x):
             from .sources import place
 
@@ -204,6 +206,9 @@ class Fit(Prediction):
     def _with_targets(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
         from .sources.readers import in_blocks, opened
 
+        if inputs.is_dask(x):  # whose predictions are computed where its chunks are
+            y, weight = (x[one] if isinstance(one, str) else one for one in (y, weight))
+            return x if self.feature_names is None else x[[*self.feature_names]], y, weight
         return opened(x, y, weight, self.feature_names) if in_blocks(x) else (x, y, weight)
 
     def sparsify(self) -> Any:

@@ -76,6 +76,16 @@ class Problem:
             self.feature_names = None if x.names is None else tuple(x.names)
         elif (names := inputs.column_names(x)) is not None:
             self.names, self.feature_names = names, inputs.feature_names(x)
+        try:
+            self._read(x, y)
+        except BaseException:
+            if isinstance(x, Blocks):
+                x.close()
+            raise
+
+    def _read(self, x: Any, y: Any) -> None:
+        """Set what the rows, the targets and the options say together."""
+        loss, options = self.loss, self.options
         self.x, self.place = place.features(x, options.device)
         self.held_place = self.place
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)
@@ -280,9 +290,9 @@ class Problem:
             inputs.targets(self.given_y, self.given_x.shape[0], self.inner)
 
     def close(self) -> None:
-        """End what reads rows ahead."""
-        if isinstance(self.x, Blocks):
-            self.x.close()
+        """End what reads rows ahead, and let go of what is held outside this process."""
+        if isinstance(self.given_x, Blocks):
+            self.given_x.close()
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""

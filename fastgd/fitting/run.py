@@ -55,7 +55,6 @@ class Run:
                     found.save(self.options.checkpoint)
                 return found
             finally:
-                self.problem.close()
                 if bar is not None:
                     bar.close()
 

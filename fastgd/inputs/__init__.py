@@ -23,7 +23,7 @@ from .arrays import (
     weights,
     working_dtype,
 )
-from .frames import column_names, feature_names, require_names, require_names_of
+from .frames import column_names, feature_names, is_dask, require_names, require_names_of
 from .labels import (
     class_indices,
     class_weights,
@@ -49,6 +49,7 @@ __all__ = [
     "flag",
     "in_units",
     "integer",
+    "is_dask",
     "is_finite",
     "is_missing",
     "is_sparse",

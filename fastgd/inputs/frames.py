@@ -39,6 +39,11 @@ def _library_names(kind: Any) -> dict[str, None]:
     return dict.fromkeys(f"{library}.{name}" for library, name in bases)
 
 
+def is_dask(x: Any) -> bool:
+    """Whether x is a collection of Dask, whose rows are computed in chunks; nothing is imported."""
+    return type(x).__module__.partition(".")[0].startswith("dask") and hasattr(x, "__dask_graph__")
+
+
 def why_without_rows(x: Any, name: str) -> str | None:
     """Why an object of a library has no rows, and what to pass instead; None if it has."""
     for known in _library_names(x.__class__):

@@ -11,6 +11,8 @@ import contextlib
 import math
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,7 +123,7 @@ class Blocks:
         return np.concatenate(parts)
 
     def close(self) -> None:
-        """End the reading of `rows`, and the thread that reads ahead."""
+        """End the reading of `rows`, and let go of what is held outside this thread."""
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = self._held = None
@@ -129,15 +131,14 @@ class Blocks:
     def require_finite(self, name: str) -> None:
         """Raise `InputError` with row, column, value and place of the first entry that is not finite."""
         for first, block in self.read():
-            numbers = block.data if is_sparse(block) else block
-            if numbers.dtype.kind != "f" or is_finite(numbers):
-                continue
-            try:
-                require_finite(block, name, self.names)
-            except InputError as error:
-                row = int(np.argmin(np.isfinite(_dense(block)).all(axis=1)))
-                whole = f"at row {first + row}{self._place_of(first + row)}"
-                raise InputError(str(error).replace(f"at row {row}", whole, 1)) from None
+            self._refuse(not_finite(block, name, self.names), first)
+
+    def _refuse(self, found: tuple[int, str] | None, first: int) -> None:
+        """Raise what `not_finite` found in the block that begins at row `first`."""
+        if found is not None:
+            row, said = found
+            whole = f"at row {first + row}{self._place_of(first + row)}"
+            raise InputError(said.replace(f"at row {row}", whole, 1))
 
 
 class Opened(NamedTuple):
@@ -166,10 +167,15 @@ class BlockRows(HostRows):
     def _of_block(self, block: Any, own: slice) -> Any:
         weight = self.weight[own] if len(self.weight) else None
         offset = self.offset[:, own] if len(self.offset) else None
-        kind: Any = DenseRows
-        if is_sparse(block):
-            kind, block = SparseRows, compressed(block)
-        return kind(block, self.y[:, own], weight, self.dtype, self._n_threads, self.k, offset)
+        samples = self.y[:, own], weight, self.dtype, self._n_threads, self.k, offset
+        return source_of_block(block, *samples)
+
+    def _results(
+        self, work: Callable[..., Any], per_row: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, Any]]:
+        """The rows of each block and ``work(source)``, or with its own part of `per_row` (n,) also."""
+        for own, rows in self._each():
+            yield own, work(rows) if per_row is None else work(rows, per_row[own])
 
     # --- one pass ----------------------------------------------------------------------------------
 
@@ -178,19 +184,21 @@ class BlockRows(HostRows):
     ) -> np.ndarray:
         """The sum of the blocks' totals."""
         total = np.zeros((self.k, self.d + 2))
-        for _, rows in self._each():
-            total += rows.totals(loss, coef, intercept, center, slopes_too)
+        work = methodcaller("totals", loss, coef, intercept, center, slopes_too)
+        for _, of_block in self._results(work):
+            total += of_block
         return total
 
     def costs(self, loss: Any, coefs: Any, intercepts: Any) -> np.ndarray:
         """The sum of the blocks' costs."""
-        return np.asarray(sum(rows.costs(loss, coefs, intercepts) for _, rows in self._each()))
+        work = methodcaller("costs", loss, coefs, intercepts)
+        return np.asarray(sum(of_block for _, of_block in self._results(work)))
 
     def predictions(self, coef: Any, intercept: Any) -> np.ndarray:
         """x·coef + intercept, without offset, (n,) float64."""
         out = np.empty(self.n)
-        for own, rows in self._each():
-            out[own] = rows.predictions(coef, intercept)
+        for own, of_block in self._results(methodcaller("predictions", coef, intercept)):
+            out[own] = of_block
         return out
 
     # --- moments -----------------------------------------------------------------------------------
@@ -199,8 +207,9 @@ class BlockRows(HostRows):
         """The sum of the blocks' moments."""
         wide = 1 + self.d + len(y_center)
         total = np.zeros((wide, wide))
-        for own, rows in self._each():
-            total += rows.moments(center, scale, y_center, None if weight is None else weight[own])
+        work = partial(_moments, center, scale, y_center)
+        for _, of_block in self._results(work, weight):
+            total += of_block
         return total
 
     def column_moments(
@@ -208,8 +217,8 @@ class BlockRows(HostRows):
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Total weight, and the weighted mean and variance of every column (Chan and others, 1983)."""
         mass, mean, squares = 0.0, np.zeros(self.d), np.zeros(self.d)
-        for _, rows in self._each():
-            of_block, its_mean, variance = rows.column_moments(centred, center)
+        for _, found in self._results(methodcaller("column_moments", centred, center)):
+            of_block, its_mean, variance = found
             if not of_block > 0:
                 continue
             mass, before = mass + of_block, mass
@@ -225,8 +234,7 @@ class BlockRows(HostRows):
     def extremes(self) -> tuple[np.ndarray, np.ndarray]:
         """The smallest and the largest value of every column."""
         low, high = np.full(self.d, np.inf), np.full(self.d, -np.inf)
-        for _, rows in self._each():
-            of_block = rows.extremes()
+        for _, of_block in self._results(methodcaller("extremes")):
             low, high = np.minimum(low, of_block[0]), np.maximum(high, of_block[1])
         return low, high
 
@@ -240,23 +248,20 @@ class BlockRows(HostRows):
 
     def few_predictions(self, coef: np.ndarray) -> np.ndarray:
         """x·coef^T, (n, k) float64."""
-        return np.concatenate([rows.few_predictions(coef) for _, rows in self._each()])
+        return np.concatenate(
+            [found for _, found in self._results(methodcaller("few_predictions", coef))]
+        )
 
     def largest_row_norm(self, size: float, fit_intercept: bool) -> float:
         """The largest weight·‖[x, 1]/size‖² of a row."""
-        return max(rows.largest_row_norm(size, fit_intercept) for _, rows in self._each())
+        work = methodcaller("largest_row_norm", size, fit_intercept)
+        return float(max(of_block for _, of_block in self._results(work)))
 
     def subset(self, every: int, together: int = 64) -> tuple[Any, float]:
         """One row in so many, or fewer of very many, in memory, and its share of the weight."""
         every = max(every, -(-self.n * self.d * self.dtype.itemsize // _SUBSET_BYTES))
-        parts, chosen = [], []
-        for own, rows in self._each():
-            numbers = np.arange(own.start, own.stop)
-            kept = numbers % (every * together) < together
-            if kept.any():
-                chosen.append(numbers[kept])
-                parts.append(_dense(rows.x[np.flatnonzero(kept)], self.dtype))
-        which = np.concatenate(chosen)
+        kept = np.arange(self.n) % (every * together) < together
+        which = np.flatnonzero(kept)
         share = len(which) / self.n
         weight = offset = None
         if len(self.weight):
@@ -265,7 +270,7 @@ class BlockRows(HostRows):
             share = float(weight.sum(dtype=np.float64) / of_all)
         if len(self.offset):
             offset = self.offset[:, which]
-        x = np.concatenate(parts)
+        x = np.concatenate([rows for _, rows in self._results(_rows_kept, kept)])
         samples = self.y[:, which], weight, self.dtype, self._n_threads, self.k, offset
         return DenseRows(x, *samples), share
 
@@ -330,6 +335,34 @@ def read_ahead(items: Iterator[Any]) -> Generator[Any]:
                 return
             ahead = reader.submit(next, items, end)
             yield item
+
+
+def source_of_block(block: Any, *samples: Any) -> Any:
+    """A source of a block, with the other arguments of `HostRows`."""
+    if is_sparse(block):
+        return SparseRows(compressed(block), *samples)
+    return DenseRows(block, *samples)
+
+
+def not_finite(block: Any, name: str, names: list[str] | None) -> tuple[int, str] | None:
+    """The row of the first entry of a block that is not finite, and what is to be said of it."""
+    numbers = block.data if is_sparse(block) else block
+    if numbers.dtype.kind != "f" or is_finite(numbers):
+        return None
+    try:
+        require_finite(block, name, names)
+    except InputError as error:
+        return int(np.argmin(np.isfinite(_dense(block)).all(axis=1))), str(error)
+    return None
+
+
+def _moments(center: Any, scale: Any, y_center: Any, rows: Any, weight: Any = None) -> Any:
+    return rows.moments(center, scale, y_center, weight)
+
+
+def _rows_kept(rows: Any, kept: np.ndarray) -> np.ndarray:
+    """Some rows of a source, in the dtype that it computes in."""
+    return _dense(rows.x[np.flatnonzero(kept)], rows.dtype)
 
 
 def _dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:

@@ -12,6 +12,7 @@ from .. import inputs
 from ..errors import InputError
 from .blocks import BlockRows, Blocks
 from .compressed import is_sparse, rows_or_columns
+from .dask import Chunks, DaskRows
 from .dense import DenseRows
 from .protocol import Source
 from .sparse import SparseRows
@@ -25,7 +26,7 @@ class Place(NamedTuple):
 
 
 HOST, SPARSE = Place(DenseRows, False), Place(SparseRows, False)
-BLOCKS = Place(BlockRows, False)
+BLOCKS, CHUNKS = Place(BlockRows, False), Place(DaskRows, False)
 
 
 def features(x: Any, device: Any) -> tuple[Any, Place]:
@@ -45,7 +46,7 @@ def features(x: Any, device: Any) -> tuple[Any, Place]:
                 "device out."
             )
         inputs.check_shape(x.shape, "x")
-        return x, BLOCKS
+        return x, CHUNKS if isinstance(x, Chunks) else BLOCKS
     if is_sparse(x):
         if named not in (None, "cpu"):
             raise InputError(

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..arguments import shown
 from ..errors import InputError
-from ..inputs import require_columns, require_names_of
+from ..inputs import is_dask, require_columns, require_names_of
 from .blocks import Blocks, Opened, read_ahead
 from .compressed import is_sparse
+from .dask import of_dask
 from .tables import (
     Table,
     is_path,
@@ -29,9 +30,9 @@ def in_blocks(x: Any) -> bool:
     """Whether x has its rows in blocks, and `opened` takes it."""
     if type(x) is np.ndarray:
         return False
-    return (
-        isinstance(x, Blocks) or _is_list_of_arrays(x) or bool(_table_maker(x)) or _is_function(x)
-    )
+    if isinstance(x, Blocks) or is_dask(x) or _is_list_of_arrays(x):
+        return True
+    return _table_maker(x) is not None or _is_function(x)
 
 
 def opened(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> Opened:
@@ -39,7 +40,8 @@ def opened(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> 
 
     Parameters
     ----------
-    x : Blocks, pyarrow Dataset or ParquetFile, Polars LazyFrame, path, list, or callable
+    x : Blocks, pyarrow Dataset or ParquetFile, Polars LazyFrame, path, list, callable, or dask array or \
+frame
         See `fastgd.fit`.
     y, weight : array-like, or str
         A name is that of a column of x, which is then no feature. None where the blocks have their own,
@@ -54,6 +56,8 @@ def opened(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> 
     """
     if isinstance(x, Blocks):
         return Opened(x, y, weight)
+    if is_dask(x):
+        return of_dask(x, y, weight)
     make = _table_maker(x)
     if make is not None:
         return opened_table(make(x), y, weight, only)

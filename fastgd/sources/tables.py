@@ -62,27 +62,8 @@ def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None
     InputError
         If a column that is needed is not there, or holds no numbers.
     """
-    for what, given in (("y", y), ("sample_weight", weight)):
-        if isinstance(given, str) and given not in table.types:
-            listed = ", ".join(map(repr, list(table.types)[:20]))
-            raise InputError(f"{what} is {shown(given)}, and the columns of x are {listed}.")
-    for name in only or ():
-        if name not in table.types:
-            raise InputError(f"x has no column {name!r}, which the fit has.")
+    features, dtype = features_of(table.types, y, weight, only)
     named = [given for given in (y, weight) if isinstance(given, str)]
-    features = [
-        name for name in table.types if name not in named and (only is None or name in only)
-    ]
-    if not features:
-        raise InputError("x has no column but y and the weights; pass one feature at least.")
-    for column, name in enumerate(features):
-        if isinstance(table.types[name], str):
-            raise InputError(
-                f"column {column} ({name!r}) of x is {table.types[name]}; encode it as numbers, or "
-                "leave it out."
-            )
-    dtype = np.result_type(*(table.types[name] for name in features))
-    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
     rows = rows_a_block(len(features), dtype)
     held = columns_in_memory(table, named) if named else {}
     n = len(held[named[0]]) if named else table.n
@@ -96,6 +77,31 @@ def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None
     x = Blocks(read, (n, len(features)), dtype, features, table.place_of)
     y, weight = (held[given] if isinstance(given, str) else given for given in (y, weight))
     return Opened(x, y, weight)
+
+
+def features_of(
+    types: dict[str, Any], y: Any, weight: Any, only: Collection[str] | None = None
+) -> tuple[list[str], np.dtype]:
+    """The names of the features, and their common dtype; arguments and errors as in `opened_table`."""
+    for what, given in (("y", y), ("sample_weight", weight)):
+        if isinstance(given, str) and given not in types:
+            listed = ", ".join(map(repr, list(types)[:20]))
+            raise InputError(f"{what} is {shown(given)}, and the columns of x are {listed}.")
+    for name in only or ():
+        if name not in types:
+            raise InputError(f"x has no column {name!r}, which the fit has.")
+    named = [given for given in (y, weight) if isinstance(given, str)]
+    features = [name for name in types if name not in named and (only is None or name in only)]
+    if not features:
+        raise InputError("x has no column but y and the weights; pass one feature at least.")
+    for column, name in enumerate(features):
+        if isinstance(types[name], str):
+            raise InputError(
+                f"column {column} ({name!r}) of x is {types[name]}; encode it as numbers, or leave it "
+                "out."
+            )
+    dtype = np.result_type(*(types[name] for name in features))
+    return features, dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def rows_a_block(d: int, dtype: np.dtype) -> int:

@@ -1,0 +1,539 @@
+"""Rows of a Dask array or data frame: chunks that stay where they lie, and sums that come back.
+
+A pass is one task for each worker, which adds up nothing: it returns the sums of each of its chunks, and
+they are added here in the order of the chunks. So the result depends on the chunks, and not on which
+worker has which. Parameters are part of each task. Targets and weights lie beside the chunks.
+
+Without a client the chunks are blocks, which are computed one after the other in every pass.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pickle
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from .. import inputs
+from ..errors import BlockError, InputError
+from .blocks import BlockRows, Blocks, Opened, not_finite, read_ahead, source_of_block
+from .compressed import compressed, is_sparse
+from .tables import features_of
+
+#: Seconds between two looks at the workers, and those without any worker after which a pass is given up.
+_LOOK, _PATIENCE = 1.0, 30.0
+
+
+def of_dask(x: Any, y: Any, weight: Any) -> Opened:
+    """x in chunks, with y and weights in memory, which may be collections of Dask too.
+
+    Raises
+    ------
+    InputError
+        If x has no rows of numbers, or its chunks are on GPUs.
+    BlockError
+        If a chunk can't be computed.
+    """
+    table, client = _table(x, y, weight), _client_of(x)
+    try:
+        y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
+        if client is None:
+            return Opened(_in_this_process(table), y, weight)
+        return Opened(Chunks(client, _persisted(client, table.parts), table), y, weight)
+    except (InputError, BlockError):
+        raise
+    except Exception as error:
+        raise _told(error) from error.with_traceback(None)
+
+
+class _Table(NamedTuple):
+    """The parts of x, Delayed objects that become blocks, and what goes with them.
+
+    Attributes
+    ----------
+    parts : list of Delayed
+    rows : tuple of int, or None
+        The rows of each part, where they are known.
+    d : int
+    dtype : numpy dtype
+    names : list of str or None
+    y, weight : as the caller has them, or columns of x
+    """
+
+    parts: list[Any]
+    rows: tuple[int, ...] | None
+    d: int
+    dtype: np.dtype
+    names: list[str] | None
+    y: Any
+    weight: Any
+
+
+def _table(x: Any, y: Any, weight: Any) -> _Table:
+    kind = type(x).__name__
+    meta = getattr(x, "_meta", None)
+    if inputs.on_gpu(meta) or type(meta).__module__.partition(".")[0] in ("cupy", "cudf"):
+        raise _on_gpu()
+    if kind == "Array":
+        return _of_array(x, y, weight)
+    if kind in ("Series", "DataFrame"):
+        return _of_frame(x.to_frame() if kind == "Series" else x, y, weight)
+    raise InputError(f"x is a {kind} of Dask; pass a dask array or a dask data frame.")
+
+
+def _of_array(x: Any, y: Any, weight: Any) -> _Table:
+    if x.ndim not in (1, 2):
+        raise InputError(f"x has shape {x.shape}; pass rows of numbers, (n, d).")
+    for name, given in (("y", y), ("sample_weight", weight)):
+        if isinstance(given, str):
+            raise InputError(f"{name} is {given!r}, and x is a dask array, which has no columns.")
+    x = x[:, None] if x.ndim == 1 else x
+    if x.dtype.kind not in "fiub":
+        raise InputError(f"x is a dask array of {x.dtype}; pass real numbers.")
+    if 0 in x.shape:
+        inputs.check_shape(x.shape, "x")
+    if len(x.chunks[1]) > 1:
+        x = x.rechunk({1: -1})
+    rows = x.chunks[0] if all(isinstance(m, int) for m in x.chunks[0]) else None
+    parts = x.to_delayed().ravel().tolist()
+    return _Table(parts, rows, x.shape[1], x.dtype, None, y, weight)
+
+
+def _of_frame(x: Any, y: Any, weight: Any) -> _Table:
+    from dask.delayed import delayed
+
+    named = all(isinstance(name, str) for name in x.columns)
+    types = {name: _number(dtype) for name, dtype in x.dtypes.items()}
+    features, dtype = features_of(types, y, weight)
+    if y is None:
+        raise InputError("y is missing; pass the name of a column of x, or an array.")
+    parts = x[features].to_delayed()
+    to_array = delayed(_array_of, pure=False)
+    return _Table(
+        [to_array(part, dtype) for part in parts], None, len(features), dtype,
+        features if named else None, x[y] if isinstance(y, str) else y,
+        x[weight] if isinstance(weight, str) else weight,
+    )  # fmt: skip
+
+
+def _number(dtype: Any) -> Any:
+    """The NumPy dtype of a column of pandas, or as text that of one without numbers."""
+    if hasattr(dtype, "fill_value"):  # sparse
+        dtype = dtype.subtype
+    if dtype.kind not in "fiub" or dtype.name == "category":
+        return str(dtype)
+    if isinstance(dtype, np.dtype):
+        return dtype
+    return np.dtype(getattr(dtype, "numpy_dtype", np.float64))
+
+
+def _client_of(x: Any) -> Any:
+    """The caller's client of `distributed`; None where x is computed in this process."""
+    from dask.base import get_scheduler
+
+    client = getattr(get_scheduler(collections=[x]), "__self__", None)
+    if client is None or not hasattr(client, "who_has"):
+        return None
+    if client.asynchronous:
+        raise InputError(
+            "the Dask client is asynchronous, and a fit waits for its results; connect a client "
+            "without asynchronous=True."
+        )
+    return client
+
+
+def _persisted(client: Any, parts: list[Any]) -> list[Any]:
+    """The futures of Delayed objects, which the workers compute and keep."""
+    from distributed import futures_of
+
+    by_key = {future.key: future for future in futures_of(client.persist(parts))}
+    return [by_key[part.key] for part in parts]
+
+
+def _large_tasks() -> Any:
+    """A context without a warning of large tasks: numbers of rows are sent on purpose."""
+    from dask import config
+
+    return config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+
+
+def _on_gpu() -> InputError:
+    return InputError(
+        "the chunks of x are on GPUs, and Dask's workers read them on the CPU only; pass "
+        "x.map_blocks(cupy.asnumpy)."
+    )
+
+
+def _told(error: Exception) -> InputError | BlockError:
+    """What is to be said of an error of Dask, or of a task.
+
+    It is another exception. That of a task is held by the client as long as its future is, and where it
+    came through, which is here, would hold the future.
+    """
+    if isinstance(error, InputError | BlockError):
+        return type(error)(str(error))
+    said = str(error).strip().partition("\n")[0].rstrip(".")
+    return BlockError(f"the chunks of x can't be computed: {type(error).__name__}: {said}.")
+
+
+# --- what runs on workers ---------------------------------------------------------------------
+
+
+def _array_of(frame: Any, dtype: Any) -> np.ndarray:
+    """A part of a data frame as an array."""
+    return np.ascontiguousarray(inputs.as_array(frame, "x"), dtype)
+
+
+def _block(chunk: Any) -> Any:
+    """A chunk as kernels read it: an aligned array in C or F order, or compressed rows."""
+    if is_sparse(chunk):
+        return compressed(chunk) if chunk.shape[0] else chunk
+    if inputs.on_gpu(chunk):
+        raise _on_gpu()
+    if hasattr(chunk, "tocsr"):  # of the library `sparse`
+        return _block(chunk.tocsr())
+    block = np.asarray(chunk)
+    if block.dtype.kind not in "fiub" or block.ndim != 2:
+        raise InputError(
+            f"a chunk of x has shape {block.shape} and dtype {block.dtype}; pass rows of numbers."
+        )
+    flags = block.flags
+    if flags.aligned and (flags.c_contiguous or flags.f_contiguous):
+        return block
+    return np.array(block, order="C")
+
+
+def _itself(block: Any, n_threads: int) -> Any:
+    return block
+
+
+def _kind(block: Any, n_threads: int) -> tuple[tuple[int, int], np.dtype]:
+    return block.shape, block.dtype
+
+
+def _not_finite(name: str, names: Any, block: Any, n_threads: int) -> tuple[int, str] | None:
+    return not_finite(block, name, names)
+
+
+def _sample(block: Any, n_threads: int) -> np.ndarray:
+    rows = block[:: max(1, block.shape[0] // 256)]
+    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=np.float64)
+
+
+def _beside(chunk: Any, *samples: Any) -> tuple[Any, ...]:
+    """Samples, by a task that depends on their chunk and so runs where it lies."""
+    return samples
+
+
+def _of_chunk(
+    work: Callable[..., Any], dtype: Any, asked: int | None, k: int, block: Any, n_threads: int,
+    samples: tuple[Any, ...], *per_row: Any,
+) -> Any:  # fmt: skip
+    """What `work` returns for a source of the block."""
+    y, weight, offset = (a if a is None else np.require(a, None, "A") for a in samples)
+    assert y is not None
+    if block.shape[0] != y.shape[1]:
+        raise BlockError(
+            f"a chunk of x has {block.shape[0]} rows now, and had {y.shape[1]} at first; it must be the "
+            "same whenever it is computed."
+        )
+    return work(source_of_block(block, y, weight, dtype, asked or n_threads, k, offset), *per_row)
+
+
+def _on_worker(work: Callable[..., Any], chunks: list[Any], beside: list[tuple[Any, ...]]) -> Any:
+    """The address of the worker, and what `work` returns for each of its chunks."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    n_threads = worker.state.nthreads
+    found = [
+        work(_block(chunk), n_threads, *of_chunk)
+        for chunk, of_chunk in zip(chunks, beside, strict=True)
+    ]
+    return worker.address, found
+
+
+class _Shipped(NamedTuple):
+    """A loss on its way: it arrives as one object in all passes, for which kernels are compiled once."""
+
+    pickled: bytes
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.pickled,)
+
+
+@functools.lru_cache(maxsize=64)
+def _arrived(pickled: bytes) -> Any:
+    return pickle.loads(pickled)
+
+
+# --- chunks on workers ------------------------------------------------------------------------
+
+
+class Chunks(Blocks):
+    """x in chunks on the workers of a client.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    futures : list of Future
+        One for each chunk, in order.
+    table : _Table
+    """
+
+    def __init__(self, client: Any, futures: list[Any], table: _Table):
+        self.client, self.futures = client, futures
+        #: The sources whose samples lie beside the chunks.
+        self.sources: weakref.WeakSet[DaskRows] = weakref.WeakSet()
+        #: The chunks of each worker, by its address; empty where that is to be found out.
+        self._groups: dict[str, list[int]] = {}
+        shapes = self.each(_kind)
+        for number, ((_, d), _) in enumerate(shapes):
+            if d != table.d:
+                raise InputError(f"chunk {number} of x has {d} columns, and x has {table.d}.")
+        rows = [shape[0] for shape, _ in shapes]
+        kept = [number for number, m in enumerate(rows) if m]
+        ends = list(itertools.accumulate(rows))
+        self.numbers, self.futures, self._groups = kept, [futures[i] for i in kept], {}
+        inputs.check_shape((ends[-1], table.d), "x")
+        self.slices = [slice(ends[i] - rows[i], ends[i]) for i in kept]
+        dtype = np.result_type(*{shapes[i][1] for i in kept})
+        super().__init__(self._blocks, (ends[-1], table.d), dtype, table.names, _place_of(ends))
+
+    def _blocks(self) -> Iterator[Any]:
+        """The chunks themselves, one after the other."""
+        for number in range(len(self.futures)):
+            yield from self.each(_itself, [number])
+
+    def sample(self) -> np.ndarray:
+        """Rows of the first chunk, float64, evenly spaced."""
+        if self._sample is None:
+            self._sample = self.each(_sample, [0])[0]
+        return self._sample
+
+    def require_finite(self, name: str) -> None:
+        """Raise `InputError` with row, column, value and place of the first entry that is not finite."""
+        look = functools.partial(_not_finite, name, self.names)
+        for own, found in zip(self.slices, self.each(look), strict=True):
+            self._refuse(found, own.start)
+
+    def each(
+        self, work: Callable[..., Any], which: Any = None, *beside: Sequence[Any]
+    ) -> list[Any]:
+        """``work(block, n_threads, *(a[i] for a in beside))`` of the chunks, in order.
+
+        Raises
+        ------
+        InputError
+            That of a task.
+        BlockError
+            If a task fails, or no worker is left.
+        """
+        which = range(len(self.futures)) if which is None else which
+        groups = [
+            (address, own)
+            for address, numbers in self._placed().items()
+            if (own := [i for i in numbers if i in which])
+        ]
+        tasks: list[Any] = []
+        try:
+            with _large_tasks():
+                tasks += (self._begun(work, *group, beside) for group in groups)
+            answers = self._answers(tasks)
+        finally:
+            tasks.clear()  # an error keeps what is referred to here
+        found: dict[int, Any] = {}
+        for (address, own), (ran_at, results) in zip(groups, answers, strict=True):
+            found.update(zip(own, results, strict=True))
+            if ran_at != address:
+                self._groups = {}
+        return [found[i] for i in which]
+
+    def _begun(
+        self, work: Callable[..., Any], address: str, own: list[int], beside: tuple[Any, ...]
+    ) -> Any:
+        """The task of a worker."""
+        return self.client.submit(
+            _on_worker, work, [self.futures[i] for i in own],
+            [tuple(a[i] for a in beside) for i in own], pure=False,
+            workers=[address] if address else None, allow_other_workers=bool(address),
+        )  # fmt: skip
+
+    def _placed(self) -> dict[str, list[int]]:
+        """The chunks of each worker; those that are on none count as one worker's."""
+        if not self._groups:
+            self._answers(self.futures, gather=False)
+            holders = self.client.who_has(self.futures)
+            groups: dict[str, list[int]] = {}
+            for number, future in enumerate(self.futures):
+                at = sorted(holders.get(future.key) or [""])
+                address = min(at, key=lambda one: len(groups.get(one, ())))
+                groups.setdefault(address, []).append(number)
+            self._groups = groups
+        return self._groups
+
+    def _answers(self, futures: list[Any], gather: bool = True) -> Any:
+        """The results of tasks, or None once all have ended."""
+        try:
+            return self._waited(futures, gather)
+        except Exception as error:
+            raise _told(error) from error.with_traceback(None)
+
+    def _waited(self, futures: list[Any], gather: bool) -> Any:
+        """As `_answers`, for as long as there are workers.
+
+        Results may be lost after the tasks have ended, and are then computed again during the transfer.
+        """
+        from distributed import wait
+
+        client, last, transfers = self.client, time.monotonic(), 0
+        while True:
+            try:
+                wait(futures, timeout=_LOOK)
+                if not gather:
+                    return None
+                transfers += 1
+                return client.sync(
+                    lambda: client.gather(futures, asynchronous=True),
+                    callback_timeout=_LOOK * 2**transfers,
+                )
+            except TimeoutError:
+                if any(future.status == "error" for future in futures):
+                    raise  # that of a task
+                if client.nthreads():
+                    last = time.monotonic()
+                elif time.monotonic() - last > _PATIENCE:
+                    raise BlockError(
+                        f"the cluster has had no worker for {_PATIENCE:g} seconds; connect some, and fit "
+                        "again."
+                    ) from None
+
+    def close(self) -> None:
+        """Let go of the chunks and of what lies beside them, whatever still refers to them."""
+        self.futures.clear()
+        for rows in self.sources:
+            vars(rows).pop("_samples_there", []).clear()
+
+
+class DaskRows(BlockRows):
+    """x in `Chunks`, y (k, n), weight and offset as a source; the parameters are those of `HostRows`."""
+
+    x: Chunks
+
+    @functools.cached_property
+    def _samples_there(self) -> list[Any]:
+        """Targets, weights and offset of each chunk, beside it."""
+        columns: list[list[Any]] = [[], [], []]
+        for own in self.x.slices:
+            columns[0].append(np.ascontiguousarray(self.y[:, own]))
+            columns[1].append(self.weight[own] if len(self.weight) else None)
+            columns[2].append(
+                np.ascontiguousarray(self.offset[:, own]) if len(self.offset) else None
+            )
+        self.x.sources.add(self)
+        with _large_tasks():
+            return list(self.x.client.map(_beside, self.x.futures, *columns, pure=False))
+
+    def _results(
+        self, work: Callable[..., Any], per_row: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, Any]]:
+        on_chunk = functools.partial(_of_chunk, work, self.dtype, self._n_threads, self.k)
+        beside = [self._samples_there]
+        if per_row is not None:
+            beside.append([per_row[own] for own in self.x.slices])
+        yield from zip(self.x.slices, self.x.each(on_chunk, None, *beside), strict=True)
+
+    def totals(
+        self, loss: Any, coef: Any, intercept: Any, center: Any = None, slopes_too: bool = True
+    ) -> np.ndarray:
+        """The sum of the chunks' totals."""
+        return super().totals(_shipped(loss), coef, intercept, center, slopes_too)
+
+    def costs(self, loss: Any, coefs: Any, intercepts: Any) -> np.ndarray:
+        """The sum of the chunks' costs."""
+        return super().costs(_shipped(loss), coefs, intercepts)
+
+    def rows_at_once(self) -> NoReturn:
+        """Refused: rows one after the other would be read by one worker."""
+        raise InputError(
+            "x lies on the workers of a Dask cluster, which see all rows in an epoch; leave batch_size "
+            "out, or pass x.compute()."
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _shipped(loss: Any) -> _Shipped:
+    from distributed.protocol.pickle import dumps
+
+    return _Shipped(dumps(loss))
+
+
+# --- predictions ------------------------------------------------------------------------------
+
+
+def lazily(predict: Callable[[Any], np.ndarray], x: Any, offset: Any) -> Any:
+    """``predict(chunk)`` of the chunks of x as a dask array (n,) or (n, k), which computes nothing yet.
+
+    Raises
+    ------
+    InputError
+        If `predict` can't take such columns, or there is an offset.
+    """
+    if offset is not None:
+        raise InputError(
+            "x is a collection of Dask, and offset is for rows in memory; add it to raw_prediction(x)."
+        )
+    if type(x).__name__ == "Array":
+        x = x[:, None] if x.ndim == 1 else x.rechunk({1: -1})
+        like = predict(np.zeros((1, x.shape[1])))
+        columns: dict[str, Any] = {"chunks": (x.chunks[0], *((m,) for m in like.shape[1:]))}
+        if like.ndim == 1:
+            columns["drop_axis"] = 1
+        return x.map_blocks(
+            _predicted, predict, like[:0], dtype=like.dtype, meta=like[:0], **columns
+        )
+    x = x.to_frame() if type(x).__name__ == "Series" else x
+    like = predict(x._meta_nonempty)[:0]
+    return x.map_partitions(_predicted, predict, like, meta=like)
+
+
+def _predicted(rows: Any, predict: Callable[[Any], np.ndarray], none: np.ndarray) -> np.ndarray:
+    return predict(rows) if rows.shape[0] else none
+
+
+# --- chunks in this process -------------------------------------------------------------------
+
+
+def _in_this_process(table: _Table) -> Blocks:
+    """Blocks that are computed one after the other, at first to find out their rows if need be."""
+
+    def read() -> Iterator[Any]:
+        for part in table.parts:
+            block = _block(part.compute())
+            if block.shape[0]:
+                yield block
+
+    rows, dtype = table.rows, table.dtype
+    if rows is None:
+        rows = tuple(block.shape[0] for block in read_ahead(read()))
+    n = sum(rows)
+    inputs.check_shape((n, table.d), "x")
+    return Blocks(read, (n, table.d), dtype, table.names, _place_of(itertools.accumulate(rows)))
+
+
+def _place_of(ends: Any) -> Callable[[int], str]:
+    """Which chunk has a row, and as which of its rows, as text."""
+    ends = list(ends)
+
+    def place_of(row: int) -> str:
+        number = int(np.searchsorted(ends, row, side="right"))
+        if number >= len(ends):
+            return ""
+        return f" (row {row - (ends[number - 1] if number else 0)} of chunk {number})"
+
+    return place_of

@@ -1,0 +1,143 @@
+"""Dask workers that die, stop or restart in the middle of a fit, and Ctrl-C: same bits, or a sentence."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed")
+
+import dask
+import dask.array as da
+from dask.delayed import delayed
+from distributed import Client, LocalCluster
+
+import fastgd
+from fastgd import BlockError
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+ROWS, D, CHUNKS = 40_000, 16, 6
+N = ROWS * CHUNKS
+
+
+def chunk(number):
+    """Rows that a worker can compute again."""
+    return np.random.default_rng(number).standard_normal((ROWS, D))
+
+
+def rows():
+    parts = [da.from_delayed(delayed(chunk)(i), (ROWS, D), float) for i in range(CHUNKS)]
+    return da.concatenate(parts)
+
+
+IN_MEMORY = np.concatenate([chunk(number) for number in range(CHUNKS)])
+LABELS = IN_MEMORY @ np.linspace(-1, 1, D) + np.random.default_rng(9).standard_normal(N) > 0
+EPOCHS = 30
+
+
+@pytest.fixture
+def client():
+    """Two processes of one thread each, on which nothing is left at the end."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+        end = time.monotonic() + 5
+        while connected.futures and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not connected.futures
+
+
+def fit_with(fault, after=5, **options):
+    """A fit of many passes; `fault` runs in a thread of its own once some of them are done."""
+    begun = time.monotonic()
+    threads = []
+
+    def callback(fit):
+        if fit.n_epochs >= after and not threads:
+            threads.append(threading.Timer(0.01, fault))
+            threads[0].start()
+
+    try:
+        return fastgd.fit_logistic(
+            rows(), LABELS, lr=0.5, epochs=EPOCHS, callback=callback, **options
+        )
+    finally:
+        took = time.monotonic() - begun
+        for thread in threads:
+            thread.join()
+        assert took < 60
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    """The same chunks in this process."""
+    with dask.config.set(scheduler="threads"):
+        return fit_with(lambda: None)
+
+
+def pids(client):
+    return sorted(client.run(os.getpid).values())
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_killed_workers(client, wanted, how_many):
+    doomed = pids(client)[:how_many]
+
+    killed = []
+
+    def kill():
+        killed.append(time.monotonic())
+        for pid in doomed:
+            os.kill(pid, signal.SIGKILL)
+
+    found = fit_with(kill)
+    assert time.monotonic() > killed[0] + 0.3  # others took over
+    assert found.coef.tobytes() == wanted.coef.tobytes()
+    assert found.costs.tobytes() == wanted.costs.tobytes()
+
+
+def test_a_worker_that_stops_for_a_while(client, wanted):
+    slow = pids(client)[0]
+
+    def stop():
+        os.kill(slow, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(slow, signal.SIGCONT)
+
+    assert fit_with(stop).coef.tobytes() == wanted.coef.tobytes()
+
+
+def test_workers_that_are_restarted(client, wanted):
+    """Their data is let go; so it ends with what there is so far."""
+    with pytest.raises(BlockError, match="can't be computed") as caught:
+        fit_with(client.restart)
+    assert 5 <= caught.value.fit.n_epochs < EPOCHS
+    done = caught.value.fit.n_epochs
+    np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
+
+
+def test_no_worker_is_left(client, wanted, monkeypatch):
+    from fastgd.sources import dask as source
+
+    monkeypatch.setattr(source, "_PATIENCE", 2.0)
+    with pytest.raises(BlockError, match="has had no worker for 2 seconds") as caught:
+        fit_with(lambda: client.cluster.scale(0))
+    assert 5 <= caught.value.fit.n_epochs < EPOCHS
+
+
+def test_ctrl_c(client, wanted):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit_with(lambda: os.kill(os.getpid(), signal.SIGINT))
+    done = caught.value.fit.n_epochs
+    assert 5 <= done < EPOCHS
+    np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
+    assert fastgd.fit_logistic(rows(), LABELS, lr=0.5, epochs=2).n_epochs == 2
