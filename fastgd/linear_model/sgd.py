@@ -178,7 +178,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     n_iter_ : int
         The number of epochs, of the class with the most.
     t_ : float
-        The number of updates, plus one.
+        The number of updates, with batches that of the rows they had, plus one.
     costs_ : ndarray (n_iter_,) or (k, n_iter_)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights; NaN
         after the end of a class. `partial_fit` appends.
@@ -320,7 +320,7 @@ batch_size, optimizer
     intercept_ : ndarray (1,)
     n_iter_ : int
     t_ : float
-        The number of updates, plus one.
+        The number of updates, with batches that of the rows they had, plus one.
     costs_ : ndarray (n_iter_,)
         Of fastgd: the mean loss that the updates of each epoch met, without penalty and weights.
     fit_ : Fit
