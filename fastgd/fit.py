@@ -409,5 +409,8 @@ def fitted(loss: Loss | CoupledLoss, given: dict[str, Any], at_end: Callable[[An
     except BlockError as stop:
         stop.fit = run.last_known() if run else None
         raise
+    finally:
+        if run is not None:
+            run.problem.close()
     assert found is not None
     return found

@@ -51,7 +51,6 @@ class Run:
                 end = self._end_at_optimum if self.problem.automatic else self._end_of_epochs
                 return self._so_far(end(status), state)
             finally:
-                self.problem.close()
                 if bar is not None:
                     bar.close()
 
