@@ -115,7 +115,7 @@ DATA = {
     ),
     "x a generator": (
         {"x": (value for value in range(6))},
-        "x is a generator, which gives its blocks once, and a fit reads them several times; pass the "
+        "x is a generator, which gives its blocks once, and they are read several times; pass the "
         "function that makes it, as in fit(make_blocks, None), or give the blocks to "
         "fastgd.linear_model.LinearRegression().partial_fit.",
     ),

@@ -279,6 +279,11 @@ class Problem:
             self.x = self.row_space.rows
             self.coef, self.intercept = self.row_space.inside(self.coef, self.intercept)
 
+    def close(self) -> None:
+        """Let go of what the rows hold outside this process."""
+        if isinstance(self.given_x, Blocks):
+            self.given_x.close()
+
     # --- its result --------------------------------------------------------------------------------
 
     def require_finite(self) -> None:
@@ -288,11 +293,6 @@ class Problem:
             place.require_finite(self.held_out[0], "in validation, x", self.names)
         if self.classes is None:  # labels were looked at one by one
             inputs.targets(self.given_y, self.given_x.shape[0], self.inner)
-
-    def close(self) -> None:
-        """End what reads rows ahead, and let go of what is held outside this process."""
-        if isinstance(self.given_x, Blocks):
-            self.given_x.close()
 
     def representable(self, solver: Any) -> bool:
         """Whether the parameters, float64 in some loops, are finite numbers of the result's dtype."""

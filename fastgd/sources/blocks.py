@@ -94,6 +94,12 @@ class Blocks:
                 yield first, block
                 first += block.shape[0]
 
+    def close(self) -> None:
+        """Let go of what is held outside this process, after a fit: the reader of `rows`."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = self._held = None
+
     def sample(self) -> np.ndarray:
         """Rows of the first block, float64, evenly spaced."""
         if self._sample is None:
@@ -121,12 +127,6 @@ class Blocks:
         if last >= len(self):
             self.close()
         return np.concatenate(parts)
-
-    def close(self) -> None:
-        """End the reading of `rows`, and let go of what is held outside this thread."""
-        if self._ahead is not None:
-            self._ahead.close()
-        self._ahead = self._held = None
 
     def require_finite(self, name: str) -> None:
         """Raise `InputError` with row, column, value and place of the first entry that is not finite."""

@@ -246,6 +246,7 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
     With `every_column`, a fragment may have no column that the first one has not.
     """
     import pyarrow
+    import pyarrow.dataset as ds
 
     types = _arrow_types(data.schema)
     fragments = list(data.get_fragments())
@@ -269,6 +270,8 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
                 batch_readahead=1,
                 fragment_readahead=1,
                 fragment_scan_options=_scan_options(fragment),
+                # Arrow's threads crash the process where a reading of IPC is ended early.
+                use_threads=not isinstance(getattr(fragment, "format", None), ds.IpcFileFormat),
             )
             yield from map(_Part, batches)
 
