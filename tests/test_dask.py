@@ -152,6 +152,16 @@ def test_kinds_of_x(kind, where):
     assert found.feature_names == names
 
 
+def test_what_the_caller_keeps_stays(client):
+    with client.as_current(), dask.config.set(scheduler="dask.distributed"):
+        x = chunked().persist()
+        for _ in range(2):
+            fastgd.fit_linear(x, SCORE)
+        np.testing.assert_array_equal(x.compute(), X)
+        del x
+        assert none_left(client)
+
+
 def test_weights_in_a_column(where):
     found = fastgd.fit_linear(frame(), "y", sample_weight="w")
     equal(found, fastgd.fit_linear(X, SCORE, sample_weight=WEIGHT))
