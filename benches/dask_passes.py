@@ -46,7 +46,7 @@ def main(n):
         "logistic, 20 epochs": (fastgd.fit_logistic, labels, {"lr": 0.1, "epochs": 20}),
     }
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         parts = [

@@ -59,7 +59,7 @@ FITS = {
 def client():
     """Two workers of one thread each in this process."""
     with Client(
-        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as connected:
         yield connected
 

@@ -46,7 +46,7 @@ EPOCHS = 12
 def client():
     """Two processes of one thread each, on which nothing is left at the end."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as connected,
     ):
         yield connected
