@@ -39,14 +39,14 @@ def rows():
 
 IN_MEMORY = np.concatenate([chunk(number) for number in range(CHUNKS)])
 LABELS = IN_MEMORY @ np.linspace(-1, 1, D) + np.random.default_rng(9).standard_normal(N) > 0
-EPOCHS = 30
+EPOCHS = 12
 
 
 @pytest.fixture
 def client():
     """Two processes of one thread each, on which nothing is left at the end."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as connected,
     ):
         yield connected
@@ -56,7 +56,7 @@ def client():
         assert not connected.futures
 
 
-def fit_with(fault, after=5, **options):
+def fit_with(fault, after=3, **options):
     """A fit of many passes; `fault` runs in a thread of its own once some of them are done."""
     begun = time.monotonic()
     threads = []
@@ -120,7 +120,7 @@ def test_workers_that_are_restarted(client, wanted):
     """Their data is let go; so it ends with what there is so far."""
     with pytest.raises(BlockError, match="can't be computed") as caught:
         fit_with(client.restart)
-    assert 5 <= caught.value.fit.n_epochs < EPOCHS
+    assert 3 <= caught.value.fit.n_epochs < EPOCHS
     done = caught.value.fit.n_epochs
     np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
 
@@ -131,13 +131,13 @@ def test_no_worker_is_left(client, wanted, monkeypatch):
     monkeypatch.setattr(source, "_PATIENCE", 2.0)
     with pytest.raises(BlockError, match="has had no worker for 2 seconds") as caught:
         fit_with(lambda: client.cluster.scale(0))
-    assert 5 <= caught.value.fit.n_epochs < EPOCHS
+    assert 3 <= caught.value.fit.n_epochs < EPOCHS
 
 
 def test_ctrl_c(client, wanted):
     with pytest.raises(KeyboardInterrupt) as caught:
         fit_with(lambda: os.kill(os.getpid(), signal.SIGINT))
     done = caught.value.fit.n_epochs
-    assert 5 <= done < EPOCHS
+    assert 3 <= done < EPOCHS
     np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
     assert fastgd.fit_logistic(rows(), LABELS, lr=0.5, epochs=2).n_epochs == 2

@@ -26,7 +26,7 @@ from .compressed import compressed, is_sparse
 from .tables import features_of
 
 #: Seconds between two looks at the workers, and those without any worker after which a pass is given up.
-_LOOK, _PATIENCE = 1.0, 30.0
+_LOOK, _PATIENCE = 1.0, 45.0
 
 
 def of_dask(x: Any, y: Any, weight: Any) -> Opened:
@@ -153,6 +153,13 @@ def _persisted(client: Any, parts: list[Any]) -> list[Any]:
 
     by_key = {future.key: future for future in futures_of(client.persist(parts))}
     return [by_key[part.key] for part in parts]
+
+
+def _release(futures: list[Any]) -> None:
+    """Let go of futures, to which errors and the coroutines of Dask may still refer."""
+    for future in futures:
+        future.release()
+    futures.clear()
 
 
 def _large_tasks() -> Any:
@@ -346,7 +353,7 @@ class Chunks(Blocks):
                 tasks += (self._begun(work, *group, beside) for group in groups)
             answers = self._answers(tasks)
         finally:
-            tasks.clear()  # an error keeps what is referred to here
+            _release(tasks)
         found: dict[int, Any] = {}
         for (address, own), (ran_at, results) in zip(groups, answers, strict=True):
             found.update(zip(own, results, strict=True))
@@ -415,9 +422,9 @@ class Chunks(Blocks):
 
     def close(self) -> None:
         """Let go of the chunks and of what lies beside them, whatever still refers to them."""
-        self.futures.clear()
+        _release(self.futures)
         for rows in self.sources:
-            vars(rows).pop("_samples_there", []).clear()
+            _release(vars(rows).pop("_samples_there", []))
 
 
 class DaskRows(BlockRows):
