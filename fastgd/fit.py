@@ -411,15 +411,15 @@ def fitted(loss: Loss | CoupledLoss, given: dict[str, Any], at_end: Callable[[An
         run = make_run(make_problem(loss, x, y, make_options(**given)))
         found = run.result()
         at_end(run)
-    except KeyboardInterrupt as stop:
-        kept = run.kept() if run and found is None else found
-        stop.fit = kept  # type: ignore[attr-defined]
-        raise
-    except BlockError as stop:
-        stop.fit = run.last_known() if run else None
-        raise
-    finally:
+        run.problem.close()
+    except BaseException as stop:  # no `finally`, in which Ctrl-C would find no fit
+        if isinstance(stop, KeyboardInterrupt):
+            kept = run.kept() if run and found is None else found
+            stop.fit = kept  # type: ignore[attr-defined]
+        elif isinstance(stop, BlockError):
+            stop.fit = run.last_known() if run else None
         if run is not None:
             run.problem.close()
+        raise
     assert found is not None
     return found

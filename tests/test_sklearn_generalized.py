@@ -48,6 +48,7 @@ def name_of(case):
     return "-".join(map(str, [case[0], *case[1].values()]))
 
 
+@pytest.mark.slow
 @parametrize_with_checks([GammaRegressor(), PoissonRegressor(), TweedieRegressor()])
 def test_of_scikit_learn(estimator, check):
     check(estimator)

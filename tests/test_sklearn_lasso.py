@@ -24,6 +24,7 @@ Y = X @ _random.standard_normal((D, 3)) + 3 * _random.standard_normal((N, 3)) + 
 WEIGHT = _random.random(N) + 0.2
 
 
+@pytest.mark.slow
 @parametrize_with_checks([ElasticNet(), Lasso()])
 def test_of_scikit_learn(estimator, check):
     check(estimator)

@@ -385,6 +385,7 @@ def test_pipelines_and_searches():
     assert_allclose(ours, theirs, rtol=1e-12)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MLPClassifier(), MLPRegressor()])
 def test_of_scikit_learn(estimator, check):
     check(estimator)

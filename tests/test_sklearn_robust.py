@@ -25,6 +25,7 @@ Y[:45] += 30 * _random.exponential(size=45)
 WEIGHT = _random.random(N) + 0.2
 
 
+@pytest.mark.slow
 @parametrize_with_checks([HuberRegressor(), QuantileRegressor()])
 def test_of_scikit_learn(estimator, check):
     check(estimator)

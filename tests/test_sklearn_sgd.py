@@ -661,6 +661,7 @@ WEIGHTS_DIFFER = "A row with weight 2 is one update, and two rows are two."
 BATCHES = {"batch_size": 8, "learning_rate": "constant", "eta0": 0.001, "max_iter": 20}
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         linear_model.SGDClassifier(max_iter=5),

@@ -14,9 +14,6 @@ HERE = pathlib.Path(plugin.__file__).parent
 USUAL = {
     "test_base": "",
     "test_huber": "",
-    "test_quantile": "",
-    "test_sgd": "not gridsearch and not backends",
-    "test_sparse_coordinate_descent": "",
 }
 SUITES = {name.rsplit(".", 1)[-1]: name for name in plugin.SUITES}
 

@@ -238,7 +238,7 @@ def test_other_targets_and_the_largest_row(lay, weighted):
 
 @given(n_parts=st.integers(1, 200), n_groups=st.integers(1, 40))
 def test_groups_hold_every_part_once(n_parts, n_groups):
-    groups = host._groups(n_parts, n_groups)
+    groups = host.groups_of(n_parts, n_groups)
     assert [part for group in groups for part in group] == list(range(n_parts))
     assert all(groups)
     assert len(groups) == min(n_parts, n_groups)

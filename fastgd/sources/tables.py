@@ -273,7 +273,11 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
                 # Arrow's threads crash the process where a reading of IPC is ended early.
                 use_threads=not isinstance(getattr(fragment, "format", None), ds.IpcFileFormat),
             )
-            yield from map(_Part, batches)
+            try:
+                yield from map(_Part, batches)
+            except (OSError, pyarrow.ArrowException) as error:  # a block may begin in another file
+                where = getattr(fragment, "path", "")
+                raise BlockError(f"{where}: {str(error).rstrip('.')}.") from error
 
     def place_of(row: int) -> str:
         number = int(np.searchsorted(ends, row, side="right"))
