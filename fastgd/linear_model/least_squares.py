@@ -110,7 +110,8 @@ class LinearRegression(Incremental, linear_model.LinearRegression):
 class Ridge(Incremental, linear_model.Ridge):
     """Least squares with an l2 penalty: scikit-learn's Ridge, by fastgd.
 
-    Minimises ``Σ (x·coef + intercept − y)² + alpha·‖coef‖²``, the squares weighted by `sample_weight`.
+    Minimises ``Σ (x·coef + intercept − y)² + alpha·‖coef‖²``, the squares weighted by `sample_weight`. At
+    most 10,000 entries of X have SciPy's `lstsq`.
 
     Parameters
     ----------
@@ -233,14 +234,15 @@ class Ridge(Incremental, linear_model.Ridge):
 
     def _fit_one(self, X: Any, y: Any, sample_weight: Any, alpha: float) -> None:
         """Set `fit_`, `coef_`, `intercept_` and `solver_` for one alpha."""
-        run = None
-        if alpha > 0 or _has_more_rows(X, self.fit_intercept):
+        run, tall = None, _has_more_rows(X, self.fit_intercept)
+        few = tall and not scipy.sparse.issparse(X) and X.size <= _FEW
+        if not few and (alpha > 0 or tall):
             run = self._solve(
                 losses.MSE, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
                 l2=2 * alpha, reduction="sum", epochs=self.max_iter,
             )  # fmt: skip
         if run is None or run.solver.trouble == "dependent":
-            self.fit_ = smallest_fit(X, y, sample_weight, self.fit_intercept, None)[0]
+            self.fit_ = smallest_fit(X, y, sample_weight, self.fit_intercept, None, alpha)[0]
         else:
             self._warn(run)
         self.coef_, self.intercept_ = self.fit_.coef, intercept_of(self.fit_)

@@ -15,7 +15,7 @@ from ..result import Fit
 
 
 def smallest_fit(
-    X: Any, y: Any, sample_weight: Any, fit_intercept: bool, cut: Any
+    X: Any, y: Any, sample_weight: Any, fit_intercept: bool, cut: Any, alpha: float = 0.0
 ) -> tuple[Any, ...]:
     """The fit with the smallest coefficients of those that fit best; and rank and singular values of X.
 
@@ -25,6 +25,8 @@ def smallest_fit(
     fit_intercept : bool
     cut : float, optional
         The part of the largest singular value below which one is zero; by default that of rounding.
+    alpha : float
+        The penalty alpha·‖coef‖², for dense X.
     """
     sparse = scipy.sparse.issparse(X)
     dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float64)
@@ -50,7 +52,11 @@ def smallest_fit(
         apart[:, np.abs(apart).max(axis=0) <= 16 * np.finfo(dtype).eps * np.abs(center)] = 0.0
         apart = apart.astype(dtype, copy=False)
         cut = max(X.shape) * np.finfo(dtype).eps if cut is None else cut
-        coef, _, rank, singular = scipy.linalg.lstsq(apart * root[:, None], targets, cond=cut)
+        rows = apart * root[:, None]
+        if alpha > 0:  # the penalty is that of one more row for each column
+            rows = np.vstack([rows, np.sqrt(alpha) * np.eye(X.shape[1], dtype=dtype)])
+            targets = np.concatenate([targets, np.zeros((X.shape[1], *y.shape[1:]), dtype)])
+        coef, _, rank, singular = scipy.linalg.lstsq(rows, targets, cond=cut)
     coef = np.ascontiguousarray(coef.T, dtype=dtype)
     intercept = y_center - coef @ center
     fit = Fit(
