@@ -47,13 +47,13 @@ class Iterations:
         )
 
     def _next(self, fit: Any) -> None:
-        """End one iteration, and begin another."""
+        self.end_one(fit.coef, fit.intercept)
+
+    def end_one(self, coef: Any, intercept: Any) -> None:
+        """End one iteration at these parameters, and begin another."""
         if self._iteration is None:
             return
-        now = {
-            "coef_": np.atleast_2d(fit.coef),
-            "intercept_": np.atleast_1d(fit.intercept),
-        }
+        now = {"coef_": np.atleast_2d(coef), "intercept_": np.atleast_1d(intercept)}
         self._iteration.call_on_fit_task_end(
             estimator=self._estimator, reconstruction_attributes=now, **self._data
         )

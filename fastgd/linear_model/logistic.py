@@ -115,7 +115,9 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         total = X.shape[0] if weight is None else weight.sum()
         with Iterations(self, X, y, sample_weight) as iterations:
             if self.max_iter == 0:
-                return self._at_start(X, y)
+                self._at_start(X, y)
+                iterations.end_one(self.coef_, self.intercept_)  # scikit-learn has one, too
+                return self
             run = self._fit_labels(
                 columns, y, sample_weight=weight, l1=ratio / (C * total), l2=(1 - ratio) / (C * total),
                 fit_intercept=self.fit_intercept and not penalised_intercept,
@@ -139,8 +141,8 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
             self.coef_ = np.ascontiguousarray(self.coef_[:, :-1])
         return self
 
-    def _at_start(self, X: Any, y: Any) -> Self:
-        """The model before its first epoch."""
+    def _at_start(self, X: Any, y: Any) -> None:
+        """Set the parameters before the first epoch."""
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
@@ -152,7 +154,6 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         warnings.warn(
             "LogisticRegression did not converge: max_iter is 0.", ConvergenceWarning, stacklevel=4
         )
-        return self
 
     def _weights_of_rows(self, y: Any, sample_weight: Any) -> Any:
         """The weights times those of the classes; None if there are neither."""
