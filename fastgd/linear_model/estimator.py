@@ -132,6 +132,12 @@ def intercept_of(fit: Fit) -> Any:
     return np.asarray(fit.intercept, dtype=fit.coef.dtype)[()]
 
 
+def start_at(coef: Any, intercept: Any, fit_intercept: bool) -> dict[str, Any]:
+    """The arguments of a fit that starts at these parameters."""
+    start = {"coef_init": coef}
+    return start | ({"intercept_init": intercept} if fit_intercept else {})
+
+
 def threads(n_jobs: int | None) -> int | None:
     """`n_threads` for scikit-learn's `n_jobs`: None, and all below zero, are all processors."""
     return n_jobs if n_jobs is not None and n_jobs > 0 else None

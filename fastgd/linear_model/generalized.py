@@ -11,7 +11,7 @@ from sklearn.base import _fit_context
 
 from .. import losses
 from ..formulas.power_means import tweedie_mean, tweedie_mean_second, tweedie_mean_slope
-from .estimator import Estimator, at_least_one, refuse
+from .estimator import Estimator, at_least_one, refuse, start_at
 from .smallest_fit import smallest_fit
 
 #: The Tweedie loss without a link.
@@ -92,8 +92,7 @@ class Generalized(Estimator):
         """Where to start: with `warm_start` at the last fit."""
         if not self.warm_start or not hasattr(self, "coef_"):
             return {}
-        start = {"coef_init": self.coef_}
-        return start | ({"intercept_init": self.intercept_} if self.fit_intercept else {})
+        return start_at(self.coef_, self.intercept_, self.fit_intercept)
 
 
 class PoissonRegressor(Generalized, linear_model.PoissonRegressor):

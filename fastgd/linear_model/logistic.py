@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from .. import losses
 from ..errors import InputError
 from .callbacks import Iterations
-from .estimator import Estimator, at_least_one, intercept_of
+from .estimator import Estimator, at_least_one, intercept_of, start_at
 from .logistic_penalty import penalty_of
 
 
@@ -170,10 +170,10 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
         if not self.warm_start or not hasattr(self, "coef_") or penalised_intercept:
             return {}
         flat = len(self.coef_) == 1
-        start = {"coef_init": self.coef_[0] if flat else self.coef_}
-        if self.fit_intercept:
-            start["intercept_init"] = self.intercept_[0] if flat else self.intercept_
-        return start
+        coef, intercept = self.coef_, self.intercept_
+        return start_at(
+            coef[0] if flat else coef, intercept[0] if flat else intercept, self.fit_intercept
+        )
 
     def _fit_labels(self, X: Any, y: Any, **options: Any) -> Any:
         """The run; in scikit-learn's words where the labels can't be used."""

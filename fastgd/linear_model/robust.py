@@ -13,7 +13,7 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import losses
-from .estimator import Estimator, at_least_one, refuse
+from .estimator import Estimator, at_least_one, refuse, start_at
 
 #: The least scale of residuals, as in scikit-learn, and as a part of that of y: smaller residuals are 0.
 _LEAST_SCALE, _LEAST_PART = 10 * float(np.finfo(np.float64).eps), 1e-10
@@ -190,8 +190,7 @@ class HuberRegressor(Estimator, linear_model.HuberRegressor):
 
     def _start(self, coef: Any, intercept: Any) -> dict[str, Any]:
         """The arguments of a fit that starts at these parameters."""
-        start = {"coef_init": coef}
-        return start | ({"intercept_init": intercept} if self.fit_intercept else {})
+        return start_at(coef, intercept, self.fit_intercept)
 
 
 def best_scale(sizes: Any, weight: Any, epsilon: float, near: float) -> float:

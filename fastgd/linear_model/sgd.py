@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import linear_model
@@ -43,13 +42,6 @@ class _SGD(Estimator):
     def fit_(self) -> Fit:
         """The model as `fastgd.fit` returns one."""
         return fit_of(self)
-
-    def to_sklearn(self) -> Any:
-        return copy.deepcopy(super().to_sklearn())  # whose `partial_fit` writes into its arrays
-
-    @classmethod
-    def from_sklearn(cls, model: Any) -> Self:
-        return super().from_sklearn(copy.deepcopy(model))
 
     def _more_validate_params(self, for_partial_fit: bool = False) -> None:
         super()._more_validate_params(for_partial_fit)  # type: ignore[misc]

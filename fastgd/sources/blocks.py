@@ -106,7 +106,7 @@ class Blocks:
             blocks = self.read()
             _, block = next(blocks)
             blocks.close()
-            self._sample = _dense(block[:: max(1, block.shape[0] // 256)])
+            self._sample = sample_of(block)
         return self._sample
 
     def rows(self, first: int, last: int) -> np.ndarray:
@@ -335,6 +335,11 @@ def read_ahead(items: Iterator[Any]) -> Generator[Any]:
                 return
             ahead = reader.submit(next, items, end)
             yield item
+
+
+def sample_of(block: Any) -> np.ndarray:
+    """Rows of a block, evenly spaced, float64."""
+    return _dense(block[:: max(1, block.shape[0] // 256)])
 
 
 def source_of_block(block: Any, *samples: Any) -> Any:

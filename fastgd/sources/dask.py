@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import inputs
 from ..errors import BlockError, InputError
-from .blocks import BlockRows, Blocks, Opened, not_finite, read_ahead, source_of_block
+from .blocks import BlockRows, Blocks, Opened, not_finite, read_ahead, sample_of, source_of_block
 from .compressed import compressed, is_sparse
 from .tables import features_of
 
@@ -228,8 +228,7 @@ def _not_finite(name: str, names: Any, block: Any, n_threads: int) -> tuple[int,
 
 
 def _sample(block: Any, n_threads: int) -> np.ndarray:
-    rows = block[:: max(1, block.shape[0] // 256)]
-    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=np.float64)
+    return sample_of(block)
 
 
 def _beside(chunk: Any, *samples: Any) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import shown
 from ..errors import InputError
 from ..inputs import is_dask, require_columns, require_names_of
-from .blocks import Blocks, Opened, read_ahead
+from .blocks import Blocks, Opened, read_ahead, sample_of
 from .compressed import is_sparse
 from .dask import of_dask
 from .tables import (
@@ -139,7 +139,7 @@ def _of_pieces(pieces: Callable[[], Iterator[Any]], y: Any, weight: Any) -> Open
             raise InputError(f"block {number} has {block.shape[1]} columns, and block 0 has {d}.")
         d, n = block.shape[1], n + block.shape[0]
         dtypes.add(block.dtype)
-        first = _sample_of(block) if first is None else first
+        first = sample_of(block) if first is None else first
         for kept, other in zip(found, others, strict=False):
             if len(other) != block.shape[0]:
                 raise InputError(
@@ -173,11 +173,6 @@ def _as_block(block: Any, number: int) -> Any:
             "(m, d)."
         )
     return block
-
-
-def _sample_of(block: Any) -> np.ndarray:
-    rows = block[:: max(1, block.shape[0] // 256)]
-    return np.asarray(rows.toarray() if is_sparse(rows) else rows, dtype=np.float64)
 
 
 def _together(found: list[Any], given: Any, name: str) -> Any:
