@@ -405,3 +405,16 @@ def test_data_of_all_kinds(kind, data):
         assert ours.coef_.dtype == theirs.coef_.dtype
     assert np.shape(ours.coef_) == np.shape(theirs.coef_)
     assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 7.0, (0.3, 7.0)])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_ridge_of_few_entries(alpha, fit_intercept):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)) + 3
+    y, weight = x @ rng.normal(size=(4, 2)) + rng.normal(size=(60, 2)), rng.uniform(0, 2, 60)
+    how = {"alpha": alpha, "fit_intercept": fit_intercept}
+    ours, theirs = (home.Ridge(**how).fit(x, y, weight) for home in (linear_model, genuine))
+    assert ours.solver_ == "lstsq"
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-9)
