@@ -1,5 +1,6 @@
 """Dask workers that die, stop or restart in the middle of a fit, and Ctrl-C: same bits, or a sentence."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ pytest.importorskip("distributed")
 import dask
 import dask.array as da
 from dask.delayed import delayed
+from dask_chunks import ROWS, D, chunk, too_large
 from distributed import Client, LocalCluster
 
 import fastgd
@@ -23,13 +25,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
-ROWS, D, CHUNKS = 40_000, 16, 6
+CHUNKS = 6
 N = ROWS * CHUNKS
-
-
-def chunk(number):
-    """Rows that a worker can compute again."""
-    return np.random.default_rng(number).standard_normal((ROWS, D))
 
 
 def rows():
@@ -42,13 +39,20 @@ LABELS = IN_MEMORY @ np.linspace(-1, 1, D) + np.random.default_rng(9).standard_n
 EPOCHS = 12
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """Two processes of one thread each, which are started again when they are killed."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address=":0"
+    ) as started:
+        yield started
+
+
 @pytest.fixture
-def client():
-    """Two processes of one thread each, on which nothing is left at the end."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as connected,
-    ):
+def client(cluster):
+    """A client on which nothing is left at the end."""
+    with Client(cluster) as connected:
+        connected.wait_for_workers(2, timeout=30)
         yield connected
         end = time.monotonic() + 5
         while connected.futures and time.monotonic() < end:
@@ -88,6 +92,33 @@ def pids(client):
     return sorted(client.run(os.getpid).values())
 
 
+@contextlib.contextmanager
+def slowed_down(pid):
+    """A process that runs a tenth of the time."""
+    over = threading.Event()
+
+    def stop_and_go():
+        while not over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.18)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=stop_and_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_worker_slow_by_a_factor_of_ten(client, wanted):
+    fit_with(lambda: None)  # loads the kernels at full speed
+    with slowed_down(pids(client)[0]):
+        assert fit_with(lambda: None).coef.tobytes() == wanted.coef.tobytes()
+
+
 @pytest.mark.parametrize("how_many", [1, 2])
 def test_killed_workers(client, wanted, how_many):
     doomed = pids(client)[:how_many]
@@ -105,17 +136,6 @@ def test_killed_workers(client, wanted, how_many):
     assert found.costs.tobytes() == wanted.costs.tobytes()
 
 
-def test_a_worker_that_stops_for_a_while(client, wanted):
-    slow = pids(client)[0]
-
-    def stop():
-        os.kill(slow, signal.SIGSTOP)
-        time.sleep(3)
-        os.kill(slow, signal.SIGCONT)
-
-    assert fit_with(stop).coef.tobytes() == wanted.coef.tobytes()
-
-
 def test_workers_that_are_restarted(client, wanted):
     """Their data is let go; so it ends with what there is so far."""
     with pytest.raises(BlockError, match="can't be computed") as caught:
@@ -125,13 +145,12 @@ def test_workers_that_are_restarted(client, wanted):
     np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
 
 
-def test_no_worker_is_left(client, wanted, monkeypatch):
-    from fastgd.sources import dask as source
-
-    monkeypatch.setattr(source, "_PATIENCE", 2.0)
-    with pytest.raises(BlockError, match="has had no worker for 2 seconds") as caught:
-        fit_with(lambda: client.cluster.scale(0))
-    assert 3 <= caught.value.fit.n_epochs < EPOCHS
+def test_a_worker_without_memory(client):
+    part = da.from_delayed(delayed(too_large)(0), (ROWS, D), float)
+    begun = time.monotonic()
+    with pytest.raises(BlockError, match="can't be computed: KilledWorker"):
+        fastgd.fit_logistic(part, LABELS[:ROWS])
+    assert time.monotonic() < begun + 60
 
 
 def test_ctrl_c(client, wanted):
@@ -141,3 +160,12 @@ def test_ctrl_c(client, wanted):
     assert 3 <= done < EPOCHS
     np.testing.assert_array_equal(caught.value.fit.costs, wanted.costs[:done])
     assert fastgd.fit_logistic(rows(), LABELS, lr=0.5, epochs=2).n_epochs == 2
+
+
+def test_no_worker_is_left(client, wanted, monkeypatch):
+    from fastgd.sources import dask as source
+
+    monkeypatch.setattr(source, "_PATIENCE", 2.0)
+    with pytest.raises(BlockError, match="has had no worker for 2 seconds") as caught:
+        fit_with(lambda: client.cluster.scale(0))
+    assert 3 <= caught.value.fit.n_epochs < EPOCHS

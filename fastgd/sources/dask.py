@@ -44,7 +44,12 @@ def of_dask(x: Any, y: Any, weight: Any) -> Opened:
         y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
         if client is None:
             return Opened(_in_this_process(table), y, weight)
-        return Opened(Chunks(client, _persisted(client, table.parts), table), y, weight)
+        futures = _persisted(client, table.parts)
+        try:
+            return Opened(Chunks(client, list(futures), table), y, weight)
+        except BaseException:
+            _release(futures)
+            raise
     except (InputError, BlockError):
         raise
     except Exception as error:
@@ -416,7 +421,8 @@ class Chunks(Blocks):
                 elif time.monotonic() - last > _PATIENCE:
                     raise BlockError(
                         f"the cluster has had no worker for {_PATIENCE:g} seconds; connect some, and fit "
-                        "again."
+                        "again. If they ended by themselves, their logs say why: memory, or a module that "
+                        "they can't import."
                     ) from None
 
     def close(self) -> None:
