@@ -17,3 +17,8 @@ def too_large(number):
     held = np.ones(150_000_000)
     time.sleep(2)
     return held[: ROWS * D].reshape(ROWS, D)
+
+
+def set_share_at_which_to_pause(share, dask_worker):
+    """The share of its memory at which a worker takes no more tasks."""
+    dask_worker.memory_manager.memory_pause_fraction = share

@@ -14,11 +14,12 @@ pytest.importorskip("distributed")
 import dask
 import dask.array as da
 from dask.delayed import delayed
-from dask_chunks import ROWS, D, chunk, too_large
+from dask_chunks import ROWS, D, chunk, set_share_at_which_to_pause, too_large
 from distributed import Client, LocalCluster
 
 import fastgd
 from fastgd import BlockError
+from fastgd.sources import dask as source
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +37,7 @@ def rows():
 
 IN_MEMORY = np.concatenate([chunk(number) for number in range(CHUNKS)])
 LABELS = IN_MEMORY @ np.linspace(-1, 1, D) + np.random.default_rng(9).standard_normal(N) > 0
-EPOCHS = 12
+EPOCHS = 30
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,18 @@ def test_a_worker_without_memory(client):
     assert time.monotonic() < begun + 60
 
 
+def test_workers_that_pause_for_want_of_memory(client, wanted, monkeypatch):
+    monkeypatch.setattr(source, "_PATIENCE", 2.0)
+    try:
+        with pytest.raises(
+            BlockError, match="no worker for 2 seconds that takes tasks, of 2;"
+        ) as caught:
+            fit_with(lambda: client.run(set_share_at_which_to_pause, 0.01))
+    finally:
+        client.run(set_share_at_which_to_pause, 0.8)
+    assert 3 <= caught.value.fit.n_epochs < EPOCHS
+
+
 def test_ctrl_c(client, wanted):
     with pytest.raises(KeyboardInterrupt) as caught:
         fit_with(lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -163,9 +176,9 @@ def test_ctrl_c(client, wanted):
 
 
 def test_no_worker_is_left(client, wanted, monkeypatch):
-    from fastgd.sources import dask as source
-
     monkeypatch.setattr(source, "_PATIENCE", 2.0)
-    with pytest.raises(BlockError, match="has had no worker for 2 seconds") as caught:
+    with pytest.raises(
+        BlockError, match="no worker for 2 seconds that takes tasks, of 0;"
+    ) as caught:
         fit_with(lambda: client.cluster.scale(0))
     assert 3 <= caught.value.fit.n_epochs < EPOCHS

@@ -189,8 +189,10 @@ def _told(error: Exception) -> InputError | BlockError:
     """
     if isinstance(error, InputError | BlockError):
         return type(error)(str(error))
-    said = str(error).strip().partition("\n")[0].rstrip(".")
-    return BlockError(f"the chunks of x can't be computed: {type(error).__name__}: {said}.")
+    kind, said = type(error).__name__, str(error).strip().partition("\n")[0].rstrip(".")
+    if kind in ("KilledWorker", "MemoryError"):
+        said += "; a worker holds all of its chunks: connect more workers, or ones with more memory"
+    return BlockError(f"the chunks of x can't be computed: {kind}: {said}.")
 
 
 # --- what runs on workers ---------------------------------------------------------------------
@@ -414,15 +416,17 @@ class Chunks(Blocks):
                     callback_timeout=_LOOK * 2**transfers,
                 )
             except TimeoutError:
-                if any(future.status == "error" for future in futures):
-                    raise  # that of a task
-                if client.nthreads():
+                for future in futures:
+                    if future.status == "error":
+                        raise future.exception() from None
+                workers = client.scheduler_info()["workers"].values()
+                if any(worker["status"] == "running" for worker in workers):
                     last = time.monotonic()
                 elif time.monotonic() - last > _PATIENCE:
                     raise BlockError(
-                        f"the cluster has had no worker for {_PATIENCE:g} seconds; connect some, and fit "
-                        "again. If they ended by themselves, their logs say why: memory, or a module that "
-                        "they can't import."
+                        f"the cluster has had no worker for {_PATIENCE:g} seconds that takes tasks, of "
+                        f"{len(workers)}; connect some, and fit again. Why others ended or paused is in "
+                        "their logs: memory, or a module that they can't import."
                     ) from None
 
     def close(self) -> None:
