@@ -13,6 +13,7 @@ import functools
 import itertools
 import pickle
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -355,8 +356,7 @@ class Chunks(Blocks):
         ]
         tasks: list[Any] = []
         try:
-            with _large_tasks():
-                tasks += (self._begun(work, *group, beside) for group in groups)
+            tasks += self._begun(work, groups, beside)
             answers = self._answers(tasks)
         finally:
             _release(tasks)
@@ -368,14 +368,23 @@ class Chunks(Blocks):
         return [found[i] for i in which]
 
     def _begun(
-        self, work: Callable[..., Any], address: str, own: list[int], beside: tuple[Any, ...]
-    ) -> Any:
-        """The task of a worker."""
-        return self.client.submit(
-            _on_worker, work, [self.futures[i] for i in own],
-            [tuple(a[i] for a in beside) for i in own], pure=False,
-            workers=[address] if address else None, allow_other_workers=bool(address),
-        )  # fmt: skip
+        self, work: Callable[..., Any], groups: list[tuple[str, list[int]]], beside: tuple[Any, ...]
+    ) -> list[Any]:
+        """The tasks of the workers, sent in one message, each for the worker that has its chunks."""
+        from dask.base import annotate
+
+        name = f"fastgd-{uuid.uuid4().hex}"
+        keys = [f"{name}-{i}" for i in range(len(groups))]
+        addresses = [[address] if address else [] for address, _ in groups]
+        at = dict(zip(keys, addresses, strict=True)).get
+        chunks = [[self.futures[i] for i in own] for _, own in groups]
+        samples = [[tuple(a[i] for a in beside) for i in own] for _, own in groups]
+        with _large_tasks(), annotate(workers=at, allow_other_workers=True):
+            return list(
+                self.client.map(
+                    _on_worker, [work] * len(keys), chunks, samples, key=keys, pure=False
+                )
+            )
 
     def _placed(self) -> dict[str, list[int]]:
         """The chunks of each worker; those that are on none count as one worker's."""
