@@ -2,12 +2,16 @@
 
     python benches/dask_passes.py [ROWS]
 
-The overhead of a pass is the time of one task for each worker which does nothing.
+The overhead of a pass is the time of one task for each worker which does nothing. Where dask-ml is
+installed, which has its solvers from dask-glm, its estimators fit the same chunks once; their costs are
+given relative to that of fastgd.
 """
 
+import importlib.util
 import statistics
 import sys
 import time
+import warnings
 
 import numpy as np
 
@@ -28,6 +32,26 @@ def seconds(call, times=3):
         found = call()
         took.append(time.perf_counter() - begun)
     return found, statistics.median(took[1:])
+
+
+def of_dask_ml(kind, chunks, y, cost):
+    """The times of dask-ml's fastest solvers, to 1e-6 and without a penalty."""
+    import dask.array as da
+    import dask_ml.linear_model
+
+    y = da.from_array(y.astype(np.float32), chunks=chunks.chunks[0]).persist()
+    for solver, options in {"lbfgs": {"C": 1e12}, "newton": {}}.items():
+        model = getattr(dask_ml.linear_model, kind)(solver=solver, tol=1e-6, **options)
+        begun = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model.fit(chunks, y)
+            except NotImplementedError:
+                continue
+        took = time.perf_counter() - begun
+        above = cost(np.ravel(model.coef_), model.intercept_) - 1
+        print(f"{'':22} dask-ml, {solver} {took:.2f} s   cost {above:+.0e}")
 
 
 def main(n):
@@ -55,6 +79,12 @@ def main(n):
         ]
         chunks = client.persist(da.concatenate(parts))
         print(f"{len(x):,}x{D} float32 in {CHUNKS} chunks")
+        rivals = {}
+        if importlib.util.find_spec("dask_ml"):
+            rivals = {
+                "least squares": "LinearRegression",
+                "logistic, tol=1e-6": "LogisticRegression",
+            }
         for name, (fit, y, options) in fits.items():
             there, of_dask = seconds(lambda: fit(chunks, y, **options))  # noqa: B023
             here, in_memory = seconds(lambda: fit(x, y, n_threads=2, **options))  # noqa: B023
@@ -63,6 +93,13 @@ def main(n):
                 f"{name:22} dask {of_dask:.2f} s   one process {in_memory:.2f} s   "
                 f"ratio {of_dask / in_memory:.2f}   {there.n_epochs} epochs"
             )
+            if name in rivals:
+                cost_of = fastgd.mse_cost if y is linear else fastgd.bce_cost
+
+                def relative(coef, intercept):
+                    return cost_of(x, y, coef, intercept) / there.cost  # noqa: B023
+
+                of_dask_ml(rivals[name], chunks, y, relative)
         from fastgd.sources.dask import _kind, of_dask
 
         held = of_dask(chunks, linear, None).x

@@ -176,6 +176,7 @@ class Problem:
             self.k = len(self.y)
             return
         self.y, self.classes = inputs.labels(self.given_y, rows, self.inner)
+        self.given_y = None  # all labels have been looked at; a column of a table needs memory no more
         k = len(self.classes)
         if not self.loss.coupled and k > 2:
             if self.loss.for_classes is None:

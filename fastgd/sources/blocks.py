@@ -260,7 +260,7 @@ class BlockRows(HostRows):
     def subset(self, every: int, together: int = 64) -> tuple[Any, float]:
         """One row in so many, or fewer of very many, in memory, and its share of the weight."""
         every = max(every, -(-self.n * self.d * self.dtype.itemsize // _SUBSET_BYTES))
-        kept = np.arange(self.n) % (every * together) < together
+        kept = np.resize(np.arange(every * together) < together, self.n)
         which = np.flatnonzero(kept)
         share = len(which) / self.n
         weight = offset = None
