@@ -96,6 +96,16 @@ def test_pipeline_of_raw_columns_needs_no_scaling(penguins):
     assert model.score(penguins, penguins["sex"]) > 0.85
 
 
+def test_singular_values_of_weighted_rows():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((4_000, 3)), rng.uniform(0, 5, 4_000)
+    found, wanted = (
+        home.LinearRegression().fit(x, x[:, 0], weight) for home in (linear_model, genuine)
+    )
+    assert found.fit_.method != "lstsq"
+    np.testing.assert_allclose(found.singular_, wanted.singular_, rtol=1e-9)
+
+
 def test_grid_search_in_two_processes(cancer):
     found = [
         GridSearchCV(home.LogisticRegression(tol=1e-8, max_iter=1000), {"C": [0.01, 0.1, 1.0]}, n_jobs=2)

@@ -66,8 +66,12 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
+        #: Rows in blocks that are let go of at the end.
+        self._opened: Blocks | None = None
         if in_blocks(x):
+            given = x
             x, y, options.sample_weight = opened(x, y, options.sample_weight)
+            self._opened = x if x is not given else None
             if y is None:
                 raise InputError(
                     "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
@@ -79,8 +83,7 @@ class Problem:
         try:
             self._read(x, y)
         except BaseException:
-            if isinstance(x, Blocks):
-                x.close()
+            self.close()
             raise
 
     def _read(self, x: Any, y: Any) -> None:
@@ -282,8 +285,8 @@ class Problem:
 
     def close(self) -> None:
         """Let go of what the rows hold outside this process."""
-        if isinstance(self.given_x, Blocks):
-            self.given_x.close()
+        if self._opened is not None:
+            self._opened.close()
 
     # --- its result --------------------------------------------------------------------------------
 

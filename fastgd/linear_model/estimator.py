@@ -10,12 +10,21 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _check_y,
+    assert_all_finite,
+    check_consistent_length,
+    validate_data,
+)
 
 from ..errors import InputError
 from ..fit import fit as general_fit
 from ..fit import fitted
 from ..result import Fit
+from ..sources.blocks import Blocks
+from ..sources.readers import in_blocks
+from .rows import open_rows, predicted
 
 #: The formats that are read without a conversion.
 SPARSE = ("csr", "csc")
@@ -83,21 +92,76 @@ class Estimator:
         tags.array_api_support = False
         return tags
 
+    # --- predictions, of rows in blocks too ----------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """The predicted targets, or labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them.
+
+        Returns
+        -------
+        ndarray (n,) or (n, k)
+            Of a dask array or data frame it is a dask array, which is computed when it is asked for.
+        """
+        return predicted(self, "predict", super().predict, X)  # type: ignore[misc]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """How well the model predicts, as in scikit-learn: R², D², or the share of right labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them.
+        y : array-like (n,) or (n, k)
+            Of rows in blocks also the name of a column, or None where it comes with them.
+        sample_weight : array-like (n,), optional
+            Of rows in blocks also the name of a column.
+
+        Returns
+        -------
+        float
+        """
+        with open_rows(X, y, sample_weight, self) as rows:
+            return float(super().score(*rows))  # type: ignore[misc]
+
     # --- the way to a fit ----------------------------------------------------------------------------
 
     def _read(self, X: Any, y: Any, sample_weight: Any, **how: Any) -> tuple[Any, Any, Any]:
         """X, y and the weights as arrays, checked by scikit-learn, X but for NaN and without a copy.
 
-        The fit finds what is not finite in its cost. Keyword arguments are those of `validate_data`.
+        The fit finds what is not finite in its cost. X may be `Blocks`. Keyword arguments are those of
+        `validate_data`.
         """
-        how = {"accept_sparse": SPARSE, "ensure_all_finite": False} | how
-        X, y = validate_data(self, X, y, **how)
-        if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):
-            X = X.astype(np.float64)
+        if isinstance(X, Blocks):
+            y = self._read_beside(X, y, **how)
+        else:
+            require_in_memory(self, X)
+            how = {"accept_sparse": SPARSE, "ensure_all_finite": False} | how
+            X, y = validate_data(self, X, y, **how)
+            if X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8):
+                X = X.astype(np.float64)
         if sample_weight is not None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype)
         return X, y, sample_weight
+
+    def _read_beside(
+        self, X: Blocks, y: Any, multi_output: bool = False, y_numeric: bool = False, **_: Any
+    ) -> Any:
+        """y as an array, checked by scikit-learn; sets what `validate_data` keeps of X."""
+        y = _check_y(y, multi_output=multi_output, y_numeric=y_numeric, estimator=self)
+        check_consistent_length(X, y)
+        if X.dtype.kind != "f" or X.dtype.itemsize not in (4, 8):
+            X.dtype = np.dtype(np.float64)  # what is computed in
+        self.n_features_in_ = X.shape[1]
+        self.__dict__.pop("feature_names_in_", None)
+        if X.names is not None:
+            self.feature_names_in_ = np.array(X.names, dtype=object)
+        return y
 
     def _solve(self, loss: Any, X: Any, y: Any, **options: Any) -> Any:
         """The run of the fit, which is kept in `fit_`; in scikit-learn's words where it refuses data.
@@ -108,7 +172,8 @@ class Estimator:
         try:
             found = fitted(loss, defaults() | options | {"x": X, "y": y}, ended.append)
         except InputError:
-            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            if not isinstance(X, Blocks):
+                assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
             raise
         names = getattr(self, "feature_names_in_", None)
         found.feature_names = None if names is None else tuple(names)
@@ -119,7 +184,7 @@ class Estimator:
         """Say in scikit-learn's way that a run did not converge."""
         if run.warning:
             text = f"{type(self).__name__} did not converge: {run.warning}"
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
 
 def at_least_one(fit: Fit) -> int:
@@ -146,6 +211,15 @@ def threads(n_jobs: int | None) -> int | None:
 def refuse(estimator: Any, what: str, instead: str) -> NoReturn:
     """Raise NotImplementedError for what a parameter asks for."""
     raise NotImplementedError(f"{type(estimator).__name__} of fastgd doesn't do {what}; {instead}.")
+
+
+def require_in_memory(estimator: Any, X: Any) -> None:
+    """Refuse rows in blocks."""
+    if in_blocks(X):
+        refuse(
+            estimator, "rows in blocks here",
+            "give one block after the other to partial_fit, each an array or a sparse matrix",
+        )  # fmt: skip
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from sklearn.base import _fit_context
 from .. import losses
 from ..formulas.power_means import tweedie_mean, tweedie_mean_second, tweedie_mean_slope
 from .estimator import Estimator, at_least_one, refuse, start_at
+from .rows import over_blocks, predicted
 from .smallest_fit import smallest_fit
 
 #: The Tweedie loss without a link.
@@ -34,12 +35,14 @@ class Generalized(Estimator):
     _get_loss: Any
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,)
         sample_weight : array-like (n,), optional
 
@@ -83,6 +86,10 @@ class Generalized(Estimator):
         self.coef_, self.n_iter_ = self.fit_.coef, at_least_one(self.fit_)
         self.intercept_ = X.dtype.type(self.fit_.intercept) if self.fit_intercept else 0.0
         return self
+
+    def _linear_predictor(self, X: Any) -> Any:
+        """The raw prediction, which scikit-learn's `score` takes."""
+        return predicted(self, "_linear_predictor", super()._linear_predictor, X)  # type: ignore[misc]
 
     def _loss(self) -> tuple[Any, float]:
         """The loss, and how many times scikit-learn's it is."""

@@ -15,7 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from .. import losses
 from ..costs import mse_cost_and_gradient
 from ..errors import DivergenceError
+from ..sources.blocks import Blocks
 from .estimator import Estimator, at_least_one, refuse
+from .rows import over_blocks
 
 #: The smallest tolerance of a duality gap, in units of the rounding error.
 _ROUNDING = 64
@@ -32,12 +34,14 @@ class Penalised(Estimator):
     warm_start: Any
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, check_input: bool = True) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,) or (n, k)
         sample_weight : float or array-like (n,), optional
         check_input : bool, default=True
@@ -63,7 +67,7 @@ class Penalised(Estimator):
             warnings.warn(
                 "With alpha=0, this algorithm does not converge well. You are advised to use the "
                 "LinearRegression estimator",
-                stacklevel=2,
+                stacklevel=4,
             )
         if self.positive:
             refuse(self, "positive=True", "bound the coefficients with scipy.optimize.lsq_linear")
@@ -91,7 +95,7 @@ class Penalised(Estimator):
         fit = self.fit_
         gaps(fit)
         if not gaps.met:
-            warnings.warn(gaps.shortfall(), ConvergenceWarning, stacklevel=3)
+            warnings.warn(gaps.shortfall(), ConvergenceWarning, stacklevel=4)
         epochs: Any = at_least_one(fit) if fit.n_epochs or not gaps.met else 0
         self.coef_, self.intercept_ = fit.coef, fit.intercept if self.fit_intercept else 0.0
         self.dual_gap_ = gaps.values.astype(X.dtype)
@@ -104,6 +108,8 @@ class Penalised(Estimator):
         """Refuse a given X^T X as scikit-learn does, if one of its numbers isn't that of X."""
         if not hasattr(self.precompute, "__array__") or scipy.sparse.issparse(X):
             return
+        if isinstance(X, Blocks):
+            refuse(self, "a given `precompute` for rows in blocks", "leave it out")
         root = np.ones(len(X)) if weight is None else np.sqrt(weight * (len(X) / weight.sum()))
         center = np.zeros(X.shape[1])
         if self.fit_intercept and not np.allclose(
@@ -112,7 +118,7 @@ class Penalised(Estimator):
             warnings.warn(
                 "Gram matrix was provided but X was centered to fit intercept: recomputing Gram matrix.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         one = X.shape[1] // 2

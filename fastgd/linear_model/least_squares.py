@@ -13,6 +13,7 @@ from sklearn.base import _fit_context
 from .. import losses
 from .estimator import at_least_one, intercept_of, refuse, threads
 from .incremental import Incremental
+from .rows import over_blocks
 from .running_moments import spectrum_of
 from .smallest_fit import smallest_fit
 
@@ -61,12 +62,14 @@ class LinearRegression(Incremental, linear_model.LinearRegression):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,) or (n, k)
         sample_weight : array-like (n,), optional
 
@@ -86,8 +89,7 @@ class LinearRegression(Incremental, linear_model.LinearRegression):
         X, y, sample_weight = self._read(X, y, sample_weight, y_numeric=True, multi_output=True)
         options = dict(fit_intercept=self.fit_intercept, n_threads=threads(self.n_jobs))
         run = None
-        few = not scipy.sparse.issparse(X) and X.size <= _FEW
-        if not few and _has_more_rows(X, self.fit_intercept):
+        if not _is_small(X) and _has_more_rows(X, self.fit_intercept):
             run = self._solve(losses.MSE, X, y, sample_weight=sample_weight, **options)
         self.__dict__.pop("moments_", None)
         if run is None or run.solver.trouble == "dependent":
@@ -152,12 +154,14 @@ class Ridge(Incremental, linear_model.Ridge):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,) or (n, k)
         sample_weight : float or array-like (n,), optional
 
@@ -223,7 +227,7 @@ class Ridge(Incremental, linear_model.Ridge):
                 '"sag" solver requires many iterations to fit an intercept with sparse inputs. Either '
                 'set the solver to "auto" or "sparse_cg", or set a low "tol" and a high "max_iter" '
                 "(especially if inputs are not standardized).",
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.solver in ("svd", "cholesky", "saga"):
             raise ValueError(
@@ -235,8 +239,7 @@ class Ridge(Incremental, linear_model.Ridge):
     def _fit_one(self, X: Any, y: Any, sample_weight: Any, alpha: float) -> None:
         """Set `fit_`, `coef_`, `intercept_` and `solver_` for one alpha."""
         run, tall = None, _has_more_rows(X, self.fit_intercept)
-        few = tall and not scipy.sparse.issparse(X) and X.size <= _FEW
-        if not few and (alpha > 0 or tall):
+        if not (tall and _is_small(X)) and (alpha > 0 or tall):
             run = self._solve(
                 losses.MSE, X, y, sample_weight=sample_weight, fit_intercept=self.fit_intercept,
                 l2=2 * alpha, reduction="sum", epochs=self.max_iter,
@@ -247,6 +250,11 @@ class Ridge(Incremental, linear_model.Ridge):
             self._warn(run)
         self.coef_, self.intercept_ = self.fit_.coef, intercept_of(self.fit_)
         self.solver_ = self.fit_.method if self.solver == "auto" else self.solver
+
+
+def _is_small(X: Any) -> bool:
+    """Whether a factorisation takes less time than to plan passes."""
+    return isinstance(X, np.ndarray) and X.size <= _FEW
 
 
 def _has_more_rows(X: Any, fit_intercept: bool) -> bool:
@@ -262,5 +270,5 @@ def _spectrum(run: Any, cut: float) -> tuple[Any, Any]:
     metric = run.solver.bound
     if metric.hessian.ndim == 1:
         return None, None
-    squares = metric.hessian / (2 * run.solver.settings.scale)
+    squares = metric.hessian * (run.problem.weight_unit / (2 * run.solver.settings.scale))
     return spectrum_of(squares / (metric.scale[:, None] * metric.scale), cut)

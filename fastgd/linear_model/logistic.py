@@ -15,9 +15,11 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .. import losses
 from ..errors import InputError
+from ..sources.blocks import Blocks
 from .callbacks import Iterations
-from .estimator import Estimator, at_least_one, intercept_of, start_at
+from .estimator import Estimator, at_least_one, intercept_of, refuse, start_at
 from .logistic_penalty import penalty_of
+from .rows import over_blocks, predicted
 
 
 class LogisticRegression(Estimator, linear_model.LogisticRegression):
@@ -76,12 +78,14 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,)
             Labels.
         sample_weight : array-like (n,), optional
@@ -106,10 +110,16 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
                 "'n_jobs' has no effect since 1.8 and will be removed in 1.10. "
                 f"You provided 'n_jobs={self.n_jobs}', please leave it unspecified.",
                 category=FutureWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
         X, y, sample_weight = self._read(X, y, sample_weight)
         penalised_intercept = self.solver == "liblinear" and self.fit_intercept
+        if penalised_intercept and isinstance(X, Blocks):
+            refuse(
+                self,
+                "solver='liblinear' with an intercept for rows in blocks",
+                "pass another solver",
+            )
         columns = _with_constant(X, self.intercept_scaling) if penalised_intercept else X
         weight = self._weights_of_rows(y, sample_weight)
         total = X.shape[0] if weight is None else weight.sum()
@@ -141,6 +151,34 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
             self.coef_ = np.ascontiguousarray(self.coef_[:, :-1])
         return self
 
+    def decision_function(self, X: Any) -> Any:
+        """The raw prediction of two classes, or one of each: as `predict` takes and returns them.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+            Or rows in blocks.
+
+        Returns
+        -------
+        ndarray (n,) or (n, k), or dask array
+        """
+        return predicted(self, "decision_function", super().decision_function, X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probability of each class: as `predict` takes and returns them.
+
+        Parameters
+        ----------
+        X : array-like or sparse (n, d)
+            Or rows in blocks.
+
+        Returns
+        -------
+        ndarray (n, k), or dask array
+        """
+        return predicted(self, "predict_proba", super().predict_proba, X)
+
     def _at_start(self, X: Any, y: Any) -> None:
         """Set the parameters before the first epoch."""
         check_classification_targets(y)
@@ -152,7 +190,7 @@ class LogisticRegression(Estimator, linear_model.LogisticRegression):
             self.intercept_ = np.zeros(outputs, dtype)
         self.n_iter_, self.fit_ = np.zeros(1, dtype=np.int32), None
         warnings.warn(
-            "LogisticRegression did not converge: max_iter is 0.", ConvergenceWarning, stacklevel=4
+            "LogisticRegression did not converge: max_iter is 0.", ConvergenceWarning, stacklevel=5
         )
 
     def _weights_of_rows(self, y: Any, sample_weight: Any) -> Any:

@@ -87,4 +87,4 @@ def _warn_of_name(name: str | None, ratio: float | None, C: float) -> None:
 
 
 def _warn(text: str, category: type[Warning] = UserWarning) -> None:
-    warnings.warn(text, category, stacklevel=6)  # the line that calls `fit`
+    warnings.warn(text, category, stacklevel=7)  # the line that calls `fit`

@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 
 from ..cpu.machine.blas import one_thread
 from ..mlp.result import MlpFit
-from .estimator import Estimator
+from .estimator import Estimator, require_in_memory
 from .networks_descent import Descent, Steps
 
 #: The losses of `MlpFit` by the activation of the last layer.
@@ -60,6 +60,10 @@ class _Network(Estimator, BaseEstimator):
             lrs=np.full(len(curve), 1.0 if lbfgs else self.learning_rate_init), flat=outputs == 1,
             feature_names=getattr(self, "feature_names_in_", None),
         )  # fmt: skip
+
+    def _validate_input(self, X: Any, *others: Any, **named: Any) -> Any:
+        require_in_memory(self, X)
+        return super()._validate_input(X, *others, **named)
 
     def _fit_lbfgs(self, X: Any, y: Any, *given: Any) -> None:
         """scikit-learn's call of SciPy's L-BFGS-B, with the compiled objective."""

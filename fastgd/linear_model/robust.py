@@ -13,7 +13,10 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 
 from .. import losses
+from ..costs import mse_gradient
+from ..sources.blocks import Blocks
 from .estimator import Estimator, at_least_one, refuse, start_at
+from .rows import over_blocks
 
 #: The least scale of residuals, as in scikit-learn, and as a part of that of y: smaller residuals are 0.
 _LEAST_SCALE, _LEAST_PART = 10 * float(np.finfo(np.float64).eps), 1e-10
@@ -87,12 +90,14 @@ class HuberRegressor(Estimator, linear_model.HuberRegressor):
     scale_: Any
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,)
         sample_weight : array-like (n,), optional
 
@@ -118,7 +123,7 @@ class HuberRegressor(Estimator, linear_model.HuberRegressor):
         if self.warm_start and hasattr(self, "coef_"):
             at = _Scale(self.scale_, self._start(self.coef_, self.intercept_))
             met = self._steepest(X, y, 1.0 if weight is None else weight) <= self.tol
-        elif n >= _SAMPLED * _ROWS_A_COLUMN * (X.shape[1] + 1):
+        elif not isinstance(X, Blocks) and n >= _SAMPLED * _ROWS_A_COLUMN * (X.shape[1] + 1):
             some = slice(None, None, _SAMPLED)
             if weight is None or weight[some].any():
                 of_rows = None if weight is None else weight[some]
@@ -134,7 +139,7 @@ class HuberRegressor(Estimator, linear_model.HuberRegressor):
                 f"HuberRegressor did not converge: the scale is short of tol={self.tol} after "
                 f"{self.n_iter_} epochs; allow more epochs.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self.coef_ = self.fit_.coef
         self.intercept_ = self.fit_.intercept if self.fit_intercept else 0.0
@@ -184,7 +189,9 @@ class HuberRegressor(Estimator, linear_model.HuberRegressor):
         residuals = (y - X @ self.coef_ - self.intercept_) / self.scale_
         slopes = 2 * weight * np.clip(residuals, -self.epsilon, self.epsilon)
         in_scale = (weight * (1 - np.minimum(np.abs(residuals), self.epsilon) ** 2)).sum()
-        in_coef = 2 * self.alpha * self.coef_ - X.T @ slopes
+        # X^T slopes: the gradient of squares where predictions are 0.
+        by_coef, _ = mse_gradient(X, slopes / -2, np.zeros(X.shape[1]), reduction="sum")
+        in_coef = 2 * self.alpha * self.coef_ - by_coef
         in_intercept = slopes.sum() if self.fit_intercept else 0.0
         return float(np.abs([*in_coef, in_intercept, in_scale]).max())
 
@@ -263,12 +270,14 @@ class QuantileRegressor(Estimator, linear_model.QuantileRegressor):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @over_blocks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit the model.
 
         Parameters
         ----------
         X : array-like or sparse (n, d)
+            Or rows in blocks, as `fastgd.fit` takes them, with y and weights as arrays or names.
         y : array-like (n,)
         sample_weight : array-like (n,), optional
 

@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ..formulas.updates import Optimizer
 from ..result import Fit
-from .estimator import Estimator
+from .estimator import Estimator, require_in_memory
 from .sgd_batches import Batches, check_partial_fit
 from .sgd_descent import Descent, Outcome, Parameters, Rows
 from .sgd_fit import fit_of
@@ -42,6 +42,14 @@ class _SGD(Estimator):
     def fit_(self) -> Fit:
         """The model as `fastgd.fit` returns one."""
         return fit_of(self)
+
+    def _fit(self, X: Any, *others: Any, **named: Any) -> Any:
+        require_in_memory(self, X)
+        return super()._fit(X, *others, **named)  # type: ignore[misc]
+
+    def _partial_fit(self, X: Any, *others: Any, **named: Any) -> Any:
+        require_in_memory(self, X)
+        return super()._partial_fit(X, *others, **named)  # type: ignore[misc]
 
     def _more_validate_params(self, for_partial_fit: bool = False) -> None:
         super()._more_validate_params(for_partial_fit)  # type: ignore[misc]

@@ -11,13 +11,19 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 from sklearn.utils.validation import assert_all_finite
 
 from ..costs import mse_cost
+from ..errors import InputError
 from ..result import Fit
+from ..solvers.metric import FULL_METRIC
+from ..sources.blocks import Blocks
+from .running_moments import RunningMoments
 
 
 def smallest_fit(
     X: Any, y: Any, sample_weight: Any, fit_intercept: bool, cut: Any, alpha: float = 0.0
 ) -> tuple[Any, ...]:
     """The fit with the smallest coefficients of those that fit best; and rank and singular values of X.
+
+    Of blocks it is that of X^T X.
 
     Parameters
     ----------
@@ -28,6 +34,8 @@ def smallest_fit(
     alpha : float
         The penalty alpha·‖coef‖², for dense X.
     """
+    if isinstance(X, Blocks):
+        return _of_moments(X, y, sample_weight, fit_intercept, cut, alpha)
     sparse = scipy.sparse.issparse(X)
     dtype = X.dtype.newbyteorder("=") if X.dtype.kind == "f" else np.dtype(np.float64)
     assert_all_finite(X, input_name="X")
@@ -64,6 +72,27 @@ def smallest_fit(
         cost=mse_cost(X, y, coef, intercept), n_epochs=0, converged=True, method="lstsq",
     )  # fmt: skip
     return fit, rank, singular
+
+
+def _of_moments(
+    X: Blocks, y: Any, sample_weight: Any, fit_intercept: bool, cut: Any, alpha: float
+) -> tuple[Any, ...]:
+    """The same for rows in blocks."""
+    n, d = X.shape
+    if d > FULL_METRIC:
+        raise InputError(
+            f"X has {n} rows in blocks and {d} columns, which are dependent: without a penalty more than "
+            f"{FULL_METRIC} of them have no fit; pass the rows in memory, or use Ridge."
+        )
+    targets = y.reshape(n, -1)
+    moments = RunningMoments(d, targets.shape[1]).with_batch(X, targets, sample_weight)
+    if not moments.is_finite():
+        X.require_finite("X")
+        raise InputError("the squares of X or y overflow float64; scale them.")
+    fit = moments.fit(fit_intercept, np.full(targets.shape[1], alpha), y.ndim == 1)
+    fit.coef = fit.coef.astype(X.dtype, copy=False)
+    cut = max(X.shape) * np.finfo(X.dtype).eps if cut is None else cut
+    return fit, *moments.spectrum(fit_intercept, cut)
 
 
 def _mean(columns: Any, weight: Any) -> np.ndarray:

@@ -100,6 +100,15 @@ class Blocks:
             self._ahead.close()
         self._ahead = self._held = None
 
+    def joined(self, work: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The arrays ``work(block)`` of the blocks, one after the other."""
+        with contextlib.closing(self.read()) as blocks:
+            return np.concatenate([work(block) for _, block in blocks])
+
+    def __matmul__(self, coef: np.ndarray) -> np.ndarray:
+        """x @ coef."""
+        return self.joined(methodcaller("__matmul__", coef))
+
     def sample(self) -> np.ndarray:
         """Rows of the first block, float64, evenly spaced."""
         if self._sample is None:

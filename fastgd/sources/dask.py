@@ -15,7 +15,7 @@ import pickle
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -30,8 +30,10 @@ from .tables import features_of
 _LOOK, _PATIENCE = 1.0, 45.0
 
 
-def of_dask(x: Any, y: Any, weight: Any) -> Opened:
+def of_dask(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> Opened:
     """x in chunks, with y and weights in memory, which may be collections of Dask too.
+
+    Of a data frame, the columns named in `only` are features; all others by default.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def of_dask(x: Any, y: Any, weight: Any) -> Opened:
     BlockError
         If a chunk can't be computed.
     """
-    table, client = _table(x, y, weight), _client_of(x)
+    table, client = _table(x, y, weight, only), _client_of(x)
     try:
         y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
         if client is None:
@@ -80,7 +82,7 @@ class _Table(NamedTuple):
     weight: Any
 
 
-def _table(x: Any, y: Any, weight: Any) -> _Table:
+def _table(x: Any, y: Any, weight: Any, only: Collection[str] | None) -> _Table:
     kind = type(x).__name__
     meta = getattr(x, "_meta", None)
     if inputs.on_gpu(meta) or type(meta).__module__.partition(".")[0] in ("cupy", "cudf"):
@@ -88,7 +90,7 @@ def _table(x: Any, y: Any, weight: Any) -> _Table:
     if kind == "Array":
         return _of_array(x, y, weight)
     if kind in ("Series", "DataFrame"):
-        return _of_frame(x.to_frame() if kind == "Series" else x, y, weight)
+        return _of_frame(x.to_frame() if kind == "Series" else x, y, weight, only)
     raise InputError(f"x is a {kind} of Dask; pass a dask array or a dask data frame.")
 
 
@@ -110,12 +112,12 @@ def _of_array(x: Any, y: Any, weight: Any) -> _Table:
     return _Table(parts, rows, x.shape[1], x.dtype, None, y, weight)
 
 
-def _of_frame(x: Any, y: Any, weight: Any) -> _Table:
+def _of_frame(x: Any, y: Any, weight: Any, only: Collection[str] | None) -> _Table:
     from dask.delayed import delayed
 
     named = all(isinstance(name, str) for name in x.columns)
     types = {name: _number(dtype) for name, dtype in x.dtypes.items()}
-    features, dtype = features_of(types, y, weight)
+    features, dtype = features_of(types, y, weight, only)
     if y is None:
         raise InputError("y is missing; pass the name of a column of x, or an array.")
     parts = x[features].to_delayed()
@@ -235,6 +237,10 @@ def _not_finite(name: str, names: Any, block: Any, n_threads: int) -> tuple[int,
     return not_finite(block, name, names)
 
 
+def _applied(work: Callable[[Any], np.ndarray], block: Any, n_threads: int) -> np.ndarray:
+    return work(block)
+
+
 def _sample(block: Any, n_threads: int) -> np.ndarray:
     return sample_of(block)
 
@@ -323,6 +329,10 @@ class Chunks(Blocks):
         """The chunks themselves, one after the other."""
         for number in range(len(self.futures)):
             yield from self.each(_itself, [number])
+
+    def joined(self, work: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """The arrays ``work(chunk)`` of the chunks, one after the other."""
+        return np.concatenate(self.each(functools.partial(_applied, work)))
 
     def sample(self) -> np.ndarray:
         """Rows of the first chunk, float64, evenly spaced."""

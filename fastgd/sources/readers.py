@@ -57,7 +57,7 @@ frame
     if isinstance(x, Blocks):
         return Opened(x, y, weight)
     if is_dask(x):
-        return of_dask(x, y, weight)
+        return of_dask(x, y, weight, only)
     make = _table_maker(x)
     if make is not None:
         return opened_table(make(x), y, weight, only)
