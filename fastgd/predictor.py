@@ -51,7 +51,9 @@ class Prediction:
         ----------
         x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
         offset : array-like (n,) or (n, k), optional
-            The known part of each raw prediction; none by default, also where the fit had one.
+            The known part of each raw prediction; none by default, also where the fit had one. For x of
+            Dask it may be of Dask too, and is with as many chunks where the rows of a chunk are not known,
+            as in a data frame.
 
         Returns
         -------
@@ -276,7 +278,7 @@ class _Rows:
 
 def lazily(predict: Any, x: Any, offset: Any) -> Any:
     """A dask array of the predictions for each chunk of a dask array or data frame."""
-    from .sources.dask import lazily
+    from .sources.dask_predictions import lazily
 
     return lazily(predict, x, offset)
 

@@ -277,8 +277,65 @@ def test_predictions_are_lazy(where):
         linear.predict(chunked()[:, :2])
     with pytest.raises(InputError, match="'b'"):
         named.predict(frames[["b", "a", "c", "d"]])
-    with pytest.raises(InputError, match="offset"):
-        linear.predict(chunked(), offset=SCORE)
+
+
+def parts(offset, chunks=100):
+    return da.from_array(offset, chunks=(chunks, -1)[: offset.ndim])
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 2), (N, 3)])
+def test_predictions_with_an_offset_are_lazy(shape, where):
+    offset = np.random.default_rng(1).standard_normal(shape)
+    if len(shape) == 1:
+        fit = fastgd.fit(X, np.floor(np.exp(SCORE / 4)), loss="poisson")
+    elif shape[1] == 2:
+        fit = fastgd.fit_linear(X, np.column_stack([SCORE, -SCORE]))
+    else:
+        fit = fastgd.fit_logistic(X, np.digitize(SCORE, [-2, 2]))
+    own = dd.from_pandas(pd.DataFrame(offset).squeeze(axis=1), npartitions=3)
+    pairs = {
+        "in memory": (chunked(), offset),
+        "other chunks": (chunked(), parts(offset)),
+        "unknown chunks": (chunked()[chunked()[:, 0] > -50], parts(offset, CHUNKS)),
+        "frames": (frame()[["a", "b", "c", "d"]], own),
+        "a frame and an array": (frame()[["a", "b", "c", "d"]], own.to_dask_array()),
+    }
+    for name in ("predict", "raw_prediction", "predict_proba"):
+        if name == "predict_proba" and fit.classes is None:
+            continue
+        wanted = getattr(fit, name)(X, offset)
+        for x, beside in pairs.values():
+            found = getattr(fit, name)(x, beside)
+            assert isinstance(found, da.Array)
+            assert (found.dtype, found.ndim) == (wanted.dtype, wanted.ndim)
+            np.testing.assert_allclose(found.compute(), wanted, rtol=1e-12)
+    assert fit.predict(chunked(), parts(offset)).chunks[0] == CHUNKS
+    y = fit.predict(X) if fit.classes is not None else np.exp(offset)
+    score = fit.score(chunked(), y, offset=parts(offset))
+    assert score == pytest.approx(fit.score(X, y, offset=offset))
+
+
+UNKNOWN = "the rows of the chunks of x are not known"
+
+
+@pytest.mark.parametrize(
+    ("x", "offset", "said"),
+    [
+        (chunked, lambda: SCORE[:5], r"offset has shape \(5,\); expected \(700,\)"),
+        (chunked, lambda: parts(SCORE[:5]), r"offset has shape \(5,\); expected \(700,\)"),
+        (chunked, lambda: 3.0, r"offset has shape \(\)"),
+        (chunked, lambda: np.ones((N, 2, 1)), r"offset has shape \(700, 2, 1\)"),
+        (chunked, lambda: np.ones((N, 2)), r"offset has shape \(1, 2\); expected \(1,\)"),
+        (chunked, lambda: frame()["a"].mean(), "offset is a Scalar of Dask"),
+        (frame, lambda: SCORE, UNKNOWN),
+        (frame, lambda: parts(SCORE), r"offset has 7 chunk\(s\) and x has 3"),
+        (lambda: chunked()[chunked()[:, 0] > -50], lambda: SCORE, UNKNOWN),
+    ],
+)
+def test_an_offset_that_can_not_be_cut_is_refused(x, offset, said):
+    fit, x = fastgd.fit_linear(X, SCORE), x()
+    with pytest.raises(InputError, match=said):
+        fit.predict(x if isinstance(x, da.Array) else x[["a", "b", "c", "d"]], offset())
 
 
 def test_an_asynchronous_client_is_refused(client):

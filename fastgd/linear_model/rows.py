@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError
 from ..inputs import is_dask
 from ..sources.blocks import Blocks
-from ..sources.dask import lazily
+from ..sources.dask_predictions import lazily
 from ..sources.readers import in_blocks, opened, rows_to_predict
 
 
@@ -59,7 +59,7 @@ def predicted(model: Any, method: str, in_memory: Callable[[Any], Any], X: Any) 
         return in_memory(X)
     check_is_fitted(model)
     if is_dask(X):
-        return lazily(getattr(model, method), X, None)
+        return lazily(getattr(model, method), X)
     blocks = rows_to_predict(X, model.n_features_in_, names_of(model))
     unnamed = copy.copy(model)
     vars(unnamed).pop("feature_names_in_", None)  # blocks have none

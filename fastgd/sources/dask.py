@@ -508,39 +508,6 @@ def _shipped(loss: Any) -> _Shipped:
     return _Shipped(dumps(loss))
 
 
-# --- predictions ------------------------------------------------------------------------------
-
-
-def lazily(predict: Callable[[Any], np.ndarray], x: Any, offset: Any) -> Any:
-    """``predict(chunk)`` of the chunks of x as a dask array (n,) or (n, k), which computes nothing yet.
-
-    Raises
-    ------
-    InputError
-        If `predict` can't take such columns, or there is an offset.
-    """
-    if offset is not None:
-        raise InputError(
-            "x is a collection of Dask, and offset is for rows in memory; add it to raw_prediction(x)."
-        )
-    if type(x).__name__ == "Array":
-        x = x[:, None] if x.ndim == 1 else x.rechunk({1: -1})
-        like = predict(np.zeros((1, x.shape[1])))
-        columns: dict[str, Any] = {"chunks": (x.chunks[0], *((m,) for m in like.shape[1:]))}
-        if like.ndim == 1:
-            columns["drop_axis"] = 1
-        return x.map_blocks(
-            _predicted, predict, like[:0], dtype=like.dtype, meta=like[:0], **columns
-        )
-    x = x.to_frame() if type(x).__name__ == "Series" else x
-    like = predict(x._meta_nonempty)[:0]
-    return x.map_partitions(_predicted, predict, like, meta=like)
-
-
-def _predicted(rows: Any, predict: Callable[[Any], np.ndarray], none: np.ndarray) -> np.ndarray:
-    return predict(rows) if rows.shape[0] else none
-
-
 # --- chunks in this process -------------------------------------------------------------------
 
 
