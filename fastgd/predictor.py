@@ -52,8 +52,7 @@ class Prediction:
         x : array-like or sparse (n, d); for one column also (n,), or a number, which is one row
         offset : array-like (n,) or (n, k), optional
             The known part of each raw prediction; none by default, also where the fit had one. For x of
-            Dask it may be of Dask too, and is with as many chunks where the rows of a chunk are not known,
-            as in a data frame.
+            Dask it may be of Dask too, with as many chunks where their rows are not known, as in a frame.
 
         Returns
         -------

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
 from ..result import Fit
 from ..settings import CONVERGED, NOT_FINITE, RUNNING
-from ..solvers.early_stopping import Validation
+from ..solvers.early_stopping import Validation, resumed
 from ..solvers.state import State
 from . import diagnosis
 from .checkpoint import Checkpoint
@@ -163,12 +162,7 @@ class Run:
 
     def _resume(self, state: State) -> None:
         """Go on from the state of the fit that the caller resumes."""
-        held = {name: array for name, array in state.items() if name.startswith("validation.")}
-        self.solver.load({name: array for name, array in state.items() if name not in held})
-        if self.validation is not None:
-            self.validation.load(held)
-        elif held:
-            raise InputError("the fit to resume had validation; pass the same validation again.")
+        self.solver.load(resumed(state, self.validation))
 
     def _bar(self) -> Any:
         try:

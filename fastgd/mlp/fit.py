@@ -38,6 +38,8 @@ def fit_mlp(
     progress: bool = False,
     validation: Any = None,
     patience: int = 5,
+    resume: Any = None,
+    checkpoint: Any = None,
 ) -> MlpFit:
     """A multi-layer perceptron by back-propagation.
 
@@ -97,6 +99,14 @@ def fit_mlp(
         which it was lowest. A fraction is held out, drawn with `seed`; a tuple is read where it is.
     patience : int, default=5
         With `validation`: stop after so many epochs in a row without a lower cost.
+    resume : MlpFit or path, optional
+        Go on from a fit that has a `state`, or its file: one that a `callback` of a call with the same
+        data and arguments was given, or stopped. The result has the bits of a fit that ran at once, with
+        more `epochs` too.
+    checkpoint : path, optional
+        Write the fit so far to this file at the end of an epoch, about once a second, and less often
+        where that takes long, and the result at the end; `resume` goes on from it, also after the
+        process was killed. A file that is there is replaced.
 
     Returns
     -------

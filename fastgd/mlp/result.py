@@ -47,6 +47,9 @@ class MlpFit(Prediction):
         The epoch, counted from 1, after which it was lowest: `weights` and `biases` are from there.
     feature_names : tuple of str, or None
         The names of x's columns, as `Fit` keeps and checks them.
+    state : dict of ndarray, or None
+        That from which ``fit_mlp(…, resume=this_fit)`` goes on; kept where the call had a `callback`,
+        `checkpoint` or `resume`.
 
     Examples
     --------
@@ -56,20 +59,21 @@ class MlpFit(Prediction):
     ([(8, 1), (1, 8)], (2,))
     """
 
-    __slots__ = ("biases", "weights", *_SAVED)
+    __slots__ = ("biases", "state", "weights", *_SAVED)
 
     def __init__(
         self, *, weights: Any, biases: Any, costs: np.ndarray, cost: float, n_epochs: int,
         converged: bool, method: str, classes: np.ndarray | None, loss: str, activation: str,
         lrs: np.ndarray, flat: bool,
         validation_costs: np.ndarray | None = None, best_epoch: int | None = None,
-        feature_names: Any = None,
+        feature_names: Any = None, state: Any = None,
     ) -> None:  # fmt: skip
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.costs, self.cost, self.n_epochs = costs, cost, n_epochs
         self.converged, self.method, self.classes = converged, method, classes
         self.loss, self.activation, self.lrs, self.flat = loss, activation, lrs, flat
         self.validation_costs, self.best_epoch = validation_costs, best_epoch
+        self.state = state
         self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
@@ -161,7 +165,7 @@ class MlpFit(Prediction):
         values = {name: getattr(self, name) for name in _SAVED}
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             values |= {f"weight_{layer}": weight, f"bias_{layer}": bias}
-        archive.save(path, {"n_layers": len(self.weights), **values}, _table)
+        archive.save(path, {"n_layers": len(self.weights), **values}, _table, self.state or {})
 
 
 def _table(arrays: archive.Arrays) -> archive.Table:
@@ -190,7 +194,8 @@ def _table(arrays: archive.Arrays) -> archive.Table:
 
 def fit_of(arrays: archive.Arrays) -> MlpFit:
     """The fit whose file holds these arrays."""
+    arrays, state = archive.split_state(arrays)
     values = archive.attributes(arrays, _table(arrays))
     layers = range(values.pop("n_layers"))
     weights, biases = ([values.pop(f"{kind}_{n}") for n in layers] for kind in ("weight", "bias"))
-    return MlpFit(weights=weights, biases=biases, **values)
+    return MlpFit(weights=weights, biases=biases, state=state, **values)

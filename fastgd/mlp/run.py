@@ -1,6 +1,7 @@
 """One fit of `fit_mlp`: its data, its epochs, and the diagnosis of the result."""
 
 import contextlib
+import functools
 import math
 import time
 from typing import Any, NamedTuple, NoReturn
@@ -12,10 +13,12 @@ from .. import inputs
 from ..compile.functions import default_threads
 from ..cpu.order import visiting_order
 from ..errors import DivergenceError, InputError
+from ..fitting.checkpoint import Checkpoint
 from ..fitting.held_out import given_rows, split
 from ..losses import CLASSES, LABELS
 from ..settings import Settings
-from ..solvers.early_stopping import Validation
+from ..solvers.early_stopping import Validation, resumed
+from ..solvers.state import State, checked
 from ..sources.compressed import compressed, is_sparse
 from ..sources.place import BLOCKS, HOST, SPARSE
 from .network import Network, Passes, end_of_block
@@ -219,7 +222,10 @@ class MlpRun:
     def result(self) -> MlpFit:
         """Run, and return the result."""
         with self._bar() as bar:
-            return self._run(bar)
+            found = self._run(bar)
+        if self.options.checkpoint is not None:
+            found.save(self.options.checkpoint)
+        return found
 
     def _bar(self) -> Any:
         if not self.options.progress:
@@ -237,25 +243,31 @@ class MlpRun:
         self.hyper, self.low_hyper = self.settings.hyper(), self.settings.hyper(self.dtype)
         memory = self.settings.memory(1, self.network.size - 1, self.dtype)
         self.network.memory[: memory.size] = memory.ravel()
+        self._memory = self.network.memory[: memory.size]
         before, asked = self._penalty(), time.perf_counter()
-        for epoch in range(o.epochs):
+        if o.resume is not None:
+            self._resume(o.resume.state)
+        checkpoint = None if o.checkpoint is None else Checkpoint(o.checkpoint)
+        epoch, theta, best = self.moments[0]
+        while epoch < o.epochs and not (self.stopped or (held and held.over)):
             self.costs.append(self._one_epoch(epoch))
-            theta = self.network.theta.copy()
+            epoch, theta = epoch + 1, self.network.theta.copy()
             if held:
                 held.look(theta)
                 if not held.finite:
                     self._not_valid(held)
-            self._now(epoch + 1, theta, held.best if held else theta)
+            best = held.best if held else theta
+            self._now(epoch, theta, best)
             if bar is not None:
-                bar.update()
+                bar.update(epoch - bar.n)
+            if checkpoint is not None:
+                checkpoint.after_step(functools.partial(self._paused, theta))
             if o.callback is not None and (
-                held or epoch + 1 == o.epochs or time.perf_counter() - asked >= _CALLBACK
+                held or epoch == o.epochs or time.perf_counter() - asked >= _CALLBACK
             ):
-                self.stopped = bool(o.callback(self.so_far(epoch + 1, theta, self.costs[-1])))
+                self.stopped = bool(o.callback(self._paused(theta)))
                 asked = time.perf_counter()
-            if self.stopped or (held and held.over):
-                break
-        best = self.moments[0].best
+        state = self._state(theta)
         cost = self._cost(best)
         if not math.isfinite(cost):
             self._diverged()
@@ -264,15 +276,47 @@ class MlpRun:
             what = "the cost plus penalty" if o.l2 else "the cost"
             self.warning = (
                 f"{what} rose from {before:.6g} to {after:.6g} in "
-                f"{held.best_epoch if held else epoch + 1} epochs with lr={o.lr:g}; try a smaller lr."
+                f"{held.best_epoch if held else epoch} epochs with lr={o.lr:g}; try a smaller lr."
             )
         elif held and not (held.over or self.stopped):
             self.warning = (
-                f"the validation cost was lowest after epoch {held.best_epoch} of {epoch + 1}, so "
+                f"the validation cost was lowest after epoch {held.best_epoch} of {epoch}, so "
                 f"that patience={held.patience} did not end the fit; allow more epochs."
             )
         self.converged = not (self.warning or self.stopped)
-        return self.so_far(epoch + 1, best, cost)
+        return self.so_far(epoch, best, cost, state)
+
+    def _paused(self, theta: np.ndarray) -> MlpFit:
+        """The fit after the epochs so far, which can be resumed; its cost is that of the last epoch."""
+        return self.so_far(len(self.costs), theta, self.costs[-1], self._state(theta))
+
+    def _state(self, theta: np.ndarray) -> State | None:
+        """What a later fit can go on from, where this one may be stopped, or was; after an epoch."""
+        o = self.options
+        if o.callback is None and o.resume is None and o.checkpoint is None:
+            return None
+        return self._arrays(theta) | ({} if self.held is None else self.held.state())
+
+    def _arrays(self, theta: np.ndarray) -> State:
+        """The state of the network, without that of the validation."""
+        o, network = self.options, self.network
+        kind = f"network of {o.activation} and {o.loss.name} by {o.optimizer.rule.name}"
+        return {
+            "solver": np.array(kind),
+            "shape": np.array([self.x.shape[0], *network.sizes]),
+            "theta": theta.copy(),
+            "memory": self._memory.copy(),
+            "costs": np.array(self.costs, np.float64),
+            "lrs": np.array(self.lrs, np.float64),
+        }
+
+    def _resume(self, state: State) -> None:
+        """Go on from the state of the fit that the caller resumes."""
+        own = checked(resumed(state, self.held), self._arrays(self.network.theta), ("costs", "lrs"))
+        theta = own["theta"]
+        self.network.theta[:], self._memory[:] = theta, own["memory"]
+        self.costs, self.lrs = own["costs"].tolist(), own["lrs"].tolist()
+        self._now(len(self.costs), theta, self.held.best if self.held else theta)
 
     def _one_epoch(self, epoch: int) -> float:
         """All updates of an epoch; returns its cost, each loss before its update."""
@@ -387,7 +431,9 @@ class MlpRun:
         if isinstance(self.options.validation, tuple):
             inputs.require_finite(self.held_x, "in validation, x", self.names)
 
-    def so_far(self, epoch: int, theta: np.ndarray, cost: float) -> MlpFit:
+    def so_far(
+        self, epoch: int, theta: np.ndarray, cost: float, state: State | None = None
+    ) -> MlpFit:
         """The fit after so many epochs, with these parameters."""
         held = self.held
         validated = np.array(held.costs[:epoch]) if held else None
@@ -406,6 +452,7 @@ class MlpRun:
             lrs=np.array(self.lrs[:epoch]),
             flat=self.flat,
             feature_names=self.feature_names,
+            state=state,
             validation_costs=validated,
             best_epoch=None
             if validated is None or not len(validated)

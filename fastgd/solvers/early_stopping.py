@@ -1,5 +1,7 @@
 """Early stopping: the cost of held-out rows after every epoch, and the best parameters so far."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any
@@ -67,3 +69,19 @@ class Validation:
     def over(self) -> bool:
         """Whether as many epochs as the patience have passed since the lowest cost."""
         return self.epochs - self.best_epoch >= self.patience
+
+
+def resumed(state: State, validation: Validation | None) -> State:
+    """The part of a fit's state that is the solver's; the validation goes on from the other.
+
+    Raises
+    ------
+    InputError
+        If one of the fits had validation and the other has none.
+    """
+    held = {name: array for name, array in state.items() if name.startswith("validation.")}
+    if validation is not None:
+        validation.load(held)
+    elif held:
+        raise InputError("the fit to resume had validation; pass the same validation again.")
+    return {name: array for name, array in state.items() if name not in held}
