@@ -518,3 +518,22 @@ def test_paths_of_folders_of_other_files(tmp_path):
     (path / ".hidden.crc").touch()
     wanted = fastgd.fit_linear(X, Y)
     np.testing.assert_allclose(fastgd.fit_linear(Path(path), "y").coef, wanted.coef, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"loss": "mse"}, {"optimizer": "lbfgs"}, {"batch_size": 100, "shuffle": False}],
+    ids=["batch", "until statistics", "lbfgs", "stochastic"],
+)
+def test_the_callback_is_called_after_every_epoch_that_takes_long(options, monkeypatch):
+    """Passes over blocks that a disk gives slowly, which no count of rows and columns knows."""
+    monkeypatch.setattr("fastgd.solvers.work.CHUNK_NS", 10e6)
+    seen = []
+
+    def slow():
+        time.sleep(0.012)
+        yield from pairs()
+
+    options = {"loss": "huber", "lr": 0.001, "epochs": 6} | options
+    fastgd.fit(slow, None, callback=lambda fit: seen.append(fit.n_epochs), **options)
+    assert seen == [1, 2, 3, 4, 5, 6]

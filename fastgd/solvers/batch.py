@@ -125,7 +125,7 @@ class BatchDescent(AllRows):
                 status = self._run_on_statistics(stop)
             else:
                 status = self._run_on_rows(min(stop, self._switch), stop == self._epochs)
-            if status != RUNNING:
+            if status != RUNNING or self._late:
                 return status
         return RUNNING
 
@@ -159,6 +159,8 @@ class BatchDescent(AllRows):
         while self.epoch < stop and status == RUNNING:
             arrays = self._epochs_arrays()
             status = int(advance.end_of_epoch(step, self.totals()[None], *arrays))
+            if self._late:
+                break
         return status
 
     def _run_on_statistics(self, stop):

@@ -77,6 +77,8 @@ class LBFGSDescent(AllRows):
                 if status != RUNNING:
                     return status
                 self._pace.took(1, time.perf_counter() - begun)
+                if self._late:
+                    break
         return RUNNING
 
     def state(self) -> State:

@@ -1,6 +1,7 @@
 """What a fit asks of a solver, and what the loops with a given learning rate share."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from ..settings import COST, EPOCHS, RUNNING, STOPPED, new_state
 from ..sources.protocol import Source
 from .penalty import l1_slope
 from .state import State, checked, number_or_array
+from .work import end_of_chunk
 
 #: Called between steps; True ends the run.
 AfterStep = Callable[[], bool]
@@ -139,6 +141,8 @@ class Descent:
     method = ""
     #: How many epochs `back` has gone back.
     _gone = 0
+    #: When `_run` ends before its last epoch, between two of them: passes may take longer than expected.
+    _pause_at = math.inf
 
     def __init__(self, source: Source, loss: Loss, settings, coef, intercept, keep_path):
         self.source, self.loss, self.settings = source, loss, settings
@@ -172,6 +176,7 @@ class Descent:
         if after_step is None:
             return self._run(until) if epoch < until else RUNNING
         while epoch < until:
+            self._pause_at = end_of_chunk()
             status = self._run(min(until, epoch + self.chunk))
             if status != RUNNING:
                 return status
@@ -181,8 +186,12 @@ class Descent:
         return RUNNING
 
     def _run(self, stop: int) -> int:
-        """Go on to epoch number `stop` at most, without a pause; returns the status."""
+        """Go on to epoch number `stop` at most, or to one that ends after `_pause_at`; the status."""
         raise NotImplementedError
+
+    @property
+    def _late(self) -> bool:
+        return time.perf_counter() >= self._pause_at
 
     def state(self) -> State:
         """Arrays by name, from which a new solver goes on to the same bits."""

@@ -110,7 +110,7 @@ class StochasticDescent(Descent):
                 status = self._one_epoch()
             if status == RUNNING and tol > 0 and self._within_tolerance():
                 status, self._converged_at = CONVERGED, self.epoch
-            if status != RUNNING:
+            if status != RUNNING or self._late:
                 return status
         return RUNNING
 

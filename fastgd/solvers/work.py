@@ -1,9 +1,16 @@
 """A chunk, the work of a solver between two checks for signals and callbacks: its length and threads."""
 
+import time
+
 #: Nanoseconds of work between two checks for signals and callbacks.
 CHUNK_NS = 100e6
 #: The share of a time that a chunk by another number of threads leaves of it: it is tried again one day.
 _FADING = 0.98
+
+
+def end_of_chunk() -> float:
+    """When a chunk that begins now is over, by the clock `time.perf_counter`."""
+    return time.perf_counter() + CHUNK_NS / 1e9
 
 
 class Pace:
