@@ -99,7 +99,10 @@ def fit(
     shuffle : bool or "block", default=True
         Visiting order when `batch_size` is smaller than n: a fresh uniform permutation each epoch,
         a cheaper local one ("block": windows of 512 rows in random order, shuffled within), or the
-        given order (False).
+        given order (False). Rows in blocks have no uniform permutation, so True is refused. Their "block"
+        order reads x once an epoch: its parts (row groups, files, arrays of a list; all of x for what is
+        read from its beginning, as a function or a LazyFrame) in a fresh random order, and the rows of
+        each 32 MB that follow each other there shuffled in memory.
     seed : int, default=0
         Seed of the visiting order.
     optimizer : str or object, optional

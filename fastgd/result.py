@@ -42,7 +42,8 @@ class Fit(Prediction):
         Which way was taken: "stream", "statistics", "per-sample", "minibatch", "lbfgs",
         "lbfgs-statistics", "whitened", "whitened-lbfgs", "diagonal-lbfgs" or "newton-lbfgs"; with l1
         "proximal-newton" or "proximal-accelerated"; for losses with kinks "interior-point"; for many
-        sparse columns "dual", "dual-diagonal-lbfgs" where L-BFGS went on, or "working-sets" with l1. Of
+        sparse columns "dual", "dual-diagonal-lbfgs" where L-BFGS went on, or "working-sets" with l1. With
+        "(shuffle by blocks)" the order of updates was the "block" order of rows in blocks. Of
         estimators also "lstsq" (SciPy's) and "moments" (`partial_fit`).
     lrs : ndarray (n_epochs,) or (n_epochs, k), or None
         The learning rate of every epoch; None where steps are scaled by the data.

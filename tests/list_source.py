@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from fastgd import reference
+from fastgd.cpu.order import order_of_epoch
 from fastgd.sources.protocol import Source
 from fastgd.sources.visit import DenseVisit, read_only, taken
 
@@ -141,6 +142,11 @@ class ListRows:
 
     def direct_rows(self, loss, batch_size):
         return None
+
+    block_order = ""
+
+    def order(self, shuffle, seed, epoch):
+        return order_of_epoch(self.n, shuffle, seed, epoch)
 
     def visit(self, order, first, last):
         chosen = order[first:last].tolist() if len(order) else range(first, last)

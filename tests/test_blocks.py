@@ -537,3 +537,17 @@ def test_the_callback_is_called_after_every_epoch_that_takes_long(options, monke
     options = {"loss": "huber", "lr": 0.001, "epochs": 6} | options
     fastgd.fit(slow, None, callback=lambda fit: seen.append(fit.n_epochs), **options)
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_arrow_does_not_run_ahead_of_a_slow_reader(tmp_path, monkeypatch):
+    """Two or three of 40 row groups of 0.8 MB are in memory."""
+    monkeypatch.setattr(tables, "_ROWS", 1 << 16)
+    path, group = tmp_path / "x.parquet", pa.table({f"c{j}": RNG.random(25_000) for j in range(D)})
+    with pq.ParquetWriter(path, group.schema) as file:
+        for _ in range(40):
+            file.write_table(group)
+    before, reading = pa.total_allocated_bytes(), opened(path, None, None).x.read()
+    next(reading)
+    time.sleep(0.2)
+    assert 0 < pa.total_allocated_bytes() - before < 4 * group.nbytes
+    reading.close()

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 import fastgd
 from fastgd import BlockError, InputError
+from fastgd.sources.readers import opened
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:distributed", "ignore::ResourceWarning"
@@ -228,10 +229,21 @@ def test_what_is_no_rows_of_numbers_is_refused(name, where):
         fastgd.fit_linear(make(), y)
 
 
-def test_stochastic_loops_are_refused(where):
+def test_stochastic_loops(where):
     said = "batch_size" if where == "client" else "shuffle=False"
     with pytest.raises(InputError, match=said):
         fastgd.fit_linear(chunked(), SCORE, lr=0.01, batch_size=32)
+    options = {"lr": 0.01, "batch_size": 32, "shuffle": "block", "epochs": 1}
+    if where == "client":
+        with pytest.raises(InputError, match="batch_size"):
+            fastgd.fit_linear(chunked(), SCORE, **options)
+    else:  # chunks are parts
+        order = opened(chunked(), SCORE, None).x.order(0, 0)
+        assert order.sizes == CHUNKS
+        rows, options["shuffle"] = order.rows(0, N), False
+        wanted = fastgd.fit_linear(X[rows], SCORE[rows], **options)
+        found = fastgd.fit_linear(chunked(), SCORE, **options | {"shuffle": "block"})
+        np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-12)
     with pytest.raises(InputError, match="validation as a tuple"):
         fastgd.fit_linear(chunked(), SCORE, lr=0.01, validation=0.2)
 

@@ -74,6 +74,24 @@ def fill_order(order, kind, seed, epoch):
     return 0.0
 
 
+@kernel
+def fill_windows(parts, places, rows, seed, epoch):
+    """Fill two orders: of parts, and of rows that are shuffled within windows.
+
+    name    dir   shape        meaning
+    parts   OUT   (m,) int     the parts in random order
+    places  OUT   (n,) int     0 … n−1, shuffled within each `rows` that follow each other
+    rows    IN    int          rows of a window
+    seed    IN    uint64       `seed_number` of the order's seed
+    epoch   IN    int          number of the epoch, from 0
+    """
+    state = _mixed(seed + _GOLDEN * np.uint64(epoch + 1))
+    state = _fill_shuffled(parts, 0, state)
+    for start in range(0, places.shape[0], rows):
+        state = _fill_shuffled(places[start : start + rows], start, state)
+    return 0.0
+
+
 def empty_order(n: int, shuffle: bool | str) -> np.ndarray:
     """An empty array for an order of n rows, int32 below 2³¹ rows; (0,) for the given order."""
     return np.empty(n if shuffle else 0, dtype=np.int32 if n < 2**31 else np.int64)
@@ -110,6 +128,25 @@ def visiting_order(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.nda
     with np.errstate(over="ignore"):  # the generator wraps around, as it should
         fill_order(order, KINDS.index(shuffle), seed_number(seed), epoch)
     return order
+
+
+def order_of_windows(
+    m: int, n: int, rows: int, seed: int, epoch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers 0 … m−1 in random order, and 0 … n−1 shuffled in windows of so many rows.
+
+    The first are the parts of rows, in the order in which they are read, and the second the places of
+    the rows that are read, in the order in which they are visited.
+    """
+    parts, places = np.empty(m, np.int64), empty_order(n, "block")
+    with np.errstate(over="ignore"):  # the generator wraps around, as it should
+        fill_windows(parts, places, rows, seed_number(seed), epoch)
+    return parts, places
+
+
+def order_of_epoch(n: int, shuffle: bool | str, seed: int, epoch: int) -> np.ndarray:
+    """As `visiting_order`, but empty for the given order, as the loops take it."""
+    return visiting_order(n, shuffle, seed, epoch) if shuffle else empty_order(n, shuffle)
 
 
 @functools.cache

@@ -111,6 +111,8 @@ class Problem:
                 f"batch_size is {batch}, x has {n} rows{more}; None takes all rows at once."
             )
         self.batch = None if batch == n else batch
+        if self.batch is not None and isinstance(self.x, Blocks):
+            self.x.require_order(options.shuffle)
         #: Whether the data provides the step.
         self.automatic = options.automatic and self.batch is None
         if self.automatic and held_out is not None:

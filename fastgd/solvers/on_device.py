@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 
-from ..cpu.order import empty_order, visiting_order
 from ..cuda import dense, loop
 from ..cuda.driver import configured, cooperative_blocks, cuda, on
 from ..cuda.stochastic import Models
@@ -110,9 +109,7 @@ class DeviceStochasticDescent(StochasticDescent):
     def _one_epoch(self) -> int:
         source = self.source
         begun = time.perf_counter()
-        order = empty_order(source.n, self.shuffle)
-        if self.shuffle:
-            order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
+        order = source.order(self.shuffle, self.seed, self.epoch)
         models = Models(
             source, self.loss, self._moving, self._moving_intercept, self.settings, self.batch_size,
             divide=self.mean, epoch=self.epoch, memory=self._memory,

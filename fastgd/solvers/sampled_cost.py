@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,16 @@ def sampled_cost(
 ) -> tuple[float, bool]:
     """The summed cost of all rows as a sample tells it, and whether the sample holds all rows.
 
-    NaN where a loss overflows or is not defined: plain Python raises.
+    NaN where a loss overflows or is not defined: plain Python raises. Coefficients of zero need no x.
     """
-    every, share = -(-source.n * len(coef) // _MOST), 1.0
-    rows = source
-    if every > 1:
-        rows, share = source.subset(every, 1)
-    z = rows.few_predictions(coef) + intercept
+    every = -(-source.n * len(coef) // _MOST)
+    rows: Any
+    if not coef.any():
+        rows, share = _samples(source, every)
+        z = np.zeros((rows.y.shape[1], len(coef))) + intercept
+    else:
+        rows, share = source.subset(every, 1) if every > 1 else (source, 1.0)
+        z = rows.few_predictions(coef) + intercept
     if len(rows.offset):
         z += rows.offset.T
     try:
@@ -33,6 +36,25 @@ def sampled_cost(
         return math.nan, False
     total = rows.weight @ losses if len(rows.weight) else np.add.reduce(losses)
     return float(total) / share, every == 1
+
+
+class _Samples(NamedTuple):
+    """What belongs to some rows beside x, as in a source."""
+
+    y: np.ndarray
+    weight: np.ndarray
+    offset: np.ndarray
+
+
+def _samples(source: Source, every: int) -> tuple[_Samples, float]:
+    """Those of one row in so many, and its share of the weight."""
+    found = _Samples(
+        *(a[..., ::every] if a.size else a for a in (source.y, source.weight, source.offset))
+    )
+    if len(found.weight):
+        of_all = source.weight.sum(dtype=np.float64)
+        return found, float(found.weight.sum(dtype=np.float64) / of_all)
+    return found, found.y.shape[1] / source.n
 
 
 def _losses(loss: Any, z: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from ..cpu import advance, dense, stochastic
 from ..cpu.block_losses import block_losses
 from ..cpu.machine import team
 from ..cpu.machine.atomics import backoff_address
-from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number, visiting_order
+from ..cpu.order import KINDS, address_of_fill, empty_order, seed_number
 from ..settings import CONVERGED, RUNNING
 from ..sources.protocol import Visit
 from .protocol import Descent
@@ -67,6 +67,8 @@ class StochasticDescent(Descent):
         self._mean = np.zeros((k if average else 0, d + 1))
         self._center = dense.zeros(d, source.dtype)
         self.method = "per-sample" if batch_size == 1 else "minibatch"
+        if shuffle == "block":
+            self.method += source.block_order
         row_ns = 10 + 0.5 * source.d * source.k
         self._pace = Pace(row_ns)  # in rows
         most = 1 if source.n * row_ns < _SHARED_NS else source.n_threads
@@ -190,10 +192,7 @@ class StochasticDescent(Descent):
 
     def _one_epoch(self) -> int:
         source, loss_sums = self.source, np.zeros((self.source.k, 2))
-        order = empty_order(source.n, self.shuffle)
-        if self.shuffle:
-            order = visiting_order(source.n, self.shuffle, self.seed, self.epoch)
-        first = 0
+        order, first = source.order(self.shuffle, self.seed, self.epoch), 0
         while first < source.n:
             last, members = min(first + self._next_rows(), source.n), self._members.best
             begun = time.perf_counter()

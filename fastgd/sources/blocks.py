@@ -8,20 +8,23 @@ offsets are in memory, and so are the numbers per row that a solver keeps: what 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from operator import methodcaller
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..cpu.order import order_of_epoch
 from ..errors import BlockError, InputError
 from ..inputs import is_finite, require_finite
-from .compressed import compressed, is_sparse
+from .compressed import as_dense, compressed, is_sparse
 from .dense import DenseRows
 from .host import HostRows
+from .read_ahead import read_ahead
+from .shuffled import PartsOrder, Shuffled, numbers_of_rows, parts_order
 from .sparse import SparseRows
 from .visit import DenseVisit, read_only, taken
 from .work import Kind, dense_work
@@ -30,6 +33,12 @@ from .work import Kind, dense_work
 BLOCK_BYTES = 8 << 20
 #: The most bytes of the rows that `subset` copies, and those of a visit.
 _SUBSET_BYTES, _VISIT_BYTES = 256 << 20, 4 << 20
+#: The bytes of x in a window of rows that are shuffled; two are held, one of which is being read.
+_WINDOW_BYTES = 32 << 20
+
+
+#: The order of a copy of rows.
+_GIVEN = order_of_epoch(0, False, 0, 0)
 
 
 class Blocks:
@@ -39,38 +48,48 @@ class Blocks:
     ----------
     opened : callable
         Returns an iterator over the blocks, arrays or sparse matrices (m, d), the same at every call. A
-        block may be overwritten once the second one after it is asked for.
+        block may be overwritten once the second one after it is asked for. Where there are `parts`, it
+        takes their order (m,) as an argument too, and reads them in it.
     shape : tuple (n, d)
     dtype : numpy dtype
     names : list of str, optional
         The names of the columns.
     place_of : callable, optional
         Where row number i is, as text for messages: ``" (row 3 of file a.parquet)"``.
+    parts : callable, optional
+        Returns the number of rows of each part that can be read without the others.
+    row_bytes : float, optional
+        The bytes of a row in memory, if the rows are sparse.
     """
 
     ndim = 2
 
     def __init__(
         self,
-        opened: Callable[[], Iterator[Any]],
+        opened: Callable[..., Iterator[Any]],
         shape: tuple[int, int],
         dtype: Any,
         names: list[str] | None = None,
         place_of: Callable[[int], str] | None = None,
+        parts: Callable[[], Sequence[int]] | None = None,
+        row_bytes: float | None = None,
     ):
         self._opened, self.shape, self.dtype = opened, shape, np.dtype(dtype)
         self.names, self._place_of = names, place_of or (lambda row: "")
+        self._parts, self.row_bytes = parts, row_bytes or shape[1] * self.dtype.itemsize
         self._sample: np.ndarray | None = None
+        self._shuffled: Shuffled | None = None
         self._ahead: Generator[tuple[int, Any]] | None = None
         self._held: tuple[int, Any] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def read(self) -> Generator[tuple[int, Any]]:
-        """The blocks in their order, each with the number of its first row; the next is read meanwhile.
+    def read(self, parts: np.ndarray | None = None) -> Generator[tuple[int, Any]]:
+        """The blocks, each with the number of rows read before it; the next is read meanwhile.
 
-        A block is good until the next one is asked for.
+        A block is good until the next one is asked for. `parts` (m,) are the numbers of the parts in the
+        order in which they are read, by default the given one; a block may hold rows of several.
 
         Raises
         ------
@@ -78,27 +97,71 @@ class Blocks:
             If reading fails, or gives other rows than before.
         """
         (n, d), first = self.shape, 0
-        with contextlib.closing(read_ahead(self._opened())) as blocks:
+        opened = self._opened(parts) if parts is not None and self._parts else self._opened()
+        with contextlib.closing(read_ahead(opened)) as blocks:
             while first < n:
                 try:
                     block = next(blocks, None)
                 except BlockError as error:
-                    where = f"at row {first}{self._place_of(first)}"
+                    where = f"at {self._named(first, parts)}"
                     raise BlockError(f"x can't be read {where}: {error}") from error
                 if block is None or block.shape[1] != d or first + block.shape[0] > n:
                     end = "ends" if block is None else f"has a block of shape {block.shape}"
                     raise BlockError(
-                        f"x {end} at row {first}{self._place_of(first)}, and was found to have {n} rows "
-                        f"and {d} columns; its blocks must be the same at every reading."
+                        f"x {end} at {self._named(first, parts)}, and was found to have {n} rows and {d} "
+                        "columns; its blocks must be the same at every reading."
                     )
                 yield first, block
                 first += block.shape[0]
 
+    def _named(self, first: int, parts: np.ndarray | None) -> str:
+        """The row that is read after so many others, and its place."""
+        row = first if parts is None else numbers_of_rows(self.part_sizes, parts, first)
+        return f"row {row}{self._place_of(row)}"
+
+    # --- loops of updates --------------------------------------------------------------------------
+
+    @functools.cached_property
+    def part_sizes(self) -> Sequence[int]:
+        """The number of rows of each part that can be read without the others."""
+        return self._parts() if self._parts else [len(self)]
+
+    def require_order(self, shuffle: bool | str) -> None:
+        """Raise `InputError` where updates can't visit the rows in this order."""
+        if shuffle is True:
+            raise InputError(
+                "x is read in blocks, and its rows can't be visited in an order that is uniform over all "
+                "of them, which is the default shuffle=True; pass shuffle='block' for parts of x in "
+                "random order whose rows are shuffled in memory, or shuffle=False for the given order."
+            )
+
+    def order(self, seed: int, epoch: int) -> PartsOrder:
+        """The order of an epoch with shuffle="block"."""
+        window = max(1, int(_WINDOW_BYTES // self.row_bytes))
+        order = parts_order(self.part_sizes, window, seed, epoch)
+        if len(order.places) != len(self):
+            raise BlockError(
+                f"x has {len(order.places)} rows now, and had {len(self)} at first; its blocks must be "
+                "the same at every reading."
+            )
+        return order
+
+    def shuffled(self, order: PartsOrder, first: int, last: int, dtype: Any) -> np.ndarray:
+        """The rows that are visited as number `first` to `last` − 1; an epoch is one reading."""
+        if self._shuffled is None or not self._shuffled.goes_on(order, first):
+            self.close()
+            self._shuffled = Shuffled(self, order)
+        rows = self._shuffled.rows(first, last, dtype)
+        if last >= len(self):
+            self.close()
+        return rows
+
     def close(self) -> None:
-        """Let go of what is held outside this process, after a fit: the reader of `rows`."""
-        if self._ahead is not None:
-            self._ahead.close()
-        self._ahead = self._held = None
+        """Let go of what is held outside this process, after a fit: the readers of updates."""
+        for reader in (self._ahead, self._shuffled):
+            if reader is not None:
+                reader.close()
+        self._ahead = self._held = self._shuffled = None
 
     def joined(self, work: Callable[[Any], np.ndarray]) -> np.ndarray:
         """The arrays ``work(block)`` of the blocks, one after the other."""
@@ -129,7 +192,7 @@ class Blocks:
             begin, block = self._held
             end = begin + block.shape[0]
             if first < end:
-                parts.append(_dense(block[first - begin : last - begin], self.dtype))
+                parts.append(as_dense(block[first - begin : last - begin], self.dtype))
                 first = min(last, end)
             if first < last:
                 self._held = next(ahead)
@@ -164,6 +227,7 @@ class BlockRows(HostRows):
     widest_square = math.inf
     columns = dual_epoch = None
     shifts_rows = True
+    block_order = " (shuffle by blocks)"
 
     x: Blocks
 
@@ -296,23 +360,21 @@ class BlockRows(HostRows):
         """As dense rows in memory."""
         return DenseRows.direct_rows(self, loss, batch_size)  # type: ignore[arg-type]
 
-    def visit(self, order: np.ndarray, first: int, last: int) -> DenseVisit:
-        """A copy of rows in the given order.
+    def order(self, shuffle: bool | str, seed: int, epoch: int) -> Any:
+        """A `PartsOrder` with "block"; `InputError` with True."""
+        self.x.require_order(shuffle)
+        return self.x.order(seed, epoch) if shuffle else order_of_epoch(self.n, False, seed, epoch)
 
-        Raises
-        ------
-        InputError
-            For another order: blocks are read one after the other.
-        """
-        if len(order):
-            raise InputError(
-                "x is read in blocks, one after the other, and can't be visited in a random order; pass "
-                "shuffle=False, and shuffle the rows before they are written."
-            )
-        own = slice(first, last)
-        x = np.ascontiguousarray(self.x.rows(first, last), dtype=self.dtype)
+    def visit(self, order: Any, first: int, last: int) -> DenseVisit:
+        """A copy of rows in the given order, or in one of `order`."""
+        if isinstance(order, PartsOrder):
+            own: Any = order.rows(first, last)
+            x = self.x.shuffled(order, first, last, self.dtype)
+        else:
+            own = slice(first, last)
+            x = np.ascontiguousarray(self.x.rows(first, last), dtype=self.dtype)
         y, weight, offset = (read_only(taken(a, own)) for a in (self.y, self.weight, self.offset))
-        return DenseVisit(read_only(x), y, weight, offset, order, 0, last - first)
+        return DenseVisit(read_only(x), y, weight, offset, _GIVEN, 0, last - first)
 
     def work(self, kind: Kind, outputs: int | None = None) -> float:
         """As dense rows; a pass reads them from a file, which takes some three times as long."""
@@ -321,34 +383,9 @@ class BlockRows(HostRows):
         return dense + 2 * dense_work("pass", self.n, self.d, k, self.x.dtype.itemsize)
 
 
-def read_ahead(items: Iterator[Any]) -> Generator[Any]:
-    """The items of an iterator, the next of which is taken by another thread while one is in use.
-
-    Raises
-    ------
-    BlockError
-        If the iterator fails, with what it said.
-    """
-    end = object()
-    with ThreadPoolExecutor(1, "fastgd-reader") as reader:
-        ahead = reader.submit(next, items, end)
-        while True:
-            try:
-                item = ahead.result()
-            except (InputError, BlockError):
-                raise
-            except Exception as error:
-                what = f"{type(error).__name__}: {error}".strip().rstrip(".")
-                raise BlockError(f"{what}.") from error
-            if item is end:
-                return
-            ahead = reader.submit(next, items, end)
-            yield item
-
-
 def sample_of(block: Any) -> np.ndarray:
     """Rows of a block, evenly spaced, float64."""
-    return _dense(block[:: max(1, block.shape[0] // 256)])
+    return as_dense(block[:: max(1, block.shape[0] // 256)])
 
 
 def source_of_block(block: Any, *samples: Any) -> Any:
@@ -366,7 +403,7 @@ def not_finite(block: Any, name: str, names: list[str] | None) -> tuple[int, str
     try:
         require_finite(block, name, names)
     except InputError as error:
-        return int(np.argmin(np.isfinite(_dense(block)).all(axis=1))), str(error)
+        return int(np.argmin(np.isfinite(as_dense(block)).all(axis=1))), str(error)
     return None
 
 
@@ -376,9 +413,4 @@ def _moments(center: Any, scale: Any, y_center: Any, rows: Any, weight: Any = No
 
 def _rows_kept(rows: Any, kept: np.ndarray) -> np.ndarray:
     """Some rows of a source, in the dtype that it computes in."""
-    return _dense(rows.x[np.flatnonzero(kept)], rows.dtype)
-
-
-def _dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:
-    """A copy of some rows as an array of a dtype."""
-    return rows.toarray().astype(dtype, copy=False) if is_sparse(rows) else np.array(rows, dtype)
+    return as_dense(rows.x[np.flatnonzero(kept)], rows.dtype)

@@ -14,7 +14,7 @@ import numpy as np
 from .. import inputs
 from ..errors import InputError
 
-__all__ = ["Columns", "compressed", "is_sparse", "rows_or_columns", "rows_to_predict"]
+__all__ = ["Columns", "as_dense", "compressed", "is_sparse", "rows_or_columns", "rows_to_predict"]
 
 is_sparse = inputs.is_sparse
 
@@ -55,6 +55,13 @@ def compressed(x: Any, name: str = "x") -> Any:
     """
     found = rows_or_columns(x, name)
     return found.rows if isinstance(found, Columns) else found
+
+
+def as_dense(rows: Any, dtype: Any = np.float64) -> np.ndarray:
+    """A copy of some rows, dense or sparse, as an array of a dtype in C order."""
+    if is_sparse(rows):
+        return np.asarray(rows.toarray().astype(dtype, copy=False))
+    return np.array(rows, dtype, order="C")
 
 
 def rows_or_columns(x: Any, name: str = "x") -> Any:

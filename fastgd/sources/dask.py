@@ -16,14 +16,15 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import inputs
 from ..errors import BlockError, InputError
-from .blocks import BlockRows, Blocks, Opened, not_finite, read_ahead, sample_of, source_of_block
+from .blocks import BlockRows, Blocks, Opened, not_finite, sample_of, source_of_block
 from .compressed import compressed, is_sparse
+from .read_ahead import read_ahead
 from .tables import features_of
 
 #: Seconds between two looks at the workers, and those without any worker after which a pass is given up.
@@ -346,6 +347,13 @@ class Chunks(Blocks):
         for own, found in zip(self.slices, self.each(look), strict=True):
             self._refuse(found, own.start)
 
+    def require_order(self, shuffle: bool | str) -> None:
+        """Refused: rows one after the other would be read by one worker."""
+        raise InputError(
+            "x lies on the workers of a Dask cluster, which see all rows in an epoch; leave batch_size "
+            "out, or pass x.compute()."
+        )
+
     def each(
         self, work: Callable[..., Any], which: Any = None, *beside: Sequence[Any]
     ) -> list[Any]:
@@ -493,13 +501,6 @@ class DaskRows(BlockRows):
         """The sum of the chunks' costs."""
         return super().costs(_shipped(loss), coefs, intercepts)
 
-    def rows_at_once(self) -> NoReturn:
-        """Refused: rows one after the other would be read by one worker."""
-        raise InputError(
-            "x lies on the workers of a Dask cluster, which see all rows in an epoch; leave batch_size "
-            "out, or pass x.compute()."
-        )
-
 
 @functools.lru_cache(maxsize=64)
 def _shipped(loss: Any) -> _Shipped:
@@ -514,9 +515,9 @@ def _shipped(loss: Any) -> _Shipped:
 def _in_this_process(table: _Table) -> Blocks:
     """Blocks that are computed one after the other, at first to find out their rows if need be."""
 
-    def read() -> Iterator[Any]:
-        for part in table.parts:
-            block = _block(part.compute())
+    def read(order: Sequence[int] = range(len(table.parts))) -> Iterator[Any]:
+        for number in order:
+            block = _block(table.parts[number].compute())
             if block.shape[0]:
                 yield block
 
@@ -525,7 +526,8 @@ def _in_this_process(table: _Table) -> Blocks:
         rows = tuple(block.shape[0] for block in read_ahead(read()))
     n = sum(rows)
     inputs.check_shape((n, table.d), "x")
-    return Blocks(read, (n, table.d), dtype, table.names, _place_of(itertools.accumulate(rows)))
+    place_of = _place_of(itertools.accumulate(rows))
+    return Blocks(read, (n, table.d), dtype, table.names, place_of, lambda: rows)
 
 
 def _place_of(ends: Any) -> Callable[[int], str]:

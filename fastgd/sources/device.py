@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 
 from ..compile.functions import default_threads
 from ..cpu import stochastic
+from ..cpu.order import order_of_epoch
 from ..cuda import dense, rows, statistics
 from ..cuda.driver import (
     SIMULATED,
@@ -415,6 +416,13 @@ class DeviceRows:
     def rows_at_once(self) -> int | None:
         """All rows: the first visit copies them to the host."""
         return self.n
+
+    #: As of `HostRows`.
+    block_order = ""
+
+    def order(self, shuffle: bool | str, seed: int, epoch: int) -> np.ndarray:
+        """The order of an epoch."""
+        return order_of_epoch(self.n, shuffle, seed, epoch)
 
     def direct_rows(self, loss: Any, batch_size: int) -> int | None:
         """As of `DenseRows`: the loop runs on the host."""

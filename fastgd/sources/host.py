@@ -9,6 +9,7 @@ import numpy as np
 
 from ..compile.functions import default_threads
 from ..cpu.machine.pool import for_each_part
+from ..cpu.order import order_of_epoch
 from .visit import read_only, taken
 
 #: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C.
@@ -100,6 +101,15 @@ class HostRows:
     def _share(self, work: Callable[[int, int], None], groups: list[range]) -> None:
         """Call ``work(group, part)`` for the parts of these groups, which threads share."""
         for_each_part(work, groups, self.n_threads)
+
+    # --- loops of updates --------------------------------------------------------------------------
+
+    #: What `shuffle="block"` adds to the name of a method, where it isn't the usual order.
+    block_order = ""
+
+    def order(self, shuffle: bool | str, seed: int, epoch: int) -> Any:
+        """The order of an epoch, as `visit` takes it."""
+        return order_of_epoch(self.n, shuffle, seed, epoch)
 
     # --- other sources of these rows ---------------------------------------------------------------
 

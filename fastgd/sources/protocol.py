@@ -122,8 +122,10 @@ class Source(Samples, Protocol):
         The largest weighted squared norm of a row.
     batch_epochs(loss, rule, arrays, stop, with_cost)
         Many epochs of batch descent in one call, or None.
-    rows_at_once(), direct_rows(loss, batch_size), visit(order, first, last)
+    rows_at_once(), direct_rows(loss, batch_size), order(shuffle, seed, epoch), visit(order, first, last)
         Rows in any order, for stochastic loops.
+    block_order
+        What shuffle="block" adds to the name of a method.
     columns
         A source of the same rows that picks columns, or None.
     dual_epoch
@@ -258,7 +260,24 @@ class Source(Samples, Protocol):
         """
         ...
 
-    def visit(self, order: np.ndarray, first: int, last: int) -> Visit:
+    @property
+    def block_order(self) -> str:
+        """What shuffle="block" adds to the name of a method; "" where that is the usual order."""
+        ...
+
+    def order(self, shuffle: bool | str, seed: int, epoch: int) -> Any:
+        """The order in which an epoch visits the rows, as `visit` takes it: ndarray (n,) or (0,).
+
+        Where not every row can be had at any time it is another object.
+
+        Raises
+        ------
+        InputError
+            Where rows can't be visited in this order.
+        """
+        ...
+
+    def visit(self, order: Any, first: int, last: int) -> Visit:
         """Arrays that hold the rows order[first:last], or those from `first` to `last` if it is empty."""
         ...
 

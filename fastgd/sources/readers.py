@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from ..arguments import shown
 from ..errors import InputError
 from ..inputs import is_dask, require_columns, require_names_of
-from .blocks import Blocks, Opened, read_ahead, sample_of
-from .compressed import is_sparse
+from .blocks import BLOCK_BYTES, Blocks, Opened, sample_of
+from .compressed import compressed, is_sparse
 from .dask import of_dask
+from .read_ahead import read_ahead
 from .tables import (
     Table,
     is_path,
@@ -66,7 +67,10 @@ frame
             raise InputError(
                 f"{what} is {shown(given)}, and x has no named columns; pass an array."
             )
-    return _of_pieces((lambda: iter(x)) if isinstance(x, list | tuple) else _calls(x), y, weight)
+    if isinstance(x, list | tuple):
+        entries = tuple(x)  # of this call, whatever becomes of the list
+        return _of_pieces(lambda: iter(entries), y, weight, entries)
+    return _of_pieces(_calls(x), y, weight)
 
 
 def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> Blocks:
@@ -128,9 +132,11 @@ def _calls(make: Any) -> Callable[[], Iterator[Any]]:
     return pieces
 
 
-def _of_pieces(pieces: Callable[[], Iterator[Any]], y: Any, weight: Any) -> Opened:
-    """Blocks of arrays, found out by one reading of all."""
-    n, d, dtypes, first = 0, None, set(), None
+def _of_pieces(
+    pieces: Callable[[], Iterator[Any]], y: Any, weight: Any, entries: Sequence[Any] | None = None
+) -> Opened:
+    """Blocks of arrays, found out by one reading of all; `entries` are the blocks, if they are a list."""
+    n, d, dtypes, first, size = 0, None, set(), None, 0
     found: tuple[list[Any], list[Any]] = ([], [])
     for number, piece in enumerate(read_ahead(pieces())):
         block, *others = piece if isinstance(piece, tuple) else (piece,)
@@ -139,6 +145,7 @@ def _of_pieces(pieces: Callable[[], Iterator[Any]], y: Any, weight: Any) -> Open
             raise InputError(f"block {number} has {block.shape[1]} columns, and block 0 has {d}.")
         d, n = block.shape[1], n + block.shape[0]
         dtypes.add(block.dtype)
+        size += _bytes_of(block)
         first = sample_of(block) if first is None else first
         for kept, other in zip(found, others, strict=False):
             if len(other) != block.shape[0]:
@@ -149,21 +156,57 @@ def _of_pieces(pieces: Callable[[], Iterator[Any]], y: Any, weight: Any) -> Open
     if d is None:
         raise InputError("x gave no block; pass one at least.")
 
-    def read() -> Iterator[Any]:
+    def read(order: Sequence[int] | None = None) -> Iterator[Any]:
+        if entries is not None and order is not None:
+            for number, rows in map(parts().__getitem__, order):
+                yield _as_block(_cut(entries[number], rows), number)
+            return
         for number, piece in enumerate(pieces()):
             yield _as_block(piece[0] if isinstance(piece, tuple) else piece, number)
 
-    made = Blocks(read, (n, d), np.result_type(*dtypes))
+    @functools.cache
+    def parts() -> list[tuple[int, range]]:
+        return _parts_of(entries or (), max(1, int(BLOCK_BYTES * n / size)))
+
+    made = Blocks(
+        read, (n, d), np.result_type(*dtypes), row_bytes=size / n,
+        parts=None if entries is None else lambda: [len(rows) for _, rows in parts()],
+    )  # fmt: skip
     made._sample = first
     y = _together(found[0], y, "y")
     weight = _together(found[1], weight, "sample_weight")
     return Opened(made, y, weight)
 
 
+def _parts_of(entries: Sequence[Any], most: int) -> list[tuple[int, range]]:
+    """The numbers of arrays and some of their rows, at most so many where these can be cut out."""
+    parts = []
+    for number, entry in enumerate(entries):
+        m = entry.shape[0]
+        step = most if _can_be_cut(entry) else m
+        parts += [(number, range(start, min(m, start + step))) for start in range(0, m, step)]
+    return parts
+
+
+def _can_be_cut(entry: Any) -> bool:
+    """Whether rows can be taken from an array or a matrix in no more time than they need."""
+    return isinstance(entry, np.ndarray) or getattr(entry, "format", None) == "csr"
+
+
+def _cut(entry: Any, rows: range) -> Any:
+    return entry[rows.start : rows.stop] if _can_be_cut(entry) else entry
+
+
+def _bytes_of(block: Any) -> int:
+    """The bytes of a block in memory."""
+    arrays = (block.data, block.indices, block.indptr) if is_sparse(block) else (block,)
+    return sum(array.nbytes for array in arrays)
+
+
 def _as_block(block: Any, number: int) -> Any:
-    """A block as rows of numbers: an array or a sparse matrix (m, d)."""
+    """A block as rows of numbers: an array or a CSR matrix (m, d)."""
     if is_sparse(block):
-        return block
+        return compressed(block, f"block {number}")
     block = np.asarray(block)
     if block.ndim == 1:
         block = block[:, None]

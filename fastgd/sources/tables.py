@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arguments import shown
 from ..errors import BlockError, InputError
-from .blocks import BLOCK_BYTES, Blocks, Opened, read_ahead
+from .blocks import BLOCK_BYTES, Blocks, Opened
+from .read_ahead import read_ahead
 
 #: The formats of files, by their endings.
 _FORMATS = {
@@ -32,18 +34,20 @@ class Table(NamedTuple):
     n : int
         The number of rows.
     read : callable
-        ``read(names)`` is an iterator of parts with these columns.
+        ``read(names)`` is an iterator of batches with these columns; with parts, ``read(names, order)``
+        is one that takes the parts in this order.
     array : callable
-        ``array(part, name)`` is a column of a part as an array; what is missing is NaN.
-    place_of : callable, optional
+        ``array(batch, name)`` is a column of a batch as an array; what is missing is NaN.
+    place_of, parts : callable, optional
         As for `Blocks`.
     """
 
     types: dict[str, Any]
     n: int
-    read: Callable[[list[str]], Iterator[Any]]
+    read: Callable[..., Iterator[Any]]
     array: Callable[[Any, str], np.ndarray]
     place_of: Callable[[int], str] | None = None
+    parts: Callable[[], Sequence[int]] | None = None
 
 
 def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None) -> Opened:
@@ -68,13 +72,13 @@ def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None
     held = columns_in_memory(table, named) if named else {}
     n = len(held[named[0]]) if named else table.n
 
-    def read() -> Iterator[Any]:
-        parts = table.read(features)
+    def read(*order: np.ndarray) -> Iterator[Any]:
+        batches = table.read(features, *order)
         return in_blocks_of(
-            rows, dtype, ([table.array(part, name) for name in features] for part in parts)
+            rows, dtype, ([table.array(batch, name) for name in features] for batch in batches)
         )
 
-    x = Blocks(read, (n, len(features)), dtype, features, table.place_of)
+    x = Blocks(read, (n, len(features)), dtype, features, table.place_of, table.parts)
     y, weight = (held[given] if isinstance(given, str) else given for given in (y, weight))
     return Opened(x, y, weight)
 
@@ -249,7 +253,13 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
     import pyarrow.dataset as ds
 
     types = _arrow_types(data.schema)
-    fragments = list(data.get_fragments())
+    try:
+        fragments = list(data.get_fragments())
+    except ValueError as error:
+        raise InputError(
+            "x is a Dataset with a filter or a projection, and files are read whole; pass a Polars "
+            "LazyFrame that has them, or a function that returns blocks."
+        ) from error
     counts = []
     for fragment in fragments:
         try:
@@ -261,8 +271,16 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
         _require_columns_of(fragment, found, types, every_column)
     ends = list(itertools.accumulate(counts))
 
-    def read(names: list[str]) -> Iterator[Any]:
-        for fragment in fragments:
+    @functools.cache
+    def pieces() -> list[tuple[Any, int]]:
+        """What can be read without the rest, and its rows: row groups, or whole fragments."""
+        whole = zip(fragments, counts, strict=True)
+        return [piece for fragment, rows in whole for piece in _row_groups(fragment, rows)]
+
+    def read(names: list[str], order: Sequence[int] | None = None) -> Iterator[Any]:
+        # One scan for each: Arrow reads ahead of a slow reader by up to a gigabyte of a scan.
+        for number in range(len(pieces())) if order is None else order:
+            fragment = pieces()[number][0]
             batches = fragment.to_batches(
                 schema=data.schema,
                 columns=names,
@@ -287,7 +305,18 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
         own = row - (ends[number - 1] if number else 0)
         return f" (row {own} of {getattr(fragment, 'path', '')}{_row_group(fragment, own)})"
 
-    return Table(types, sum(counts), read, _arrow_array, place_of)
+    def parts() -> list[int]:
+        return [rows for _, rows in pieces()]
+
+    return Table(types, sum(counts), read, _arrow_array, place_of, parts)
+
+
+def _row_groups(fragment: Any, m: int) -> list[tuple[Any, int]]:
+    """The row groups of a Parquet file and their rows, or another file and its m rows."""
+    if not hasattr(fragment, "split_by_row_group"):
+        return [(fragment, m)]
+    rows = [group.num_rows for group in fragment.row_groups]
+    return list(zip(fragment.split_by_row_group(), rows, strict=True))
 
 
 def _scan_options(fragment: Any) -> Any:
@@ -344,14 +373,15 @@ def table_of_parquet(file: Any) -> Table:
     groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
     ends = list(itertools.accumulate(groups))
 
-    def read(names: list[str]) -> Iterator[Any]:
-        return map(_Part, file.iter_batches(batch_size=_ROWS, columns=names))
+    def read(names: list[str], order: Sequence[int] = range(len(groups))) -> Iterator[Any]:
+        batches = file.iter_batches(batch_size=_ROWS, columns=names, row_groups=list(order))
+        return map(_Part, batches)
 
     def place_of(row: int) -> str:
         return f" (row group {int(np.searchsorted(ends, row, side='right'))} of the file)"
 
     types = _arrow_types(file.schema_arrow)
-    return Table(types, file.metadata.num_rows, read, _arrow_array, place_of)
+    return Table(types, sum(groups), read, _arrow_array, place_of, lambda: groups)
 
 
 # --- Polars ------------------------------------------------------------------------------------
