@@ -159,9 +159,10 @@ def fit(
         Early stopping: the cost of rows that no update sees is taken after every epoch (in
         `Fit.validation_costs`, without penalty), and the fit returns the parameters for which it was
         lowest. A fraction between 0 and 1 holds out that share of the rows, rounded up, drawn with `seed`
-        alone, not by label; it copies the rows, those to train on too. A tuple is read where it is. Needs
-        epochs that are passes: a numeric `lr`, an `optimizer` or a `batch_size`. With `average` it is the
-        averaged parameters that are looked at and returned.
+        alone, not by label; it copies the rows, those to train on too. Rows in blocks are not copied, and
+        an epoch then reads x twice. A tuple is read where it is. Needs epochs that are passes: a numeric
+        `lr`, an `optimizer` or a `batch_size`. With `average` it is the averaged parameters that are
+        looked at and returned.
     patience : int, default=5
         With `validation`: stop after so many epochs in a row without a lower cost.
     resume : Fit or path, optional

@@ -235,8 +235,6 @@ def test_validation(tmp_path, kind):
     for fit in fits:
         np.testing.assert_allclose(fit.validation_costs, wanted.validation_costs, rtol=1e-9)
         assert fit.best_epoch == wanted.best_epoch
-    with pytest.raises(fastgd.InputError, match="pass validation as a tuple"):
-        fastgd.fit_linear(path, "y", validation=0.2, lr=0.1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])

@@ -244,8 +244,43 @@ def test_stochastic_loops(where):
         wanted = fastgd.fit_linear(X[rows], SCORE[rows], **options)
         found = fastgd.fit_linear(chunked(), SCORE, **options | {"shuffle": "block"})
         np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-12)
-    with pytest.raises(InputError, match="validation as a tuple"):
-        fastgd.fit_linear(chunked(), SCORE, lr=0.01, validation=0.2)
+
+
+@pytest.mark.filterwarnings("ignore:the validation cost was lowest")
+@pytest.mark.parametrize("held", ["fraction", "dask", "memory", "list"])
+def test_validation(where, held):
+    """A share of the rows, or others wherever they lie; all that is held is let go."""
+    others = X[:150] * 1.1, SCORE[:150]
+    given = {
+        "fraction": 0.3, "dask": (da.from_array(others[0], chunks=(70, D)), others[1]),
+        "memory": others, "list": ([others[0][:50], others[0][50:]], others[1]),
+    }[held]  # fmt: skip
+    options = {"lr": 0.02, "epochs": 12, "sample_weight": WEIGHT, "seed": 3}
+    wanted = fastgd.fit_linear(
+        X, SCORE, validation=0.3 if held == "fraction" else others, **options
+    )
+    for x in (chunked(), chunked().map_blocks(csr_array)):
+        fit = fastgd.fit_linear(x, SCORE, validation=given, **options)
+        np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-10)
+        np.testing.assert_allclose(fit.validation_costs, wanted.validation_costs, rtol=1e-10)
+        assert fit.best_epoch == wanted.best_epoch
+    few = da.from_array(X[:, :3], chunks=(500, 3))
+    with pytest.raises(InputError, match="in validation, x has 3 columns"):
+        fastgd.fit_linear(chunked(), SCORE, validation=(few, SCORE), **options)
+
+
+@pytest.mark.parametrize("given", [0.3, (chunked(), SCORE)])
+def test_chunks_of_a_fit_that_failed_are_let_go(client, given):
+    """Also while somebody keeps the error."""
+
+    def fails(fit):
+        raise RuntimeError("of the caller")
+
+    options = {"lr": 0.01, "callback": fails, "validation": given}
+    with pytest.raises(RuntimeError) as caught:
+        fastgd.fit_linear(chunked(), SCORE, **options)
+    assert none_left(client)
+    assert "of the caller" in str(caught.value)
 
 
 def test_a_chunk_that_fails_is_said(where):

@@ -40,6 +40,7 @@ def given_rows(
 
     And the place that reads them.
     """
+    blocks: Any = None
     try:
         if in_blocks(given[0]):
             blocks = opened(given[0], given[1], (*given, None)[2], feature_names)
@@ -48,7 +49,7 @@ def given_rows(
         else:
             inputs.require_names(given[0], feature_names)
         x, found = place.features(given[0], device)
-        if found != where and place.BLOCKS not in (found, where):
+        if found.on_gpu != where.on_gpu and not {found, where} & {place.BLOCKS, place.CHUNKS}:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")
         x = x.rows if isinstance(x, Columns) else x
         n, columns = x.shape
@@ -72,5 +73,9 @@ def given_rows(
         own_offset = place.on_host(own_offset, "offset", where)
         fixed = inputs.offsets(own_offset, n, outputs, dtype, of_classes=loss.coupled)
         return (x, y, inputs.weights(weight, n, np.float64), fixed), found
-    except InputError as error:
-        raise InputError(f"in validation, {error}") from None
+    except BaseException as error:
+        if blocks is not None:
+            blocks.x.close()
+        if isinstance(error, InputError):
+            raise InputError(f"in validation, {error}") from None
+        raise

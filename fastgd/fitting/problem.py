@@ -16,6 +16,7 @@ from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.protocol import Source
 from ..sources.readers import in_blocks, opened
+from ..sources.selected import selected
 from .held_out import given_rows, split
 from .options import Options
 from .row_space import RowSpace, row_space
@@ -52,6 +53,8 @@ class Problem:
         The space that `reduce_to_rows` has brought x and coef to.
     """
 
+    x: Any = None
+    x: Any = None
     y: np.ndarray
     k: int
     flat: bool
@@ -66,12 +69,12 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        #: Rows in blocks that are let go of at the end.
+        #: Rows in blocks that are let go of at the end, and those that the caller goes on with.
         self._opened: Blocks | None = None
+        self._callers = x if isinstance(x, Blocks) else None
         if in_blocks(x):
-            given = x
             x, y, options.sample_weight = opened(x, y, options.sample_weight)
-            self._opened = x if x is not given else None
+            self._opened = x
             if y is None:
                 raise InputError(
                     "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
@@ -97,8 +100,6 @@ class Problem:
         held_out = options.validation
         trained = others = None
         if isinstance(held_out, float):
-            if isinstance(self.x, Blocks):
-                raise InputError("x is read in blocks; pass validation as a tuple (x, y).")
             if self.place.on_gpu and not isinstance(self.x, np.ndarray):
                 raise InputError("x is on a GPU; pass validation as a tuple (x, y) of rows there.")
             trained, others = split(n, held_out, options.seed)
@@ -191,7 +192,7 @@ class Problem:
         self.k = 1 if self.flat else k
 
     def _taken(self, which: Any, weight: np.ndarray | None) -> tuple[Any, np.ndarray, Any, Any]:
-        """A copy of these rows of x, y, the weights and the offset."""
+        """A copy of these rows of x, y, the weights and the offset; x in blocks is not copied."""
         if weight is not None:
             weight = weight[which]
             if not weight.any():
@@ -200,7 +201,8 @@ class Problem:
                     "another seed, or pass the rows to validate on."
                 )
         offset = None if self.offset is None else self.offset[:, which]
-        return self.x[which], self.y[:, which], weight, offset
+        x = selected(self.x, which) if isinstance(self.x, Blocks) else self.x[which]
+        return x, self.y[:, which], weight, offset
 
     # --- what a solver is made of ------------------------------------------------------------------
 
@@ -287,8 +289,10 @@ class Problem:
 
     def close(self) -> None:
         """Let go of what the rows hold outside this process."""
-        if self._opened is not None:
-            self._opened.close()
+        held_out = () if self.held_out is None else self.held_out[:1]
+        for x in (self.x, *held_out, self._opened):
+            if isinstance(x, Blocks) and x is not self._callers:
+                x.close()
 
     # --- its result --------------------------------------------------------------------------------
 

@@ -258,12 +258,24 @@ def _of_chunk(
     """What `work` returns for a source of the block."""
     y, weight, offset = (a if a is None else np.require(a, None, "A") for a in samples)
     assert y is not None
-    if block.shape[0] != y.shape[1]:
-        raise BlockError(
-            f"a chunk of x has {block.shape[0]} rows now, and had {y.shape[1]} at first; it must be the "
-            "same whenever it is computed."
-        )
+    _require_rows(block, y.shape[1])
     return work(source_of_block(block, y, weight, dtype, asked or n_threads, k, offset), *per_row)
+
+
+def _of_kept(
+    work: Callable[..., Any], block: Any, n_threads: int, kept: tuple[np.ndarray], *beside: Any
+) -> Any:
+    """What `work` returns for some rows of the block."""
+    _require_rows(block, len(kept[0]))
+    return work(block[np.flatnonzero(kept[0])], n_threads, *beside)
+
+
+def _require_rows(block: Any, rows: int) -> None:
+    if block.shape[0] != rows:
+        raise BlockError(
+            f"a chunk of x has {block.shape[0]} rows now, and had {rows} at first; it must be the same "
+            "whenever it is computed."
+        )
 
 
 def _on_worker(work: Callable[..., Any], chunks: list[Any], beside: list[tuple[Any, ...]]) -> Any:
@@ -320,7 +332,7 @@ class Chunks(Blocks):
         rows = [shape[0] for shape, _ in shapes]
         kept = [number for number, m in enumerate(rows) if m]
         ends = list(itertools.accumulate(rows))
-        self.numbers, self.futures, self._groups = kept, [futures[i] for i in kept], {}
+        self.futures, self._groups = [futures[i] for i in kept], {}
         inputs.check_shape((ends[-1], table.d), "x")
         self.slices = [slice(ends[i] - rows[i], ends[i]) for i in kept]
         dtype = np.result_type(*{shapes[i][1] for i in kept})
@@ -461,6 +473,38 @@ class Chunks(Blocks):
         _release(self.futures)
         for rows in self.sources:
             _release(vars(rows).pop("_samples_there", []))
+
+
+class SelectedChunks(Chunks):
+    """Some rows of x, which the workers pick out of its chunks in every pass.
+
+    Parameters
+    ----------
+    x : Chunks
+    kept : ndarray (n,) of bool
+    """
+
+    def __init__(self, x: Chunks, kept: np.ndarray):
+        of_chunks = [(kept[own], i) for i, own in enumerate(x.slices) if kept[own].any()]
+        rows = [int(own.sum()) for own, _ in of_chunks]
+        ends = list(itertools.accumulate(rows))
+        self.client, self.sources, self._groups = x.client, x.sources, {}
+        self.futures = [x.futures[i] for _, i in of_chunks]
+        self.slices = [slice(end - m, end) for end, m in zip(ends, rows, strict=True)]
+        with _large_tasks():
+            masks = [own for own, _ in of_chunks]
+            self._kept = list(self.client.map(_beside, self.futures, masks, pure=False))
+        Blocks.__init__(self, self._blocks, (ends[-1], x.shape[1]), x.dtype, x.names)
+
+    def each(
+        self, work: Callable[..., Any], which: Any = None, *beside: Sequence[Any]
+    ) -> list[Any]:
+        """As of `Chunks`, of the rows of each chunk that are kept."""
+        return super().each(functools.partial(_of_kept, work), which, self._kept, *beside)
+
+    def close(self) -> None:
+        """Let go of what lies beside the chunks, which are those of x."""
+        _release(self._kept)
 
 
 class DaskRows(BlockRows):
