@@ -67,7 +67,8 @@ def fit(
         are not in memory are read block by block in every pass: a pyarrow Dataset or ParquetFile, a
         Polars LazyFrame, the path of a Parquet, Arrow or CSV file or of a folder of Parquet files, a
         list of such paths or of arrays, or a function that returns an iterator of blocks x, (x, y) or
-        (x, y, weight), the same at every call.
+        (x, y, weight), the same at every call. Squared error takes such an iterator itself, a generator
+        or zip(xs, ys), and reads it once: from then on few rows of the same cost stand for all.
     y : array-like (n,) or (n, k), or str
         Targets; for losses of labels (n,) labels of any kind. The name of a column, where x is read in
         blocks from a table, whose other columns are the features. None where the blocks have theirs.

@@ -368,7 +368,6 @@ def test_files_that_are_not_there_or_differ(tmp_path):
 
 
 def test_functions_that_can_not_be_read():
-    refused("x is a generator", fastgd.fit_linear, pairs(), None)
     refused("returned a int", fastgd.fit_linear, lambda: 3, Y)
     refused("x gave no block", fastgd.fit_linear, lambda: iter([]), Y)
     refused("block 1 has 3 columns, and block 0 has 4", fastgd.fit_linear, [X, X[:, :3]], Y)

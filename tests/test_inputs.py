@@ -113,12 +113,6 @@ DATA = {
         {"x": X + 1j},
         "x is complex; take its real part, or stack real and imaginary parts.",
     ),
-    "x a generator": (
-        {"x": (value for value in range(6))},
-        "x is a generator, which gives its blocks once, and they are read several times; pass the "
-        "function that makes it, as in fit(make_blocks, None), or give the blocks to "
-        "fastgd.linear_model.LinearRegression().partial_fit.",
-    ),
     "x a number of 400 digits": (
         {"x": [10**400] * 6},
         "x holds a number beyond float64 at row 0; scale it first.",

@@ -15,9 +15,10 @@ from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.protocol import Source
-from ..sources.readers import in_blocks, opened
+from ..sources.readers import comes_once, in_blocks, opened
 from ..sources.selected import selected
 from .held_out import given_rows, split
+from .once import read_once
 from .options import Options
 from .row_space import RowSpace, row_space
 
@@ -54,7 +55,6 @@ class Problem:
     """
 
     x: Any = None
-    x: Any = None
     y: np.ndarray
     k: int
     flat: bool
@@ -69,6 +69,8 @@ class Problem:
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
+        if comes_once(x):
+            x, y = read_once(x, y, loss, options)
         #: Rows in blocks that are let go of at the end, and those that the caller goes on with.
         self._opened: Blocks | None = None
         self._callers = x if isinstance(x, Blocks) else None

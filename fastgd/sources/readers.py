@@ -103,13 +103,22 @@ def _table_maker(x: Any) -> Callable[[Any], Table] | None:
     return None
 
 
+def comes_once(x: Any) -> bool:
+    """Whether x is a generator or another iterator of Python, whose blocks can't be had again."""
+    return isinstance(x, Iterator) and type(x).__module__ in ("builtins", "itertools")
+
+
+def can_be_read_once(x: Any, why: str) -> InputError:
+    """What is said where that is too little."""
+    return InputError(
+        f"x is a {type(x).__name__}, whose blocks can be read once, and {why}; pass the function that "
+        "makes it, as in fit(make_blocks, None)."
+    )
+
+
 def _is_function(x: Any) -> bool:
-    if inspect.isgenerator(x):
-        raise InputError(
-            "x is a generator, which gives its blocks once, and they are read several times; pass the "
-            "function that makes it, as in fit(make_blocks, None), or give the blocks to "
-            "fastgd.linear_model.LinearRegression().partial_fit."
-        )
+    if comes_once(x):
+        raise can_be_read_once(x, "they are needed again")
     return inspect.isfunction(x) or inspect.ismethod(x) or isinstance(x, functools.partial)
 
 
@@ -140,7 +149,7 @@ def _of_pieces(
     found: tuple[list[Any], list[Any]] = ([], [])
     for number, piece in enumerate(read_ahead(pieces())):
         block, *others = piece if isinstance(piece, tuple) else (piece,)
-        block = _as_block(block, number)
+        block = as_block(block, f"block {number}")
         if d is not None and block.shape[1] != d:
             raise InputError(f"block {number} has {block.shape[1]} columns, and block 0 has {d}.")
         d, n = block.shape[1], n + block.shape[0]
@@ -159,10 +168,10 @@ def _of_pieces(
     def read(order: Sequence[int] | None = None) -> Iterator[Any]:
         if entries is not None and order is not None:
             for number, rows in map(parts().__getitem__, order):
-                yield _as_block(_cut(entries[number], rows), number)
+                yield as_block(_cut(entries[number], rows), f"block {number}")
             return
         for number, piece in enumerate(pieces()):
-            yield _as_block(piece[0] if isinstance(piece, tuple) else piece, number)
+            yield as_block(piece[0] if isinstance(piece, tuple) else piece, f"block {number}")
 
     @functools.cache
     def parts() -> list[tuple[int, range]]:
@@ -203,17 +212,16 @@ def _bytes_of(block: Any) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def _as_block(block: Any, number: int) -> Any:
+def as_block(block: Any, name: str) -> Any:
     """A block as rows of numbers: an array or a CSR matrix (m, d)."""
     if is_sparse(block):
-        return compressed(block, f"block {number}")
+        return compressed(block, name)
     block = np.asarray(block)
     if block.ndim == 1:
         block = block[:, None]
     if block.ndim != 2 or 0 in block.shape or block.dtype.kind not in "fiub":
         raise InputError(
-            f"block {number} has shape {block.shape} and dtype {block.dtype}; pass rows of numbers, "
-            "(m, d)."
+            f"{name} has shape {block.shape} and dtype {block.dtype}; pass rows of numbers, (m, d)."
         )
     return block
 
