@@ -7,6 +7,7 @@ array of which most numbers are 0, the others are stored (see `_SPARSE`).
 
 import contextlib
 import io
+import json
 import math
 import os
 import re
@@ -22,7 +23,7 @@ from .losses import CLASSES, LOSSES
 from .losses import LABELS as LABEL_TARGETS
 
 #: Version of the format, a member of every file; those of fastgd before it had none.
-FORMAT = 3
+FORMAT = 4
 #: Members by the version of the format that added them; they are None in fits from older files.
 _CAME_WITH = {"feature_names": 2}
 
@@ -143,6 +144,35 @@ def _attribute(name: str, array: np.ndarray | None, member: Member) -> Any:
     if member.among is not None and value not in member.among:
         raise ValueError(f"{name} is {value!r}, which does not fit the other members")
     return value
+
+
+def as_text(categories: Mapping[str, Any] | None) -> str | None:
+    """Values of columns, by their names, as JSON.
+
+    Raises
+    ------
+    InputError
+        If they are no text, numbers or booleans.
+    """
+    if not categories:
+        return None
+    try:
+        return json.dumps({name: list(values) for name, values in categories.items()})
+    except TypeError as error:
+        raise InputError(f"the categories can't be saved: {error}.") from error
+
+
+def of_text(text: str | None) -> dict[str, tuple[Any, ...]] | None:
+    """The inverse of `as_text`, or ValueError."""
+    found = None if text is None else json.loads(text)
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not all(isinstance(v, list) and v for v in found.values()):
+        raise ValueError("categories are no values by name")
+    for value in (value for values in found.values() for value in values):
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"{value!r} is among the categories")
+    return {name: tuple(values) for name, values in found.items()}
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from .losses import BCE, MSE, CoupledLoss, Loss, chosen
 from .result import Fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, DTypeLike
@@ -52,6 +52,8 @@ def fit(
     patience: int = 5,
     resume: Fit | str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
+    columns: Sequence[str] | None = None,
+    categories: Sequence[str] | Mapping[str, Sequence[Any]] | None = None,
 ) -> Fit:
     """A linear model of any loss by gradient descent.
 
@@ -70,8 +72,8 @@ def fit(
         (x, y, weight), the same at every call. Squared error takes such an iterator itself, a generator
         or zip(xs, ys), and reads it once: from then on few rows of the same cost stand for all.
     y : array-like (n,) or (n, k), or str
-        Targets; for losses of labels (n,) labels of any kind. The name of a column, where x is read in
-        blocks from a table, whose other columns are the features. None where the blocks have theirs.
+        Targets; for losses of labels (n,) labels of any kind. The name of a column, where x is a data
+        frame or a table, whose other columns are the features. None where the blocks have theirs.
     loss : str or Loss, default="mse"
         A name or an object of `fastgd.losses`, or a `Loss` of two plain functions. For numbers: "mse"
         (z − y)², "huber" or ``Huber(delta=1.35)``, "quantile" or ``Quantile(q=0.9)``,
@@ -174,6 +176,15 @@ def fit(
         A file that the fit so far is written to, about every second and at the end, with the state that
         `resume` needs. The file is replaced when the new one is complete, so that a process that is
         killed leaves a whole one. `fastgd.load` reads it.
+    columns : list of str, optional
+        Where x has named columns: those that are features, in this order. By default all but `y` and
+        the weights. Others are not read.
+    categories : list of str, or dict of lists, optional
+        Where x has named columns: those of text, integers or booleans that become columns of 0 and 1,
+        one for each value but the first, named "column=value". A dict gives the values, in their order;
+        those of a list are found by one reading, and sorted. Columns of dictionary types (Arrow's
+        dictionary, Polars' Categorical and Enum, pandas' category) of rows in blocks are always encoded.
+        `Fit.categories` keeps the values, and predictions encode by it; another value, or none, raises.
 
     Returns
     -------
@@ -250,6 +261,8 @@ def fit_linear(
     patience: int = 5,
     resume: Fit | str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
+    columns: Sequence[str] | None = None,
+    categories: Sequence[str] | Mapping[str, Sequence[Any]] | None = None,
 ) -> Fit:
     """Least squares by gradient descent: `fit` with loss="mse".
 
@@ -262,7 +275,7 @@ def fit_linear(
     y : array-like (n,) or (n, k)
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, offset, coef_init, intercept_init, keep_path, dtype, device, n_threads, callback, \
-progress, validation, patience, resume, checkpoint
+progress, validation, patience, resume, checkpoint, columns, categories
         As in `fit`.
 
     Returns
@@ -325,6 +338,8 @@ def fit_logistic(
     patience: int = 5,
     resume: Fit | str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] | None = None,
+    columns: Sequence[str] | None = None,
+    categories: Sequence[str] | Mapping[str, Sequence[Any]] | None = None,
 ) -> Fit:
     """Logistic regression by gradient descent, for two labels of any kind, or more (softmax).
 
@@ -344,7 +359,7 @@ def fit_logistic(
         Labels: two values or more, of text, numbers, booleans, or anything hashable.
     fit_intercept, lr, epochs, batch_size, shuffle, seed, optimizer, schedule, average, tol, reduction, \
 l1, l2, sample_weight, offset, class_weight, coef_init, intercept_init, keep_path, dtype, device, \
-n_threads, callback, progress, validation, patience, resume, checkpoint
+n_threads, callback, progress, validation, patience, resume, checkpoint, columns, categories
         As in `fit`.
 
     Returns

@@ -21,6 +21,8 @@ class Prediction:
     link: Any
     #: The parameter of the loss.
     p: float = 0.0
+    #: The values of the columns that were encoded, by name.
+    categories: dict[str, tuple[Any, ...]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes: pickle's protocols 0 and 1, and skops, know no slots."""
@@ -60,7 +62,7 @@ class Prediction:
             Of a dask array or data frame it is a dask array, which is computed when it is asked for.
         """
         if inputs.is_dask(x):
-            return lazily(self.predict, x, offset)
+            return lazily(self.predict, x, offset, self.categories)
         raw = self.raw_prediction(x, offset)
         return self._linked(raw) if self.classes is None else self.classes[_places(raw)]
 
@@ -83,7 +85,7 @@ class Prediction:
                 f"predict_proba is for fits on labels; this one has the loss {self.loss!r}."
             )
         if inputs.is_dask(x):
-            return lazily(self.predict_proba, x, offset)
+            return lazily(self.predict_proba, x, offset, self.categories)
         raw = self.raw_prediction(x, offset)
         # A coupled link needs more of its loss than a fit keeps, but for softmax.
         if self.link is None or (raw.ndim == 2 and callable(self.link)):
@@ -275,11 +277,11 @@ class _Rows:
         self.offset = None if offset is None else offset[:, counted]
 
 
-def lazily(predict: Any, x: Any, offset: Any) -> Any:
+def lazily(predict: Any, x: Any, offset: Any, categories: Any) -> Any:
     """A dask array of the predictions for each chunk of a dask array or data frame."""
     from .sources.dask_predictions import lazily
 
-    return lazily(predict, x, offset)
+    return lazily(predict, x, offset, categories)
 
 
 def with_offset(raw: np.ndarray, offset: Any) -> np.ndarray:

@@ -76,6 +76,10 @@ class Fit(Prediction):
         names, or with the same in another order, raises InputError; data without names is taken as it is.
         As in scikit-learn, names are kept only where they are text, a mix of text and other types is
         refused, and a name may occur twice.
+    categories : dict, or None
+        The values of each column that the fit took as columns of 0 and 1, by its name; the features are
+        named "column=value", for all values but the first. Predictions of frames and tables with these
+        columns encode them in the same way, and refuse other values.
 
     Examples
     --------
@@ -87,6 +91,7 @@ class Fit(Prediction):
 
     __slots__ = (
         "best_epoch",
+        "categories",
         "classes",
         "coef",
         "converged",
@@ -129,6 +134,7 @@ class Fit(Prediction):
         feature_names: Any = None,
         state: Any = None,
         p: float = 0.0,
+        categories: Any = None,
     ) -> None:
         self.coef, self.costs, self.cost = coef, costs, cost
         self.intercept = intercept
@@ -137,7 +143,7 @@ class Fit(Prediction):
         self.link = link_of(loss) if link is None else link
         self.lrs, self.gradient_norms = lrs, gradient_norms
         self.start, self.validation_costs, self.best_epoch = start, validation_costs, best_epoch
-        self.state = state
+        self.state, self.categories = state, categories
         self.feature_names = None if feature_names is None else tuple(map(str, feature_names))
 
     def __repr__(self) -> str:
@@ -170,7 +176,7 @@ class Fit(Prediction):
             infinity; or offset has another shape.
         """
         if inputs.is_dask(x):
-            return lazily(self.raw_prediction, x, offset)
+            return lazily(self.raw_prediction, x, offset, self.categories)
         if inputs.on_gpu(x):
             from .sources import place
 
@@ -184,6 +190,8 @@ class Fit(Prediction):
         from .sources import place, readers
 
         d = self.coef.shape[-1]
+        if self.categories:
+            x = readers.as_fitted(x, None, None, self.feature_names, self.categories).x
         if readers.in_blocks(x):
             given = x = readers.rows_to_predict(x, d, self.feature_names)
             product = _product_of_blocks
@@ -205,12 +213,14 @@ class Fit(Prediction):
         return raw
 
     def _with_targets(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
-        from .sources.readers import in_blocks, opened
+        from .sources.categories import columns_of_features
+        from .sources.readers import as_fitted
 
+        names, categories = self.feature_names, self.categories or {}
         if inputs.is_dask(x):  # whose predictions are computed where its chunks are
             y, weight = (x[one] if isinstance(one, str) else one for one in (y, weight))
-            return x if self.feature_names is None else x[[*self.feature_names]], y, weight
-        return opened(x, y, weight, self.feature_names) if in_blocks(x) else (x, y, weight)
+            return x if names is None else x[columns_of_features(names, categories)], y, weight
+        return as_fitted(x, y, weight, names, categories)
 
     def sparsify(self) -> Any:
         """The coefficients that are not 0, as a sparse array.
@@ -323,6 +333,7 @@ class Fit(Prediction):
                 f"{', '.join(LINKS)}, or pickle the fit."
             )
         values = {name: getattr(self, name) for name in self.__slots__ if name != "state"}
+        values["categories"] = archive.as_text(self.categories)
         archive.save(path, values, _table, self.state or {})
 
 
@@ -377,6 +388,7 @@ def _table(arrays: archive.Arrays) -> archive.Table:
         "p": archive.Member(archive.REAL, finite=True),
         "link": archive.Member(archive.TEXT, optional=True, among=tuple(LINKS)),
         "feature_names": archive.Member(archive.TEXT, (d,), optional=True),
+        "categories": archive.Member(archive.TEXT, optional=True),
     }
 
 
@@ -416,7 +428,9 @@ def _fit_of(arrays: archive.Arrays) -> Any:
         from .mlp import result as mlp_result
 
         return mlp_result.fit_of(arrays)
-    # Files of before have no link and no parameter: they are those of the loss.
+    # Files of before have no link and no parameter: they are those of the loss. Nor have they categories.
     p = np.array(parameter_of(str(arrays["loss"])) if "loss" in arrays else 0.0)
-    arrays, state = archive.split_state({"link": None, "p": p, **arrays})
-    return Fit(**archive.attributes(arrays, _table(arrays)), state=state)
+    arrays, state = archive.split_state({"link": None, "p": p, "categories": None, **arrays})
+    attributes = archive.attributes(arrays, _table(arrays))
+    attributes["categories"] = archive.of_text(attributes["categories"])
+    return Fit(**attributes, state=state)

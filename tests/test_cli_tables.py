@@ -27,7 +27,7 @@ TABLE = pa.table(
 )  # fmt: skip
 DUMMIES = np.column_stack([SIZE, SEX == "male", TOWN == "Rome", TOWN == "Ulm"]).astype(float)
 WITHOUT_TARGETS = ["--without", "visits", "--without", "sold"]
-NAMES = ["size", "sex=female", "sex=male", "town=Bonn", "town=Rome", "town=Ulm"]
+NAMES = ["size", "sex=male", "town=Rome", "town=Ulm"]
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +79,8 @@ def test_text_is_encoded_and_predictions_are_those_of_the_fit(run, data, out):
     wanted = fastgd.fit_linear(DUMMIES, PRICE)
     fit = fastgd.load("f.npz")
     assert fit.feature_names == tuple(NAMES)
-    np.testing.assert_allclose(fit.coef[[0, 2, 4, 5]], wanted.coef, rtol=1e-9)
-    assert fit.coef[[1, 3]].tolist() == [0, 0]
+    np.testing.assert_allclose(fit.coef, wanted.coef, rtol=1e-9)
+    assert fit.categories == {"sex": ("female", "male"), "town": ("Bonn", "Rome", "Ulm")}
     assert f"{'sex=male':9}  {wanted.coef[1]:14.6g}" in printed
     assert f"{N} rows" in printed
     status, printed, err = run("predict", "f.npz", data, "-o", out)
@@ -98,7 +98,7 @@ def test_a_folder_of_files(run, tmp_path):
         pq.write_table(TABLE.slice(150 * i, 150), f"all/{i}.parquet")
     assert run("all", "--target", "price", *WITHOUT_TARGETS, "--save", "f.npz")[0] == 0
     wanted = fastgd.fit_linear(DUMMIES, PRICE).coef
-    np.testing.assert_allclose(fastgd.load("f.npz").coef[[0, 2, 4, 5]], wanted, rtol=1e-9)
+    np.testing.assert_allclose(fastgd.load("f.npz").coef, wanted, rtol=1e-9)
 
 
 @pytest.mark.parametrize("data", ["h.csv", "h.parquet"])
@@ -129,7 +129,7 @@ def test_another_loss(run, data):
     assert "The cost falling" in printed
     assert "D² " in printed
     wanted = fastgd.fit(DUMMIES, TABLE["visits"].to_numpy(), loss="poisson")
-    np.testing.assert_allclose(fastgd.load("f.npz").coef[[0, 2, 4, 5]], wanted.coef, rtol=1e-5)
+    np.testing.assert_allclose(fastgd.load("f.npz").coef, wanted.coef, rtol=1e-5)
     assert run("predict", "f.npz", data, "-o", "o.csv")[0] == 0
     np.testing.assert_allclose(
         pd.read_csv("o.csv")["prediction"], wanted.predict(DUMMIES), rtol=1e-5
@@ -171,8 +171,6 @@ def test_columns_that_cannot_be_encoded(complaint, data):
     said = complaint(data, "--target", "y")
     assert "'street' is text of more than 100 values" in said
     assert "--without 'street'" in said
-    write(pa.table({"a=b": ["x", "y", "x"], "y": [1, 2, 3]}), data)
-    assert "its name has a '='" in complaint(data, "--target", "y")
 
 
 def test_types_and_missing_values_of_parquet(run, complaint):
@@ -187,8 +185,8 @@ def test_types_and_missing_values_of_parquet(run, complaint):
     text = pa.array(["a", "b"] * 20 + [None], pa.string())
     write(pa.table({"town": text, "y": range(41)}), "t.parquet")
     said = complaint("t.parquet", "--target", "y")
-    assert "row 40 (row 40 of " in said
-    assert "row group 1), column 'town': the value is missing" in said
+    assert "column 'town' of x has no value at row 40 (row 40 of " in said
+    assert "row group 1)" in said
     said = complaint("t.parquet", "--target", "town", "--logistic")
     assert "column 'town': the value is missing" in said
     write(pa.table({"a": [1.0] * 35 + [None], "y": range(36)}), "t.parquet")
@@ -209,12 +207,13 @@ def test_values_and_columns_that_the_fit_has_not(run, complaint, data):
     said = complaint("predict", "f.npz", "new" + data, "-o", "o.csv")
     assert ("row 39" if "csv" in data else "row 37 (row 37 of ") in said
     assert (
-        "column 'town': 'Oslo' is none of the values that were fitted ('Bonn', 'Rome', 'Ulm')"
-        in said
+        "'Oslo' is none of its categories ('Bonn', 'Rome', 'Ulm')" in said
+        if "csv" in data
+        else "which is none of its categories ('Bonn', 'Rome', 'Ulm')" in said
     )
     write(pa.Table.from_pandas(new.drop(columns="sex")), "new" + data)
     said = complaint("predict", "f.npz", "new" + data, "-o", "o.csv")
-    assert "has no column 'sex', which the fit has" in said
+    assert "has no column 'sex', which is one of the features" in said
     write(TABLE.set_column(0, "size", pa.array(SEX)), "new" + data)
     said = complaint("predict", "f.npz", "new" + data, "-o", "o.csv")
     assert "'size'" in said

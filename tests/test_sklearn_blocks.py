@@ -267,7 +267,10 @@ REFUSED = {
     "an unknown column": (
         lambda: linear_model.Ridge().fit(pl.LazyFrame({"a": [1.0]}), "z"), "y is 'z', and the columns",
     ),
-    "text": (lambda: linear_model.Ridge().fit(pl.LazyFrame({"a": ["u"], "y": [1]}), "y"), "encode it"),
+    "text": (
+        lambda: linear_model.Ridge().fit(pl.LazyFrame({"a": ["u"], "y": [1]}), "y"),
+        "name it in categories=",
+    ),
     "no rows": (
         lambda: linear_model.Ridge().fit(pl.from_pandas(frame(SCORE)).lazy().clear(), "y"), "0 sample",
     ),
@@ -292,13 +295,12 @@ def test_columns_of_predictions(tmp_path):
     model = linear_model.Ridge().fit(tmp_path / "rows.parquet", "y", "w")
     wanted = model.predict(frame(SCORE)[NAMES])
     np.testing.assert_allclose(model.predict(str(tmp_path / "rows.parquet")), wanted)
-    for other, said in (
-        (table.select(NAMES[:3]), "no column 'd'"), (table.select(NAMES[::-1]), "column 0 of x is 'd'")
-    ):  # fmt: skip
-        with pytest.raises(InputError, match=said):
-            model.predict(ds.dataset(other))
-        with pytest.raises(InputError, match=said):
-            model.score(ds.dataset(other.append_column("y", table["y"])), "y")
+    np.testing.assert_allclose(model.predict(ds.dataset(table.select(NAMES[::-1]))), wanted)
+    other = table.select(NAMES[:3])
+    with pytest.raises(InputError, match="no column 'd'"):
+        model.predict(ds.dataset(other))
+    with pytest.raises(InputError, match="no column 'd'"):
+        model.score(ds.dataset(other.append_column("y", table["y"])), "y")
     with pytest.raises(InputError, match="x has 3 columns"):
         model.predict([X[:, :3]])
 

@@ -7,20 +7,23 @@ import itertools
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ..errors import InputError
-from .encoding import MOST, Column, features, of_names, of_values, unknown
+from ..sources.categories import Categories, columns_of_features, features_of_column
 
 MISSING = {"", "?", "na", "n/a", "nan", "null"}
 
+#: The most values of a column of text.
+_MOST = 100
+
 
 class Table(NamedTuple):
-    """Features, target, names, the columns before text was encoded, and how Python reads the same.
+    """Features, target, names, the values of columns of text, and how Python reads the same.
 
     `loadtxt` has the arguments of ``numpy.loadtxt``, or is empty where a column is text.
     """
@@ -29,7 +32,7 @@ class Table(NamedTuple):
     y: np.ndarray
     features: list[str]
     target: str
-    columns: list[Column]
+    categories: Categories
     loadtxt: str
 
 
@@ -61,8 +64,7 @@ def read_csv(
                 if not _is_text(text):
                     file.refuse(j, _complaint(text, file.header[j], False, True))
                 numbers.append(seen[j].setdefault(text, len(seen[j])))
-                if len(seen[j]) > MOST:
-                    of_values(str(path), file.header[j], seen[j])
+                refuse_many(path, file.header[j], seen[j])
             else:
                 numbers.append(_required(file, row, j))
         targets.append(answer)
@@ -71,49 +73,69 @@ def read_csv(
 
     y = two_labels(path, target, _as_numbers(targets)) if labels else np.array(targets)
     x = np.frombuffer(numbers).reshape(len(targets), len(places))
-    columns = [Column(file.header[j]) for j in places]
-    if seen:
-        x = x.copy()
-        for place, j in enumerate(places):
-            if j in seen:
-                columns[place] = of_values(str(path), file.header[j], seen[j])
-                order = [(columns[place].values or ()).index(text) for text in seen[j]]
-                x[:, place] = np.array(order)[x[:, place].astype(int)]
-        x = _encoded(x, columns, base=False)
+    categories: Categories = {}
+    for place, j in enumerate(places):
+        if seen and j in seen:
+            values = categories[file.header[j]] = tuple(sorted(seen[j]))
+            order = np.array([values.index(text) for text in seen[j]], float)
+            x = x.copy()
+            x[:, place] = order[x[:, place].astype(int)]
     loadtxt = "" if seen else _loadtxt(file, [*places, t], y, len(targets))
-    return Table(x, y, features(columns, base=False), target, columns, loadtxt)
+    features = [f for name in names for f in features_of_column(name, categories)]
+    return Table(_encoded(x, names, categories), y, features, target, categories, loadtxt)
 
 
-def read_csv_to_predict(path: str | Path, names: Sequence[str]) -> np.ndarray:
-    """The features of a fit with these names, text being encoded as in `read_csv`, with the base."""
+def read_csv_to_predict(
+    path: str | Path, features: Sequence[str], categories: Categories
+) -> np.ndarray:
+    """The features of a fit with these names, text being encoded as in `read_csv`."""
     file = _Rows(path)
-    columns = of_names(names, file.header)
-    for column in columns:
-        if column.name not in file.header:
-            raise InputError(f"{path} has no column {column.name!r}, which the fit has.")
-    places = [file.header.index(column.name) for column in columns]
-    known = [{text: place for place, text in enumerate(c.values or ())} for c in columns]
+    columns = columns_of_features(features, categories)
+    for name in columns:
+        if name not in file.header:
+            raise InputError(f"{path} has no column {name!r}, which is one of the features.")
+    places = [file.header.index(name) for name in columns]
+    known = {
+        name: {text: place for place, text in enumerate(values)}
+        for name, values in categories.items()
+    }
     numbers = array("d")
     for row in file.rows():
-        for column, j, of in zip(columns, places, known, strict=True):
-            if column.values is None:
+        for name, j in zip(columns, places, strict=True):
+            if name not in known:
                 numbers.append(_required(file, row, j))
                 continue
             text = row[j].strip()
-            if text not in of:
-                missing = text.casefold() in MISSING
-                file.refuse(
-                    j, _complaint(text, column.name, False) if missing else unknown(text, column)
-                )
-            numbers.append(of[text])
+            if text.casefold() in MISSING:
+                file.refuse(j, _complaint(text, name, False))
+            if text not in known[name]:
+                listed = ", ".join(map(repr, categories[name][:10]))
+                file.refuse(j, f"{text!r} is none of its categories ({listed}).")
+            numbers.append(known[name][text])
     if not numbers:
         raise InputError(f"{path} has column names, but no rows below them.")
-    return _encoded(np.frombuffer(numbers).reshape(-1, len(columns)), columns, base=True)
+    return _encoded(np.frombuffer(numbers).reshape(-1, len(columns)), columns, categories)
 
 
-def _encoded(x: np.ndarray, columns: list[Column], base: bool) -> np.ndarray:
-    parts = [part for j, column in enumerate(columns) for part in column.encoded(x[:, j], base)]
+def _encoded(x: np.ndarray, columns: Sequence[str], categories: Categories) -> np.ndarray:
+    """x with places among the values of columns of text as columns of 0 and 1."""
+    if not categories:
+        return x
+    parts = []
+    for name, column in zip(columns, x.T, strict=True):
+        values = categories.get(name)
+        parts += [column] if values is None else [column == i for i in range(1, len(values))]
     return np.column_stack(parts).astype(float, copy=False)
+
+
+def refuse_many(path: str | Path, name: str, values: Collection[str]) -> None:
+    """Raise where a column of text has too many values."""
+    if len(values) > _MOST:
+        some = ", ".join(map(repr, itertools.islice(values, 2)))
+        raise InputError(
+            f"{path}: the column {name!r} is text of more than {_MOST} values, such as {some}; to ignore "
+            f"this column, add --without {name!r}."
+        )
 
 
 class _Rows:

@@ -29,9 +29,13 @@ def run(words: Sequence[str]) -> None:
         )
     if os.path.exists(options.output) and os.path.samefile(options.data, options.output):
         raise fastgd.InputError(f"{options.output} is the file to read; name another one.")
-    reads_tables = table_file.is_table(options.data)
-    read: Any = table_file.read_table_to_predict if reads_tables else csv_table.read_csv_to_predict
-    columns = _predictions(fit, read(options.data, fit.feature_names))
+    if table_file.is_table(options.data):
+        x: Any = table_file.existing(options.data)
+    else:
+        x = csv_table.read_csv_to_predict(
+            options.data, fit.feature_names or (), fit.categories or {}
+        )
+    columns = _predictions(fit, x)
     try:
         (_write_csv if ending == ".csv" else _write_arrow)(options.output, columns)
     except OSError as error:

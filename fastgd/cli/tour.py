@@ -1,6 +1,7 @@
 """python -m fastgd: a guided first run, on a small real data set or on your own CSV file."""
 
 import argparse
+import copy
 import statistics
 import sys
 import time
@@ -19,7 +20,6 @@ from ..errors import BlockError
 from ..losses import CLASSES, LABELS, LOSSES
 from . import compiling
 from .csv_table import Table, read_csv
-from .encoding import with_base
 from .terminal_plot import curve
 
 _Result = TypeVar("_Result")
@@ -216,7 +216,8 @@ def _written(
 ) -> None:
     """Write the fit and the picture of a cost curve, where they are asked for."""
     if options.save:
-        fit = with_base(fit, table.columns)
+        fit = copy.copy(fit)
+        fit.feature_names, fit.categories = tuple(table.features), table.categories or None
         try:
             fit.save(options.save)
         except OSError as error:
@@ -235,8 +236,8 @@ def _python(options: argparse.Namespace, table: Table, name: str, more: str) -> 
     from . import table_file
 
     path, target, without = str(options.file), table.target, [*options.without]
-    text, on_disk = any(column.values for column in table.columns), table_file.is_table(path)
-    if on_disk and not text and not without:
+    on_disk = table_file.is_table(path)
+    if on_disk and not table.categories and not without:
         whole = f"pathlib.Path({path!r})"
         return ["import fastgd, pathlib", f"fit = fastgd.{name}({whole}, {target!r}{more})"]
     read = f"read_csv({path!r}, sep=None, engine='python')"
@@ -244,10 +245,10 @@ def _python(options: argparse.Namespace, table: Table, name: str, more: str) -> 
         kind = "feather" if Path(path).suffix.lower() in table_file.ENDINGS[1:] else "parquet"
         read = f"read_{kind}({path!r})"
     lines = ["import fastgd, pandas", f"table = pandas.{read}"]
-    lines += [f"x = table.drop(columns={[*without, target]!r})"]
-    if text:
-        lines += ["x = pandas.get_dummies(x, prefix_sep='=', drop_first=True, dtype=float)"]
-    return [*lines, f"fit = fastgd.{name}(x, table[{target!r}]{more})"]
+    if without:
+        lines += [f"table = table.drop(columns={without!r})"]
+    text = f", categories={list(table.categories)!r}" if table.categories else ""
+    return [*lines, f"fit = fastgd.{name}(table, {target!r}{text}{more})"]
 
 
 def _load(options: argparse.Namespace) -> tuple[Table, Path]:

@@ -9,8 +9,9 @@ from .. import inputs
 from ..cpu.order import visiting_order
 from ..errors import InputError
 from ..sources import place
+from ..sources.blocks import Blocks
 from ..sources.compressed import Columns
-from ..sources.readers import in_blocks, opened
+from ..sources.readers import as_fitted
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +34,7 @@ def given_rows(
     classes: Any,
     loss: Any,
     feature_names: Any,
+    categories: Any,
     outputs: int,
     offset: bool,
 ) -> tuple[tuple[Any, np.ndarray, np.ndarray | None, np.ndarray | None], place.Place]:
@@ -42,12 +44,12 @@ def given_rows(
     """
     blocks: Any = None
     try:
-        if in_blocks(given[0]):
-            blocks = opened(given[0], given[1], (*given, None)[2], feature_names)
-            inputs.require_names_of(blocks.x.names, feature_names)
-            given = (*blocks, *given[3:])
+        rows = as_fitted(given[0], given[1], (*given, None)[2], feature_names, categories)
+        if isinstance(rows.x, Blocks):
+            inputs.require_names_of(rows.x.names, feature_names)
         else:
-            inputs.require_names(given[0], feature_names)
+            inputs.require_names(rows.x, feature_names)
+        given = (*rows, *given[3:])
         x, found = place.features(given[0], device)
         if found.on_gpu != where.on_gpu and not {found, where} & {place.BLOCKS, place.CHUNKS}:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")

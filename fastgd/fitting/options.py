@@ -65,6 +65,8 @@ class Options:
     validation: Any  # None, a float, or a tuple
     resume: Any = None
     checkpoint: Any = None
+    columns: list[str] | None = None
+    categories: Any = None
     patience: int
 
     def __init__(self, **given: Any):
@@ -83,6 +85,10 @@ class Options:
         _check_together(o)
         if o.device is not None:
             o.device = _device(o.device)
+        if o.columns is not None:
+            o.columns = _names(o.columns, "columns")
+        if o.categories is not None:
+            o.categories = _categories(o.categories)
         if o.callback is not None and not callable(o.callback):
             raise InputError(
                 f"callback is {shown(o.callback)}; expected a function of one argument."
@@ -101,6 +107,32 @@ class Options:
     def automatic(self) -> bool:
         """Whether the data provides the step, unless a batch size does not let it."""
         return isinstance(self.lr, str) and self.optimizer is None
+
+
+def _names(given: Any, name: str) -> list[str]:
+    """Names of columns, each of which occurs once."""
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise InputError(f"{name} is {shown(given)}; pass a list of names of columns.")
+    for place, one in enumerate(given):
+        if one in given[:place]:
+            raise InputError(f"{name} has {one!r} twice.")
+    if not given:
+        raise InputError(f"{name} is empty; pass one name at least.")
+    return list(given)
+
+
+def _categories(given: Any) -> Any:
+    """Names of columns, or a dict of their values."""
+    if not isinstance(given, dict):
+        return _names(given, "categories")
+    _names([*given], "categories")
+    for name, values in given.items():
+        several = isinstance(values, list | tuple | np.ndarray) and len(values) > 0
+        if not several or len(set(values)) < len(values):
+            raise InputError(
+                f"categories of {name!r} are {shown(values)}; pass a list of different values."
+            )
+    return {name: [*np.asarray(v, object).tolist()] for name, v in given.items()}
 
 
 def _checked(

@@ -15,7 +15,7 @@ from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.protocol import Source
-from ..sources.readers import comes_once, in_blocks, opened
+from ..sources.readers import chosen_of_frame, comes_once, in_blocks, opened
 from ..sources.selected import selected
 from .held_out import given_rows, split
 from .once import read_once
@@ -61,6 +61,7 @@ class Problem:
     classes: np.ndarray | None = None
     names: list[str] | None = None
     feature_names: tuple[str, ...] | None = None
+    categories: dict[str, tuple[Any, ...]] | None = None
     held_out: Any = None
     start: np.ndarray | None = None
     y_center: np.ndarray | float = 0.0
@@ -74,22 +75,32 @@ class Problem:
         #: Rows in blocks that are let go of at the end, and those that the caller goes on with.
         self._opened: Blocks | None = None
         self._callers = x if isinstance(x, Blocks) else None
+        weight, chosen = options.sample_weight, (options.columns, options.categories)
         if in_blocks(x):
-            x, y, options.sample_weight = opened(x, y, options.sample_weight)
+            x, y, options.sample_weight = opened(x, y, weight, *chosen)
             self._opened = x
-            if y is None:
-                raise InputError(
-                    "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
-                )
-            self.names = x.names
-            self.feature_names = None if x.names is None else tuple(x.names)
+            self._name(x)
+        elif any(chosen) or isinstance(y, str) or isinstance(weight, str):
+            x, y, options.sample_weight = chosen_of_frame(x, y, weight, *chosen)
+            self._name(x)
+            x = x.rows(0, len(x))
         elif (names := inputs.column_names(x)) is not None:
             self.names, self.feature_names = names, inputs.feature_names(x)
         try:
+            if y is None and self._opened is not None:
+                raise InputError(
+                    "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
+                )
             self._read(x, y)
         except BaseException:
             self.close()
             raise
+
+    def _name(self, x: Blocks) -> None:
+        """Keep the names of the columns of a table."""
+        self.names = x.names
+        self.feature_names = None if x.names is None else tuple(x.names)
+        self.categories = x.categories or None
 
     def _read(self, x: Any, y: Any) -> None:
         """Set what the rows, the targets and the options say together."""
@@ -147,6 +158,7 @@ class Problem:
             self.held_out, self.held_place = given_rows(
                 held_out, self.place, options.device, d=d, k=len(self.y), dtype=self.inner,
                 classes=self.classes, loss=self.loss, feature_names=self.feature_names,
+                categories=self.categories,
                 outputs=self.k, offset=self.offset is not None,
             )  # fmt: skip
         if self.loss.quadratic and self.offset is not None:
@@ -184,7 +196,9 @@ class Problem:
             self.k = len(self.y)
             return
         self.y, self.classes = inputs.labels(self.given_y, rows, self.inner)
-        self.given_y = None  # all labels have been looked at; a column of a table needs memory no more
+        self.given_y = (
+            None  # all labels have been looked at; a column of a table needs memory no more
+        )
         k = len(self.classes)
         if not self.loss.coupled and k > 2:
             if self.loss.for_classes is None:
@@ -377,6 +391,7 @@ class Problem:
             p=self.loss.p,
             link=named_link(self.loss.link),
             feature_names=self.feature_names,
+            categories=self.categories,
             state=state,
             **self._history(solver, epoch, validation),
         )

@@ -23,7 +23,7 @@ from .arrays import (
     weights,
     working_dtype,
 )
-from .frames import column_names, feature_names, is_dask, require_names, require_names_of
+from .frames import column_names, column_of, feature_names, is_dask, require_names, require_names_of
 from .labels import (
     class_indices,
     class_weights,
@@ -42,6 +42,7 @@ __all__ = [
     "class_indices",
     "class_weights",
     "column_names",
+    "column_of",
     "entries_of_column",
     "extremes",
     "feature_names",

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..inputs import is_dask
 from ..sources.blocks import Blocks
 from ..sources.dask_predictions import lazily
-from ..sources.readers import in_blocks, opened, rows_to_predict
+from ..sources.readers import as_fitted, in_blocks, rows_to_predict
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def open_rows(X: Any, y: Any, sample_weight: Any, model: Any = None) -> Iterator
     if isinstance(X, Blocks) or not in_blocks(X):
         yield X, y, sample_weight
         return
-    rows = opened(X, y, sample_weight, None if model is None else names_of(model))
+    rows = as_fitted(X, y, sample_weight, *(None, None) if model is None else columns_of(model))
     try:
         if rows.y is None:
             raise InputError(
@@ -59,8 +59,8 @@ def predicted(model: Any, method: str, in_memory: Callable[[Any], Any], X: Any) 
         return in_memory(X)
     check_is_fitted(model)
     if is_dask(X):
-        return lazily(getattr(model, method), X)
-    blocks = rows_to_predict(X, model.n_features_in_, names_of(model))
+        return lazily(getattr(model, method), X, None, columns_of(model)[1])
+    blocks = rows_to_predict(X, model.n_features_in_, *columns_of(model))
     unnamed = copy.copy(model)
     vars(unnamed).pop("feature_names_in_", None)  # blocks have none
     try:
@@ -70,7 +70,8 @@ def predicted(model: Any, method: str, in_memory: Callable[[Any], Any], X: Any) 
         raise
 
 
-def names_of(model: Any) -> tuple[str, ...] | None:
-    """The names of the columns that a model was fitted to."""
+def columns_of(model: Any) -> tuple[tuple[str, ...] | None, Any]:
+    """The names of the features that a model was fitted to, and the categories they come from."""
     names = getattr(model, "feature_names_in_", None)
-    return None if names is None else tuple(names)
+    categories = getattr(getattr(model, "fit_", None), "categories", None)
+    return None if names is None else tuple(names), categories

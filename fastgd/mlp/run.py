@@ -188,6 +188,7 @@ class MlpRun:
                 classes=self.classes,
                 loss=o.loss,
                 feature_names=self.feature_names,
+                categories=None,
                 outputs=k,
                 offset=False,
             )

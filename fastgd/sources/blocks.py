@@ -75,6 +75,8 @@ class Blocks:
         row_bytes: float | None = None,
     ):
         self._opened, self.shape, self.dtype = opened, shape, np.dtype(dtype)
+        #: The values of the columns that names such as "sex=male" come from.
+        self.categories: dict[str, tuple[Any, ...]] = {}
         self.names, self._place_of = names, place_of or (lambda row: "")
         self._parts, self.row_bytes = parts, row_bytes or shape[1] * self.dtype.itemsize
         self._sample: np.ndarray | None = None

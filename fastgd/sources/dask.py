@@ -15,7 +15,7 @@ import pickle
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,18 +23,28 @@ import numpy as np
 from .. import inputs
 from ..errors import BlockError, InputError
 from .blocks import BlockRows, Blocks, Opened, not_finite, sample_of, source_of_block
+from .categories import (
+    Categories,
+    Encoded,
+    categories_of,
+    chosen_columns,
+    features_of_column,
+)
 from .compressed import compressed, is_sparse
+from .frames import table_of_frame
 from .read_ahead import read_ahead
-from .tables import features_of
+from .tables import dtype_of, in_memory
 
 #: Seconds between two looks at the workers, and those without any worker after which a pass is given up.
 _LOOK, _PATIENCE = 1.0, 45.0
 
 
-def of_dask(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> Opened:
+def of_dask(
+    x: Any, y: Any, weight: Any, columns: Sequence[str] | None = None, categories: Any = None
+) -> Opened:
     """x in chunks, with y and weights in memory, which may be collections of Dask too.
 
-    Of a data frame, the columns named in `only` are features; all others by default.
+    `columns` and `categories` are those of a data frame, as for `categories.opened_table`.
 
     Raises
     ------
@@ -43,21 +53,26 @@ def of_dask(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) ->
     BlockError
         If a chunk can't be computed.
     """
-    table, client = _table(x, y, weight, only), _client_of(x)
+    table, client = _table(x, y, weight, columns, categories), _client_of(x)
     try:
         y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
-        if client is None:
-            return Opened(_in_this_process(table), y, weight)
-        futures = _persisted(client, table.parts)
-        try:
-            return Opened(Chunks(client, list(futures), table), y, weight)
-        except BaseException:
-            _release(futures)
-            raise
+        opened = _in_this_process(table) if client is None else _on_workers(client, table)
+        opened.categories = table.categories
+        return Opened(opened, y, weight)
     except (InputError, BlockError):
         raise
     except Exception as error:
         raise _told(error) from error.with_traceback(None)
+
+
+def _on_workers(client: Any, table: _Table) -> Chunks:
+    """The parts on the workers of a client; nothing is left of them where one can't be computed."""
+    futures = _persisted(client, table.parts)
+    try:
+        return Chunks(client, list(futures), table)
+    except BaseException:
+        _release(futures)
+        raise
 
 
 class _Table(NamedTuple):
@@ -72,6 +87,8 @@ class _Table(NamedTuple):
     dtype : numpy dtype
     names : list of str or None
     y, weight : as the caller has them, or columns of x
+    categories : dict
+        As for `Blocks`.
     """
 
     parts: list[Any]
@@ -81,17 +98,21 @@ class _Table(NamedTuple):
     names: list[str] | None
     y: Any
     weight: Any
+    categories: Categories
 
 
-def _table(x: Any, y: Any, weight: Any, only: Collection[str] | None) -> _Table:
+def _table(x: Any, y: Any, weight: Any, columns: Any, categories: Any) -> _Table:
     kind = type(x).__name__
     meta = getattr(x, "_meta", None)
     if inputs.on_gpu(meta) or type(meta).__module__.partition(".")[0] in ("cupy", "cudf"):
         raise _on_gpu()
     if kind == "Array":
+        if columns or categories:
+            raise InputError("x is a dask array, which has no columns to choose by name.")
         return _of_array(x, y, weight)
     if kind in ("Series", "DataFrame"):
-        return _of_frame(x.to_frame() if kind == "Series" else x, y, weight, only)
+        x = x.to_frame() if kind == "Series" else x
+        return _of_frame(x, y, weight, columns, categories)
     raise InputError(f"x is a {kind} of Dask; pass a dask array or a dask data frame.")
 
 
@@ -110,35 +131,41 @@ def _of_array(x: Any, y: Any, weight: Any) -> _Table:
         x = x.rechunk({1: -1})
     rows = x.chunks[0] if all(isinstance(m, int) for m in x.chunks[0]) else None
     parts = x.to_delayed().ravel().tolist()
-    return _Table(parts, rows, x.shape[1], x.dtype, None, y, weight)
+    return _Table(parts, rows, x.shape[1], x.dtype, None, y, weight, {})
 
 
-def _of_frame(x: Any, y: Any, weight: Any, only: Collection[str] | None) -> _Table:
+def _of_frame(x: Any, y: Any, weight: Any, columns: Any, categories: Any) -> _Table:
     from dask.delayed import delayed
 
-    named = all(isinstance(name, str) for name in x.columns)
-    types = {name: _number(dtype) for name, dtype in x.dtypes.items()}
-    features, dtype = features_of(types, y, weight, only)
+    table = table_of_frame(x._meta)
+    names = chosen_columns(list(table.types), y, weight, columns)
     if y is None:
         raise InputError("y is missing; pass the name of a column of x, or an array.")
-    parts = x[features].to_delayed()
+    known = {name: v if x[name].cat.known else None for name, v in table.categorical.items()}
+    table = table._replace(categorical=known)
+    found = categories_of(table, names, categories, lambda those: _values(x, those))
+    features = [feature for name in names for feature in features_of_column(name, found)]
+    table = Encoded(table, found).table() if found else table
+    dtype = dtype_of(table.types, features)
     to_array = delayed(_array_of, pure=False)
+    parts = [
+        to_array(part, number, features, found, dtype)
+        for number, part in enumerate(x[names].to_delayed())
+    ]
+    named = all(isinstance(name, str) for name in names)
     return _Table(
-        [to_array(part, dtype) for part in parts], None, len(features), dtype,
-        features if named else None, x[y] if isinstance(y, str) else y,
-        x[weight] if isinstance(weight, str) else weight,
+        parts, None, len(features), dtype, features if named else None,
+        x[y] if isinstance(y, str) else y, x[weight] if isinstance(weight, str) else weight, found,
     )  # fmt: skip
 
 
-def _number(dtype: Any) -> Any:
-    """The NumPy dtype of a column of pandas, or as text that of one without numbers."""
-    if hasattr(dtype, "fill_value"):  # sparse
-        dtype = dtype.subtype
-    if dtype.kind not in "fiub" or dtype.name == "category":
-        return str(dtype)
-    if isinstance(dtype, np.dtype):
-        return dtype
-    return np.dtype(getattr(dtype, "numpy_dtype", np.float64))
+def _values(x: Any, names: list[str]) -> dict[str, list[Any]]:
+    """The values that each of these columns of a data frame has, None for what is missing."""
+    found = {}
+    for name in names:
+        values = x[name].drop_duplicates().compute()
+        found[name] = [*values.dropna().tolist(), *([None] if values.isna().any() else [])]
+    return found
 
 
 def _client_of(x: Any) -> Any:
@@ -202,9 +229,13 @@ def _told(error: Exception) -> InputError | BlockError:
 # --- what runs on workers ---------------------------------------------------------------------
 
 
-def _array_of(frame: Any, dtype: Any) -> np.ndarray:
+def _array_of(
+    frame: Any, number: int, features: list[str], categories: Any, dtype: Any
+) -> np.ndarray:
     """A part of a data frame as an array."""
-    return np.ascontiguousarray(inputs.as_array(frame, "x"), dtype)
+    table = table_of_frame(frame, f" of chunk {number}")
+    encoded = Encoded(table, categories).table() if categories else table
+    return np.ascontiguousarray(in_memory(encoded, features, dtype))
 
 
 def _block(chunk: Any) -> Any:

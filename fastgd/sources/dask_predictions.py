@@ -11,7 +11,12 @@ from .. import inputs
 from ..errors import InputError
 
 
-def lazily(predict: Callable[..., np.ndarray], x: Any, offset: Any = None) -> Any:
+def lazily(
+    predict: Callable[..., np.ndarray],
+    x: Any,
+    offset: Any = None,
+    categories: dict[str, tuple[Any, ...]] | None = None,
+) -> Any:
     """``predict(chunk)`` of the chunks of x as a dask array (n,) or (n, k).
 
     Parameters
@@ -21,6 +26,8 @@ def lazily(predict: Callable[..., np.ndarray], x: Any, offset: Any = None) -> An
     x : dask array or frame
     offset : array-like (n,) or (n, k), optional
         In memory or of Dask, with as many chunks as x has where the rows of a chunk are not known.
+    categories : dict, optional
+        The values that columns of a frame may have.
 
     Raises
     ------
@@ -36,7 +43,8 @@ def lazily(predict: Callable[..., np.ndarray], x: Any, offset: Any = None) -> An
 
         offset = _in_chunks(offset, (np.nan,) * x.npartitions)
         beside, axes = [from_dask_array(offset)], offset.shape[1:]
-    like = _like(predict, x._meta_nonempty, bool(beside), axes)
+    first = {name: values[0] for name, values in (categories or {}).items() if name in x.columns}
+    like = _like(predict, x._meta_nonempty.assign(**first), bool(beside), axes)
     return x.map_partitions(
         _predicted, *beside, predict=predict, none=like, meta=like, align_dataframes=False
     )

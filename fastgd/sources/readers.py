@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..arguments import shown
 from ..errors import InputError
-from ..inputs import is_dask, require_columns, require_names_of
+from ..inputs import column_names, is_dask, require_columns, require_names_of
 from .blocks import BLOCK_BYTES, Blocks, Opened, sample_of
+from .categories import Categories, columns_of_features, opened_table
 from .compressed import compressed, is_sparse
 from .dask import of_dask
+from .frames import table_of_frame
 from .read_ahead import read_ahead
 from .tables import (
     Table,
     is_path,
-    opened_table,
     table_of_dataset,
     table_of_files,
     table_of_parquet,
@@ -36,7 +37,9 @@ def in_blocks(x: Any) -> bool:
     return _table_maker(x) is not None or _is_function(x)
 
 
-def opened(x: Any, y: Any, weight: Any, only: Collection[str] | None = None) -> Opened:
+def opened(
+    x: Any, y: Any, weight: Any, columns: Sequence[str] | None = None, categories: Any = None
+) -> Opened:
     """x in blocks, with y and weights in memory.
 
     Parameters
@@ -47,8 +50,10 @@ frame
     y, weight : array-like, or str
         A name is that of a column of x, which is then no feature. None where the blocks have their own,
         or none is needed.
-    only : collection of str, optional
-        Of a table, the columns that are features; all others by default.
+    columns : sequence of str, optional
+        Of a table, the columns that are features, in their order; all others by default.
+    categories : dict or list of str, optional
+        Of a table, columns that become columns of 0 and 1; see `categories.categories_of`.
 
     Raises
     ------
@@ -58,27 +63,77 @@ frame
     if isinstance(x, Blocks):
         return Opened(x, y, weight)
     if is_dask(x):
-        return of_dask(x, y, weight, only)
+        return of_dask(x, y, weight, columns, categories)
     make = _table_maker(x)
     if make is not None:
-        return opened_table(make(x), y, weight, only)
-    for what, given in (("y", y), ("sample_weight", weight)):
-        if isinstance(given, str):
-            raise InputError(
-                f"{what} is {shown(given)}, and x has no named columns; pass an array."
-            )
+        return opened_table(make(x), y, weight, columns, categories)
+    require_no_names(y, weight, columns, categories)
     if isinstance(x, list | tuple):
         entries = tuple(x)  # of this call, whatever becomes of the list
         return _of_pieces(lambda: iter(entries), y, weight, entries)
     return _of_pieces(_calls(x), y, weight)
 
 
-def rows_to_predict(x: Any, d: int, fitted_names: tuple[str, ...] | None) -> Blocks:
+def require_no_names(y: Any, weight: Any, columns: Any, categories: Any) -> None:
+    """Raise where an argument names columns, of an x that has no names."""
+    for what, given in (("y", y), ("sample_weight", weight)):
+        if isinstance(given, str):
+            raise InputError(
+                f"{what} is {shown(given)}, and x has no named columns; pass an array."
+            )
+    for what, given in (("columns", columns), ("categories", categories)):
+        if given:
+            raise InputError(f"{what} is {shown(given)}, and x has no named columns.")
+
+
+def rows_to_predict(
+    x: Any, d: int, fitted_names: tuple[str, ...] | None, categories: Categories | None = None
+) -> Blocks:
     """x in blocks for a fit of d columns; of a table, the columns that the fit has by their names."""
-    blocks = opened(x, None, None, fitted_names).x
+    blocks = as_fitted(x, None, None, fitted_names, categories).x
     require_names_of(blocks.names, fitted_names)
     require_columns(blocks, d)
     return blocks
+
+
+def chosen_of_frame(
+    x: Any, y: Any, weight: Any, columns: Sequence[str] | None, categories: Any
+) -> Opened:
+    """As `opened`, for a frame in memory.
+
+    Raises
+    ------
+    InputError
+        If x has no named columns, or one of them can't be used.
+    """
+    library = type(x).__module__.partition(".")[0]
+    if library == "pandas" and hasattr(x, "columns"):
+        return opened_table(table_of_frame(x), y, weight, columns, categories)
+    if library == "polars" and hasattr(x, "lazy"):
+        return opened_table(table_of_query(x.lazy()), y, weight, columns, categories)
+    if library == "pyarrow" and hasattr(x, "schema"):
+        import pyarrow.dataset
+
+        data = pyarrow.dataset.dataset(x)
+        table = table_of_dataset(data)._replace(place_of=None)
+        return opened_table(table, y, weight, columns, categories)
+    require_no_names(y, weight, columns, categories)
+    return Opened(x, y, weight)
+
+
+def as_fitted(
+    x: Any, y: Any, weight: Any, fitted_names: tuple[str, ...] | None, categories: Any
+) -> Opened:
+    """x with the columns of a fit, and the targets that y names; arrays are as they are."""
+    columns = None if fitted_names is None else columns_of_features(fitted_names, categories or {})
+    if in_blocks(x):
+        named = _table_maker(x) is not None or (is_dask(x) and hasattr(x, "columns"))
+        return opened(x, y, weight, *(columns, categories) if named else (None, None))
+    names = column_names(x)
+    other = categories and names is not None and tuple(names) != fitted_names
+    if other or isinstance(y, str) or isinstance(weight, str):
+        return chosen_of_frame(x, y, weight, columns, categories)
+    return Opened(x, y, weight)
 
 
 def _is_list_of_arrays(x: Any) -> bool:

@@ -6,12 +6,11 @@ import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import shown
 from ..errors import BlockError, InputError
 from .blocks import BLOCK_BYTES, Blocks, Opened
 from .read_ahead import read_ahead
@@ -38,6 +37,11 @@ class Table(NamedTuple):
         is one that takes the parts in this order.
     array : callable
         ``array(batch, name)`` is a column of a batch as an array; what is missing is NaN.
+    coded : callable
+        ``coded(batch, name)`` are the codes of a column of a batch, −1 for what is missing, and the list
+        of values that they stand for.
+    categorical : dict
+        The columns of dictionary types, with their values, or None where these are not known.
     place_of, parts : callable, optional
         As for `Blocks`.
     """
@@ -46,30 +50,26 @@ class Table(NamedTuple):
     n: int
     read: Callable[..., Iterator[Any]]
     array: Callable[[Any, str], np.ndarray]
+    coded: Callable[[Any, str], tuple[np.ndarray, list[Any]]]
+    categorical: dict[str, Any]
     place_of: Callable[[int], str] | None = None
     parts: Callable[[], Sequence[int]] | None = None
 
 
-def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None) -> Opened:
-    """The columns of a table as blocks, with y and weights in memory.
-
-    Parameters
-    ----------
-    table : Table
-    y, weight : array-like, or str
-        A name is that of a column, which is then no feature.
-    only : collection of str, optional
-        The features, of all columns.
+def opened_features(
+    table: Table, beside: Table, y: Any, weight: Any, features: list[str]
+) -> Opened:
+    """These columns of a table as blocks, with y and weights in memory, columns of `beside` or arrays.
 
     Raises
     ------
     InputError
-        If a column that is needed is not there, or holds no numbers.
+        If a feature holds no numbers, or there is none.
     """
-    features, dtype = features_of(table.types, y, weight, only)
+    dtype = dtype_of(table.types, features)
     named = [given for given in (y, weight) if isinstance(given, str)]
     rows = rows_a_block(len(features), dtype)
-    held = columns_in_memory(table, named) if named else {}
+    held = columns_in_memory(beside, named) if named else {}
     n = len(held[named[0]]) if named else table.n
 
     def read(*order: np.ndarray) -> Iterator[Any]:
@@ -83,29 +83,29 @@ def opened_table(table: Table, y: Any, weight: Any, only: Collection[str] | None
     return Opened(x, y, weight)
 
 
-def features_of(
-    types: dict[str, Any], y: Any, weight: Any, only: Collection[str] | None = None
-) -> tuple[list[str], np.dtype]:
-    """The names of the features, and their common dtype; arguments and errors as in `opened_table`."""
-    for what, given in (("y", y), ("sample_weight", weight)):
-        if isinstance(given, str) and given not in types:
-            listed = ", ".join(map(repr, list(types)[:20]))
-            raise InputError(f"{what} is {shown(given)}, and the columns of x are {listed}.")
-    for name in only or ():
-        if name not in types:
-            raise InputError(f"x has no column {name!r}, which the fit has.")
-    named = [given for given in (y, weight) if isinstance(given, str)]
-    features = [name for name in types if name not in named and (only is None or name in only)]
+def dtype_of(types: dict[str, Any], features: list[str]) -> np.dtype:
+    """The common dtype of features; errors as in `opened_features`."""
     if not features:
         raise InputError("x has no column but y and the weights; pass one feature at least.")
     for column, name in enumerate(features):
         if isinstance(types[name], str):
             raise InputError(
-                f"column {column} ({name!r}) of x is {types[name]}; encode it as numbers, or leave it "
-                "out."
+                f"column {column} ({name!r}) of x is {types[name]}; name it in categories= to have "
+                "columns of 0 and 1, or leave it out with columns=."
             )
     dtype = np.result_type(*(types[name] for name in features))
-    return features, dtype if dtype.kind == "f" else np.dtype(np.float64)
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
+
+
+def in_memory(table: Table, features: list[str], dtype: Any) -> np.ndarray:
+    """These columns of a table as one array (n, d), in F order."""
+    out, first = np.empty((table.n, len(features)), dtype, order="F"), 0
+    for batch in table.read(features):
+        columns = [table.array(batch, name) for name in features]
+        for j, column in enumerate(columns):
+            out[first : first + len(column), j] = column
+        first += len(columns[0])
+    return out
 
 
 def rows_a_block(d: int, dtype: np.dtype) -> int:
@@ -234,6 +234,18 @@ def _arrow_array(part: Any, name: str) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
+def _arrow_coded(part: Any, name: str) -> tuple[np.ndarray, list[Any]]:
+    """The codes of a column of an Arrow batch, and their values; −1 is missing."""
+    column = part.column(name).dictionary_encode()
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes, column.dictionary.to_pylist()
+
+
+def _arrow_dictionaries(schema: Any) -> dict[str, Any]:
+    """The columns of dictionary types, whose values a file may have or not."""
+    return {field.name: None for field in schema if str(field.type).startswith("dictionary")}
+
+
 class _Part:
     """An Arrow batch that knows how many rows it has."""
 
@@ -308,7 +320,10 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
     def parts() -> list[int]:
         return [rows for _, rows in pieces()]
 
-    return Table(types, sum(counts), read, _arrow_array, place_of, parts)
+    dictionaries = _arrow_dictionaries(data.schema)
+    return Table(
+        types, sum(counts), read, _arrow_array, _arrow_coded, dictionaries, place_of, parts
+    )
 
 
 def _row_groups(fragment: Any, m: int) -> list[tuple[Any, int]]:
@@ -381,7 +396,10 @@ def table_of_parquet(file: Any) -> Table:
         return f" (row group {int(np.searchsorted(ends, row, side='right'))} of the file)"
 
     types = _arrow_types(file.schema_arrow)
-    return Table(types, sum(groups), read, _arrow_array, place_of, lambda: groups)
+    return Table(
+        types, sum(groups), read, _arrow_array, _arrow_coded, _arrow_dictionaries(file.schema_arrow),
+        place_of, lambda: groups,
+    )  # fmt: skip
 
 
 # --- Polars ------------------------------------------------------------------------------------
@@ -396,19 +414,35 @@ def table_of_query(query: Any) -> Table:
             f"x is a polars.LazyFrame, and Polars {polars.__version__} can't run a query in batches: "
             "pip install 'polars>=1.34', or pass x.collect()."
         )
+    schema = query.collect_schema()
     types = {
         name: (
             np.dtype(bool) if kind == polars.Boolean
             else np.dtype(str(kind).lower()) if kind.is_numeric() and not kind.is_decimal()
             else str(kind)
         )
-        for name, kind in query.collect_schema().items()
+        for name, kind in schema.items()
     }  # fmt: skip
+    categorical = {
+        name: kind.categories.to_list() if isinstance(kind, polars.Enum) else None
+        for name, kind in schema.items()
+        if isinstance(kind, polars.Enum | polars.Categorical)
+    }
 
     def read(names: list[str]) -> Iterator[Any]:
         return iter(query.select(names).collect_batches(chunk_size=_ROWS, maintain_order=True))
 
-    def array(part: Any, name: str) -> np.ndarray:
-        return np.asarray(part[name].to_numpy())
+    def array(batch: Any, name: str) -> np.ndarray:
+        return np.asarray(batch[name].to_numpy())
 
-    return Table(types, query.select(polars.len()).collect().item(), read, array)
+    def coded(batch: Any, name: str) -> tuple[np.ndarray, list[Any]]:
+        column = batch[name]
+        if name in categorical:
+            column = column.cast(polars.String)
+        values = column.drop_nulls().unique()
+        places = polars.Series(range(len(values)), dtype=polars.Int32)
+        codes = column.replace_strict(values, places, default=-1, return_dtype=polars.Int32)
+        return codes.to_numpy(), values.to_list()
+
+    n = query.select(polars.len()).collect().item()
+    return Table(types, n, read, array, coded, categorical)
