@@ -157,7 +157,8 @@ def fit(
         ``callback(fit: Fit) -> bool | None``, called with the fit so far about every 100 ms (with
         `validation` after every epoch); a true return value stops the fit.
     progress : bool, default=False
-        Show a tqdm bar.
+        Show a tqdm bar of the epochs. Where x is in blocks or in chunks of Dask, it shows the epoch, and
+        the rows and bytes that the present reading has seen.
     validation : float, (x, y), (x, y, sample_weight) or (x, y, sample_weight, offset), optional
         Early stopping: the cost of rows that no update sees is taken after every epoch (in
         `Fit.validation_costs`, without penalty), and the fit returns the parameters for which it was

@@ -283,6 +283,42 @@ def test_chunks_of_a_fit_that_failed_are_let_go(client, given):
     assert "of the caller" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:the validation cost was lowest")
+def test_progress(where, capfd, monkeypatch):
+    """Rows of the workers that have ended their part of a pass."""
+    monkeypatch.setattr("fastgd.sources.dask._LOOK", 0.01)
+    monkeypatch.setattr("fastgd.fitting.progress._SECONDS", 0.0)
+
+    def slow(chunk):
+        time.sleep(0.02)
+        return chunk
+
+    x = chunked().map_blocks(slow, dtype=float)
+    for options in ({}, {"validation": 0.3}):
+        fastgd.fit(x, SCORE, loss="huber", lr=0.01, epochs=2, progress=True, patience=1, **options)
+        shown = capfd.readouterr().err
+        assert "opening x: 0.00 rows" in shown
+        assert "700/700 rows, 22.4kB" in shown.split("epoch 2 of 2")[0]
+        assert "epoch 2 of 2: 100%" in shown
+
+
+def _rows_of_slow_chunk(block, n_threads):
+    time.sleep(0.3 if block.shape[0] == max(CHUNKS) else 0.0)
+    return block.shape[0]
+
+
+def test_rows_are_told_while_workers_are_busy(client, monkeypatch):
+    monkeypatch.setattr("fastgd.sources.dask._LOOK", 0.01)
+    with client.as_current(), dask.config.set(scheduler="dask.distributed"):
+        x, told = opened(chunked(), SCORE, None).x, []
+        x.watch = lambda rows, size: told.append(rows)
+        assert x.each(_rows_of_slow_chunk) == list(CHUNKS)
+        x.close()
+    assert told[-1] == N
+    assert any(0 < rows < N for rows in told)
+    assert told == sorted(told)
+
+
 def test_a_chunk_that_fails_is_said(where):
     def fails(chunk, block_info=None):
         if block_info[0]["chunk-location"][0] == 2:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import inputs
 from ..sources.once import summary
-from ..sources.readers import can_be_read_once
+from ..sources.readers import can_be_read_once, require_no_names
 from .options import Options
 
 
@@ -29,6 +29,7 @@ def read_once(x: Any, y: Any, loss: Any, options: Options) -> tuple[np.ndarray, 
     for why, needed in needs.items():
         if needed:
             raise can_be_read_once(x, why)
+    require_no_names(y, options.sample_weight, options.columns, options.categories)
     found = summary(x, y, options.sample_weight)
     options.sample_weight = found.weight
     options.dtype = inputs.working_dtype(found, options.dtype).name

@@ -17,9 +17,11 @@ from ..sources.blocks import Blocks
 from ..sources.protocol import Source
 from ..sources.readers import chosen_of_frame, comes_once, in_blocks, opened
 from ..sources.selected import selected
+from ..sources.watched import watched_by
 from .held_out import given_rows, split
 from .once import read_once
 from .options import Options
+from .progress import ReadingBar
 from .row_space import RowSpace, row_space
 
 #: Epochs where the caller names none: with a numeric `lr`, and the most with lr="auto".
@@ -67,34 +69,47 @@ class Problem:
     y_center: np.ndarray | float = 0.0
     y_unit = 1.0
     row_space: RowSpace | None = None
+    #: Of the readings of x, if they are to be shown.
+    bar: ReadingBar | None = None
 
     def __init__(self, loss: Any, x: Any, y: Any, options: Options):
         self.loss, self.options = loss, options
-        if comes_once(x):
-            x, y = read_once(x, y, loss, options)
         #: Rows in blocks that are let go of at the end, and those that the caller goes on with.
         self._opened: Blocks | None = None
         self._callers = x if isinstance(x, Blocks) else None
+        try:
+            self._read(*self._open(x, y))
+        except BaseException:
+            self.close()
+            raise
+        if self.bar is not None:
+            n = None if self._opened is None else len(self._opened)
+            self.bar.begin(n, None if self.automatic else self.epochs)
+
+    def _open(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """x and y as they can be read; blocks that can be read once are few rows from here on."""
+        options = self.options
         weight, chosen = options.sample_weight, (options.columns, options.categories)
-        if in_blocks(x):
-            x, y, options.sample_weight = opened(x, y, weight, *chosen)
+        once, blocks = comes_once(x), not comes_once(x) and in_blocks(x)
+        if once or blocks:
+            self.bar = ReadingBar() if options.progress else None
+            with watched_by(None if self.bar is None else self.bar.read):
+                if once:
+                    return read_once(x, y, self.loss, options)
+                x, y, options.sample_weight = opened(x, y, weight, *chosen)
             self._opened = x
             self._name(x)
+            if y is None:
+                raise InputError(
+                    "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
+                )
         elif any(chosen) or isinstance(y, str) or isinstance(weight, str):
             x, y, options.sample_weight = chosen_of_frame(x, y, weight, *chosen)
             self._name(x)
             x = x.rows(0, len(x))
         elif (names := inputs.column_names(x)) is not None:
             self.names, self.feature_names = names, inputs.feature_names(x)
-        try:
-            if y is None and self._opened is not None:
-                raise InputError(
-                    "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
-                )
-            self._read(x, y)
-        except BaseException:
-            self.close()
-            raise
+        return x, y
 
     def _name(self, x: Blocks) -> None:
         """Keep the names of the columns of a table."""
@@ -309,6 +324,8 @@ class Problem:
         for x in (self.x, *held_out, self._opened):
             if isinstance(x, Blocks) and x is not self._callers:
                 x.close()
+        if self.bar is not None:
+            self.bar.close()
 
     # --- its result --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from . import diagnosis
 from .checkpoint import Checkpoint
 from .plan import plan
 from .problem import Problem
+from .progress import EpochBar
 
 #: The relative rounding error of each dtype.
 _EPS = {np.dtype(kind): float(np.finfo(kind).eps) for kind in (np.float32, np.float64)}
@@ -37,7 +38,9 @@ class Run:
 
     def result(self) -> Fit:
         """Run, and return what the outside sees."""
-        bar = self._bar() if self.options.progress else None
+        bar: Any = self.problem.bar
+        if bar is None and self.options.progress:
+            bar = EpochBar(None if self.problem.automatic else self.problem.epochs)
         # What overflows is found in the results and told there; NumPy's own warnings add nothing.
         with np.errstate(all="ignore"):
             try:
@@ -70,7 +73,7 @@ class Run:
             if self.validation is not None:
                 self._look()
             if bar is not None:
-                bar.update(solver.epoch - bar.n)
+                bar.after_epoch(solver.epoch)
             if checkpoint is not None:
                 checkpoint.after_step(lambda: self._so_far(state=self._state()))
             callback = self.options.callback
@@ -163,15 +166,6 @@ class Run:
     def _resume(self, state: State) -> None:
         """Go on from the state of the fit that the caller resumes."""
         self.solver.load(resumed(state, self.validation))
-
-    def _bar(self) -> Any:
-        try:
-            from tqdm.auto import tqdm
-        except ImportError as error:
-            raise ImportError(
-                'progress=True needs tqdm: pip install "fastgd[progress]".'
-            ) from error
-        return tqdm(total=None if self.problem.automatic else self.problem.epochs, unit="epoch")
 
     def _slack(self, before: float) -> float:
         """What rounding may add to an objective."""

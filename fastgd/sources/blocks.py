@@ -27,6 +27,7 @@ from .read_ahead import read_ahead
 from .shuffled import PartsOrder, Shuffled, numbers_of_rows, parts_order
 from .sparse import SparseRows
 from .visit import DenseVisit, read_only, taken
+from .watched import watcher
 from .work import Kind, dense_work
 
 #: Bytes of x in a block: ten times what a pass takes to begin, and so few that a cache holds them.
@@ -60,6 +61,11 @@ class Blocks:
         Returns the number of rows of each part that can be read without the others.
     row_bytes : float, optional
         The bytes of a row in memory, if the rows are sparse.
+
+    Attributes
+    ----------
+    watch : callable or None
+        Is told how far a reading is; see `watched`.
     """
 
     ndim = 2
@@ -79,6 +85,7 @@ class Blocks:
         self.categories: dict[str, tuple[Any, ...]] = {}
         self.names, self._place_of = names, place_of or (lambda row: "")
         self._parts, self.row_bytes = parts, row_bytes or shape[1] * self.dtype.itemsize
+        self.watch = watcher()
         self._sample: np.ndarray | None = None
         self._shuffled: Shuffled | None = None
         self._ahead: Generator[tuple[int, Any]] | None = None
@@ -113,8 +120,17 @@ class Blocks:
                         f"x {end} at {self._named(first, parts)}, and was found to have {n} rows and {d} "
                         "columns; its blocks must be the same at every reading."
                     )
+                if parts is None and first == 0:
+                    self._tell(0)
                 yield first, block
                 first += block.shape[0]
+                if parts is None:  # else `shuffled` tells it, as this is another thread
+                    self._tell(first)
+
+    def _tell(self, rows: int) -> None:
+        """Tell who watches that the present reading has seen so many rows."""
+        if self.watch is not None:
+            self.watch(rows, int(rows * self.row_bytes))
 
     def _named(self, first: int, parts: np.ndarray | None) -> str:
         """The row that is read after so many others, and its place."""
@@ -154,6 +170,7 @@ class Blocks:
             self.close()
             self._shuffled = Shuffled(self, order)
         rows = self._shuffled.rows(first, last, dtype)
+        self._tell(last)
         if last >= len(self):
             self.close()
         return rows
@@ -198,6 +215,7 @@ class Blocks:
                 first = min(last, end)
             if first < last:
                 self._held = next(ahead)
+        self._tell(last)
         if last >= len(self):
             self.close()
         return np.concatenate(parts)

@@ -15,6 +15,7 @@ from ..errors import InputError
 from .blocks import Opened
 from .read_ahead import read_ahead
 from .tables import Table, opened_features
+from .watched import tell
 
 #: The most values of a column.
 _MOST = 1000
@@ -96,6 +97,7 @@ def _values(table: Table, names: list[str]) -> dict[str, list[Any]]:
             found[name].update(dict.fromkeys(v for v, u in zip(values, used, strict=True) if u))
             _refuse_many(name, found[name])
         first += len(codes)
+        tell(first, first * len(names))
     return {name: list(values) for name, values in found.items()}
 
 

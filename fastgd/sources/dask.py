@@ -34,6 +34,7 @@ from .compressed import compressed, is_sparse
 from .frames import table_of_frame
 from .read_ahead import read_ahead
 from .tables import dtype_of, in_memory
+from .watched import tell, watcher
 
 #: Seconds between two looks at the workers, and those without any worker after which a pass is given up.
 _LOOK, _PATIENCE = 1.0, 45.0
@@ -351,12 +352,12 @@ class Chunks(Blocks):
     """
 
     def __init__(self, client: Any, futures: list[Any], table: _Table):
-        self.client, self.futures = client, futures
+        self.client, self.futures, self.watch = client, futures, watcher()
         #: The sources whose samples lie beside the chunks.
         self.sources: weakref.WeakSet[DaskRows] = weakref.WeakSet()
         #: The chunks of each worker, by its address; empty where that is to be found out.
         self._groups: dict[str, list[int]] = {}
-        shapes = self.each(_kind)
+        shapes = self.each(_kind, range(len(futures)))
         for number, ((_, d), _) in enumerate(shapes):
             if d != table.d:
                 raise InputError(f"chunk {number} of x has {d} columns, and x has {table.d}.")
@@ -400,7 +401,7 @@ class Chunks(Blocks):
     def each(
         self, work: Callable[..., Any], which: Any = None, *beside: Sequence[Any]
     ) -> list[Any]:
-        """``work(block, n_threads, *(a[i] for a in beside))`` of the chunks, in order.
+        """``work(block, n_threads, *(a[i] for a in beside))`` of the chunks, in order; all by default.
 
         Raises
         ------
@@ -409,7 +410,8 @@ class Chunks(Blocks):
         BlockError
             If a task fails, or no worker is left.
         """
-        which = range(len(self.futures)) if which is None else which
+        of_all = which is None
+        which = range(len(self.futures)) if of_all else which
         groups = [
             (address, own)
             for address, numbers in self._placed().items()
@@ -418,9 +420,11 @@ class Chunks(Blocks):
         tasks: list[Any] = []
         try:
             tasks += self._begun(work, groups, beside)
-            answers = self._answers(tasks)
+            answers = self._answers(tasks, [own for _, own in groups] if of_all else None)
         finally:
             _release(tasks)
+        if of_all:
+            self._tell(len(self))
         found: dict[int, Any] = {}
         for (address, own), (ran_at, results) in zip(groups, answers, strict=True):
             found.update(zip(own, results, strict=True))
@@ -460,15 +464,26 @@ class Chunks(Blocks):
             self._groups = groups
         return self._groups
 
-    def _answers(self, futures: list[Any], gather: bool = True) -> Any:
-        """The results of tasks, or None once all have ended."""
+    def _answers(
+        self, futures: list[Any], numbers: list[list[int]] | None = None, gather: bool = True
+    ) -> Any:
+        """The results of tasks of a pass over these chunks, or None once all have ended."""
+
+        def look() -> None:
+            if numbers is not None:
+                ended = zip(futures, numbers, strict=True)
+                done = [i for future, own in ended if future.status == "finished" for i in own]
+                self._tell(sum(self.slices[i].stop - self.slices[i].start for i in done))
+            elif self.watch is not None:
+                self.watch(0, 0)
+
         try:
-            return self._waited(futures, gather)
+            return self._waited(futures, gather, look)
         except Exception as error:
             raise _told(error) from error.with_traceback(None)
 
-    def _waited(self, futures: list[Any], gather: bool) -> Any:
-        """As `_answers`, for as long as there are workers.
+    def _waited(self, futures: list[Any], gather: bool, look: Callable[[], None]) -> Any:
+        """As `_answers`, for as long as there are workers; calls `look` while tasks run.
 
         Results may be lost after the tasks have ended, and are then computed again during the transfer.
         """
@@ -486,6 +501,7 @@ class Chunks(Blocks):
                     callback_timeout=_LOOK * 2**transfers,
                 )
             except TimeoutError:
+                look()
                 for future in futures:
                     if future.status == "error":
                         raise future.exception() from None
@@ -519,7 +535,7 @@ class SelectedChunks(Chunks):
         of_chunks = [(kept[own], i) for i, own in enumerate(x.slices) if kept[own].any()]
         rows = [int(own.sum()) for own, _ in of_chunks]
         ends = list(itertools.accumulate(rows))
-        self.client, self.sources, self._groups = x.client, x.sources, {}
+        self._x, self.client, self.sources, self._groups = x, x.client, x.sources, {}
         self.futures = [x.futures[i] for _, i in of_chunks]
         self.slices = [slice(end - m, end) for end, m in zip(ends, rows, strict=True)]
         with _large_tasks():
@@ -532,6 +548,10 @@ class SelectedChunks(Chunks):
     ) -> list[Any]:
         """As of `Chunks`, of the rows of each chunk that are kept."""
         return super().each(functools.partial(_of_kept, work), which, self._kept, *beside)
+
+    def _tell(self, rows: int) -> None:
+        """As rows of x."""
+        self._x._tell(rows * len(self._x) // len(self))
 
     def close(self) -> None:
         """Let go of what lies beside the chunks, which are those of x."""
@@ -598,7 +618,10 @@ def _in_this_process(table: _Table) -> Blocks:
 
     rows, dtype = table.rows, table.dtype
     if rows is None:
-        rows = tuple(block.shape[0] for block in read_ahead(read()))
+        rows = ()
+        for block in read_ahead(read()):
+            rows += (block.shape[0],)
+            tell(sum(rows), sum(rows) * table.d * dtype.itemsize)
     n = sum(rows)
     inputs.check_shape((n, table.d), "x")
     place_of = _place_of(itertools.accumulate(rows))

@@ -24,7 +24,8 @@ from ..cpu.machine.blas import one_thread
 from ..errors import BlockError, DivergenceError, InputError
 from .compressed import as_dense
 from .read_ahead import read_ahead
-from .readers import as_block
+from .readers import as_block, bytes_of
+from .watched import tell
 
 #: Bytes of rows that are taken into the triangle together: what a second-level cache holds.
 _BYTES = 1 << 18
@@ -128,17 +129,16 @@ def summary(pieces: Iterator[Any], y: Any, weight: Any) -> Summary:
                 reader.take(piece)
             except InputError as error:
                 raise InputError(f"in block {reader.number}, {error}") from None
+            tell(reader.n, reader.size)
 
 
 class _Reader:
     """The blocks so far: what they are, and their triangle."""
 
     def __init__(self, y: Any, weight: Any):
-        self.number = self._n = 0
+        #: The blocks, rows and bytes of x so far.
+        self.number = self.n = self.size = 0
         self._given = {"y": y, "sample_weight": weight}
-        for name, given in self._given.items():
-            if isinstance(given, str):
-                raise InputError(f"{name} is {given!r}, and x has no named columns; pass an array.")
         self._of_all = {
             name: None if given is None else inputs.as_array(given, name)
             for name, given in self._given.items()
@@ -171,7 +171,8 @@ class _Reader:
             )
         self._dtypes.add(x.dtype)
         self._add(x, y, weight)
-        self._n, self.number = self._n + m, self.number + 1
+        self.n, self.number = self.n + m, self.number + 1
+        self.size += bytes_of(x)
 
     def _own(self, name: str, found: dict[str, Any], m: int) -> Any:
         """The targets or weights of a block, or their part of those of all rows."""
@@ -184,7 +185,7 @@ class _Reader:
             if name == "y":
                 raise InputError("y is missing; pass an array, or blocks (x, y).")
             return None
-        return of_all[self._n : self._n + m]
+        return of_all[self.n : self.n + m]
 
     def _weights(self, found: dict[str, Any], m: int) -> np.ndarray | None:
         given = self._own("sample_weight", found, m)
@@ -213,9 +214,9 @@ class _Reader:
         if not self.number:
             raise InputError("x gave no block; pass one at least.")
         for name, of_all in self._of_all.items():
-            if of_all is not None and len(of_all) != self._n:
+            if of_all is not None and len(of_all) != self.n:
                 raise InputError(
-                    f"x has {self._n} rows and {name} has {len(of_all)}; they must have the same length."
+                    f"x has {self.n} rows and {name} has {len(of_all)}; they must have the same length."
                 )
         if self._triangle is None:
             raise InputError("sample_weight is zero for every row; at least one must be positive.")

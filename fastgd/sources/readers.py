@@ -26,6 +26,7 @@ from .tables import (
     table_of_parquet,
     table_of_query,
 )
+from .watched import tell
 
 
 def in_blocks(x: Any) -> bool:
@@ -209,7 +210,7 @@ def _of_pieces(
             raise InputError(f"block {number} has {block.shape[1]} columns, and block 0 has {d}.")
         d, n = block.shape[1], n + block.shape[0]
         dtypes.add(block.dtype)
-        size += _bytes_of(block)
+        size += bytes_of(block)
         first = sample_of(block) if first is None else first
         for kept, other in zip(found, others, strict=False):
             if len(other) != block.shape[0]:
@@ -217,6 +218,7 @@ def _of_pieces(
                     f"block {number} has {block.shape[0]} rows, and {len(other)} targets or weights."
                 )
             kept.append(np.array(other))
+        tell(n, size)
     if d is None:
         raise InputError("x gave no block; pass one at least.")
 
@@ -261,7 +263,7 @@ def _cut(entry: Any, rows: range) -> Any:
     return entry[rows.start : rows.stop] if _can_be_cut(entry) else entry
 
 
-def _bytes_of(block: Any) -> int:
+def bytes_of(block: Any) -> int:
     """The bytes of a block in memory."""
     arrays = (block.data, block.indices, block.indptr) if is_sparse(block) else (block,)
     return sum(array.nbytes for array in arrays)

@@ -59,6 +59,10 @@ class Selected(Blocks):
         ends = np.cumsum(self._x.part_sizes)
         return np.diff(np.append(0, np.cumsum(self._kept)[ends - 1])).tolist()
 
+    def _tell(self, rows: int) -> None:
+        """As rows of x."""
+        self._x._tell(rows * len(self._x) // len(self))
+
     def require_order(self, shuffle: bool | str) -> None:
         """Raise `InputError` where updates can't visit the rows in this order."""
         self._x.require_order(shuffle)

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import BlockError, InputError
 from .blocks import BLOCK_BYTES, Blocks, Opened
 from .read_ahead import read_ahead
+from .watched import tell
 
 #: The formats of files, by their endings.
 _FORMATS = {
@@ -116,10 +117,14 @@ def rows_a_block(d: int, dtype: np.dtype) -> int:
 def columns_in_memory(table: Table, names: list[str]) -> dict[str, np.ndarray]:
     """Whole columns of a table, by one reading."""
     held: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    rows = size = 0
     try:
         for part in read_ahead(table.read(names)):
             for name in names:
                 held[name].append(table.array(part, name))
+                size += held[name][-1].nbytes
+            rows += len(part)
+            tell(rows, size)
     except BlockError as error:
         raise BlockError(f"{', '.join(map(repr, names))} can't be read: {error}") from error
     return {name: np.concatenate(parts) if parts else np.empty(0) for name, parts in held.items()}
