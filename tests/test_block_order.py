@@ -1,6 +1,9 @@
 """Updates that visit rows in blocks: in the given order, or in parts and windows in random order."""
 
 import gc
+import signal
+import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -330,6 +333,25 @@ def test_the_row_that_can_not_be_read_is_named():
         fastgd.BlockError, match=r"can't be read at row 0 \(place 0\): OSError: the disk"
     ):
         list(x.read(parts))
+
+
+def test_an_interrupt_waits_for_one_block(monkeypatch):
+    """A window of 40 slow blocks, of which the third or so is interrupted."""
+    monkeypatch.setattr(blocks, "_WINDOW_BYTES", N * D * 8)
+    read, first = [], [X[i : i + 75] for i in range(0, N, 75)]
+
+    def slow():
+        for block in first:
+            read.append(len(block))
+            if len(read) > len(first):  # not while it is found out what x is
+                time.sleep(0.05)
+            if len(read) == len(first) + 3:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            yield block
+
+    with pytest.raises(KeyboardInterrupt):
+        fastgd.fit(slow, Y, lr=1e-3, batch_size=BATCH, shuffle="block")
+    assert len(read) < len(first) + 8
 
 
 def test_a_list_that_is_changed():

@@ -140,10 +140,12 @@ def test_a_fit_that_fails_ends_its_bar(shown, capfd):
         raise OSError("the disk is gone")
 
     for x in (fails, fails()):
-        with pytest.raises(fastgd.BlockError):
+        with pytest.raises(fastgd.BlockError) as first:
             fastgd.fit(x, None, progress=True)
-    with pytest.raises(fastgd.InputError, match="validation"):
+        assert capfd.readouterr().err.endswith("\n")
+    with pytest.raises(fastgd.InputError, match="validation") as second:
         fastgd.fit(pairs, None, progress=True, validation=0.3)
+    assert first.value is not second.value
     assert capfd.readouterr().err.endswith("\n")
     assert not any(
         "tqdm" in each.name.lower() and not each.daemon for each in threading.enumerate()

@@ -9,7 +9,7 @@ order. While one window is in use, the next is read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,8 +69,8 @@ class Shuffled:
 
     def __init__(self, x: Any, order: PartsOrder):
         self.order = order
-        self._blocks = x.read(order.parts)
-        self._windows = read_ahead(_windows(self._blocks, order.window))
+        self._blocks, self._over = x.read(order.parts), False
+        self._windows = read_ahead(self._read(), self._stop)
         self._number = -1  # of the window in use
         self._window: list[Any] = []  # its pieces
 
@@ -94,28 +94,32 @@ class Shuffled:
             self._window = next(self._windows)
             self._number += 1
 
+    def _read(self) -> Generator[list[Any]]:
+        """The windows, by another thread; each is a list of pieces, and the last one is shorter."""
+        pieces: list[Any] = []
+        rows, filled = self.order.window, 0
+        for _, block in self._blocks:
+            start, m = 0, block.shape[0]
+            while start < m and not self._over:
+                stop = min(m, start + rows - filled)
+                pieces.append(_copy(block[start:stop]))
+                start, filled = stop, filled + stop - start
+                if filled == rows:
+                    yield pieces
+                    pieces, filled = [], 0
+            if self._over:
+                return
+        if pieces:
+            yield pieces
+
+    def _stop(self) -> None:
+        self._over = True
+
     def close(self) -> None:
         """End the reading."""
         self._windows.close()
         self._blocks.close()
         self._window = []
-
-
-def _windows(blocks: Iterator[tuple[int, Any]], rows: int) -> Generator[list[Any]]:
-    """The rows of blocks in windows of so many, the last one shorter; each is a list of pieces."""
-    pieces: list[Any] = []
-    filled = 0
-    for _, block in blocks:
-        start, m = 0, block.shape[0]
-        while start < m:
-            stop = min(m, start + rows - filled)
-            pieces.append(_copy(block[start:stop]))
-            start, filled = stop, filled + stop - start
-            if filled == rows:
-                yield pieces
-                pieces, filled = [], 0
-    if pieces:
-        yield pieces
 
 
 def _copy(rows: Any) -> Any:
