@@ -184,7 +184,7 @@ def fit(
         Where x has named columns: those of text, integers or booleans that become columns of 0 and 1,
         one for each value but the first, named "column=value". A dict gives the values, in their order;
         those of a list are found by one reading, and sorted. Columns of dictionary types (Arrow's
-        dictionary, Polars' Categorical and Enum, pandas' category) of rows in blocks are always encoded.
+        dictionary, Polars' Categorical and Enum, pandas' category) are always encoded.
         `Fit.categories` keeps the values, and predictions encode by it; another value, or none, raises.
 
     Returns

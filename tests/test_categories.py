@@ -153,6 +153,26 @@ def test_missing_values_are_refused(tmp_path):
         fastgd.fit_linear(KINDS["dask"](other, tmp_path), "price", **CHOSEN)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+def test_frames_in_memory_with_targets_in_an_array(kind):
+    frame = KINDS[kind](FRAME[["size", "town"]], None)
+    fit = fastgd.fit_linear(frame, PRICE)
+    assert fit.feature_names == ("size", "town=Rome", "town=Ulm")
+    hand = HAND[:, [0, 2, 3]]
+    np.testing.assert_allclose(fit.coef, fastgd.fit_linear(hand, PRICE).coef, rtol=1e-12)
+    np.testing.assert_allclose(fit.predict(frame), fit.predict(hand), rtol=1e-12)
+    assert fit.score(frame, PRICE) == pytest.approx(fit.score(hand, PRICE), rel=1e-12)
+
+
+def test_updates_by_row_visit_encoded_rows(tmp_path):
+    path = _file(FRAME, tmp_path)
+    options = {"lr": 0.01, "epochs": 2, "batch_size": 1, "shuffle": False}
+    fit = fastgd.fit_linear(path, "price", **CHOSEN, **options)
+    np.testing.assert_allclose(fit.coef, fastgd.fit_linear(HAND, PRICE, **options).coef, rtol=1e-12)
+    shuffled = fastgd.fit_linear(path, "price", **CHOSEN, **options | {"shuffle": "block"})
+    assert shuffled.method == "per-sample (shuffle by blocks)"
+
+
 @pytest.mark.filterwarnings("ignore:the validation cost was lowest")
 def test_labels_of_text_validation_and_encoded_arrays(tmp_path):
     sold = np.where(FRAME["price"] > PRICE.mean(), "yes", "no")

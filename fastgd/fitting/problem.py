@@ -15,7 +15,7 @@ from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.protocol import Source
-from ..sources.readers import chosen_of_frame, comes_once, in_blocks, opened
+from ..sources.readers import chosen_of_frame, comes_once, holds_categories, in_blocks, opened
 from ..sources.selected import selected
 from ..sources.watched import watched_by
 from .held_out import given_rows, split
@@ -103,7 +103,7 @@ class Problem:
                 raise InputError(
                     "y is missing; pass an array, the name of a column of x, or blocks (x, y)."
                 )
-        elif any(chosen) or isinstance(y, str) or isinstance(weight, str):
+        elif any(chosen) or isinstance(y, str) or isinstance(weight, str) or holds_categories(x):
             x, y, options.sample_weight = chosen_of_frame(x, y, weight, *chosen)
             self._name(x)
             x = x.rows(0, len(x))

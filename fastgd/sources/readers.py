@@ -122,6 +122,18 @@ def chosen_of_frame(
     return Opened(x, y, weight)
 
 
+def holds_categories(x: Any) -> bool:
+    """Whether x is a frame in memory with a column of a dictionary type."""
+    library = type(x).__module__.partition(".")[0]
+    if library == "pandas" and hasattr(x, "columns"):
+        kinds: Any = x.dtypes
+    elif library in ("polars", "pyarrow") and hasattr(x, "schema"):
+        kinds = getattr(x.schema, "types", None) or x.dtypes
+    else:
+        return False
+    return any(str(kind).lower().startswith(("categor", "enum", "dictionary")) for kind in kinds)
+
+
 def as_fitted(
     x: Any, y: Any, weight: Any, fitted_names: tuple[str, ...] | None, categories: Any
 ) -> Opened:
