@@ -190,7 +190,7 @@ class Fit(Prediction):
         from .sources import place, readers
 
         d = self.coef.shape[-1]
-        if self.categories:
+        if self.feature_names is not None:
             x = readers.as_fitted(x, None, None, self.feature_names, self.categories).x
         if readers.in_blocks(x):
             given = x = readers.rows_to_predict(x, d, self.feature_names)

@@ -164,6 +164,16 @@ def test_frames_in_memory_with_targets_in_an_array(kind):
     assert fit.score(frame, PRICE) == pytest.approx(fit.score(hand, PRICE), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+def test_predictions_of_frames_with_more_columns(kind):
+    frame = KINDS[kind](FRAME, None)
+    fit = fastgd.fit_linear(frame, "price", columns=["rooms", "size"])
+    wanted = fit.predict(FRAME[["rooms", "size"]])
+    np.testing.assert_array_equal(fit.predict(frame), wanted)
+    with pytest.raises(InputError, match="column 0 of x is 'size'"):
+        fit.predict(FRAME[["size", "rooms"]])
+
+
 def test_updates_by_row_visit_encoded_rows(tmp_path):
     path = _file(FRAME, tmp_path)
     options = {"lr": 0.01, "epochs": 2, "batch_size": 1, "shuffle": False}

@@ -137,16 +137,21 @@ def holds_categories(x: Any) -> bool:
 def as_fitted(
     x: Any, y: Any, weight: Any, fitted_names: tuple[str, ...] | None, categories: Any
 ) -> Opened:
-    """x with the columns of a fit, and the targets that y names; arrays are as they are."""
+    """x with the columns of a fit, and the targets that y names; arrays are as they are.
+
+    The columns of a frame in memory are taken by their names if it has more than the fit, or those before
+    they were encoded.
+    """
+    named = _table_maker(x) is not None or (is_dask(x) and hasattr(x, "columns"))
+    names = column_names(x) or ()
+    wanted = fitted_names or names
+    more = len(names) > len(wanted) and set(names).issuperset(wanted)
+    other = names and (categories or more)
+    by_name = isinstance(y, str) or isinstance(weight, str)
+    if not (named or by_name or (other and tuple(names) != fitted_names)):
+        return opened(x, y, weight) if in_blocks(x) else Opened(x, y, weight)
     columns = None if fitted_names is None else columns_of_features(fitted_names, categories or {})
-    if in_blocks(x):
-        named = _table_maker(x) is not None or (is_dask(x) and hasattr(x, "columns"))
-        return opened(x, y, weight, *(columns, categories) if named else (None, None))
-    names = column_names(x)
-    other = categories and names is not None and tuple(names) != fitted_names
-    if other or isinstance(y, str) or isinstance(weight, str):
-        return chosen_of_frame(x, y, weight, columns, categories)
-    return Opened(x, y, weight)
+    return (opened if named else chosen_of_frame)(x, y, weight, columns, categories)
 
 
 def _is_list_of_arrays(x: Any) -> bool:
