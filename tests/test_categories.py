@@ -251,7 +251,7 @@ def test_what_is_refused(options, message):
 
 def test_names_need_columns():
     for options in ({"columns": ["a"]}, {"categories": ["a"]}):
-        for x in (HAND, [HAND, HAND]):
+        for x in (HAND, [HAND, HAND], iter([(HAND, PRICE)])):
             with pytest.raises(InputError, match="x has no named columns"):
                 fastgd.fit_linear(x, PRICE, **options)
     frame = pd.DataFrame({"a": np.arange(1001), "y": 0.0})

@@ -15,7 +15,14 @@ from ..solvers.early_stopping import Validation
 from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.protocol import Source
-from ..sources.readers import chosen_of_frame, comes_once, holds_categories, in_blocks, opened
+from ..sources.readers import (
+    chosen_of_frame,
+    comes_once,
+    holds_categories,
+    in_blocks,
+    opened,
+    require_no_names,
+)
 from ..sources.selected import selected
 from ..sources.watched import watched_by
 from .held_out import given_rows, split
@@ -95,6 +102,7 @@ class Problem:
             self.bar = ReadingBar() if options.progress else None
             with watched_by(None if self.bar is None else self.bar.read):
                 if once:
+                    require_no_names(y, weight, *chosen)
                     return read_once(x, y, self.loss, options)
                 x, y, options.sample_weight = opened(x, y, weight, *chosen)
             self._opened = x
