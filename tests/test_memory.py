@@ -122,7 +122,10 @@ ON_DISK = """
 
     x = np.load(sys.argv[1], mmap_mode="r")
     y = (np.arange(len(x)) % 3 == 0).astype(np.float32)
-    fastgd.fit_logistic(np.zeros((200_000, 8), np.float32), y[:200_000], lr=0.1, epochs=1)
+    for batch_size in (None, 256):  # all is compiled or loaded before memory is short
+        rows = np.zeros((200_000, 8), np.float32)
+        fastgd.fit_logistic(rows, y[:200_000], lr=0.1, epochs=1, batch_size=batch_size)
+    del rows
     held = int(next(line.split()[1] for line in open("/proc/self/status") if "VmData" in line)) << 10
     resource.setrlimit(resource.RLIMIT_DATA, (held + (32 << 20),) * 2)
     try:

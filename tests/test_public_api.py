@@ -54,6 +54,8 @@ OPTIONS = {
     "tol": None,
     "reduction": "mean",
     "resume": None,
+    "columns": None,
+    "categories": None,
     "checkpoint": None,
     "l1": 0.0,
     "l2": 0.0,

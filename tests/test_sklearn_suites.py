@@ -10,33 +10,22 @@ from conftest import JIT_OFF
 from sklearn_suite import plugin
 
 HERE = pathlib.Path(plugin.__file__).parent
-#: Those of the usual run, with the items that are left out of it: 90 s in all on two cores.
-USUAL = {
-    "test_base": "",
-    "test_huber": "",
-}
 SUITES = {name.rsplit(".", 1)[-1]: name for name in plugin.SUITES}
-
-
-@pytest.mark.skipif(JIT_OFF, reason="tests the estimators, not their kernels")
-@pytest.mark.parametrize("suite", USUAL)
-def test_of_scikit_learn(suite):
-    run(SUITES[suite], "-k", USUAL[suite])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(JIT_OFF, reason="tests the estimators, not their kernels")
-@pytest.mark.parametrize("suite", [name for name in SUITES if USUAL.get(name, "all")])
-def test_whole_of_scikit_learn(suite):
+@pytest.mark.parametrize("suite", SUITES)
+def test_of_scikit_learn(suite):
     run(SUITES[suite])
 
 
-def run(suite, *options):
+def run(suite):
     """Run a test module of scikit-learn, which has to pass."""
     path = os.pathsep.join(str(folder) for folder in (HERE.parent, HERE.parent.parent))
     command = ["-m", "pytest", "-q", "-c", HERE / "pytest.ini", "-p", "sklearn_suite.plugin"]
     ran = subprocess.run(
-        [sys.executable, *command, *options, "--pyargs", suite],
+        [sys.executable, *command, "--pyargs", suite],
         env=os.environ | {"PYTHONPATH": path, "PYTEST_ADDOPTS": ""},
         cwd=HERE,
         capture_output=True,
