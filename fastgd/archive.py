@@ -146,32 +146,38 @@ def _attribute(name: str, array: np.ndarray | None, member: Member) -> Any:
     return value
 
 
-def as_text(categories: Mapping[str, Any] | None) -> str | None:
-    """Values of columns, by their names, as JSON.
+def as_text(categories: Mapping[str, Any] | None, features: Any) -> str | None:
+    """Values of columns, by their names, as JSON; `features` are the names that a fit has.
 
     Raises
     ------
     InputError
-        If they are no text, numbers or booleans.
+        If they are no text, numbers or booleans, or of other features.
     """
     if not categories:
         return None
     try:
-        return json.dumps({name: list(values) for name, values in categories.items()})
-    except TypeError as error:
-        raise InputError(f"the categories can't be saved: {error}.") from error
+        text = json.dumps({name: list(values) for name, values in categories.items()})
+        of_text(text, features)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the fit can't be saved: its categories: {error}.") from error
+    return text
 
 
-def of_text(text: str | None) -> dict[str, tuple[Any, ...]] | None:
+def of_text(text: str | None, features: Any) -> dict[str, tuple[Any, ...]] | None:
     """The inverse of `as_text`, or ValueError."""
-    found = None if text is None else json.loads(text)
-    if found is None:
+    if text is None:
         return None
+    found = json.loads(text)
     if not isinstance(found, dict) or not all(isinstance(v, list) and v for v in found.values()):
         raise ValueError("categories are no values by name")
-    for value in (value for values in found.values() for value in values):
-        if not isinstance(value, str | int | float):
-            raise ValueError(f"{value!r} is among the categories")
+    for name, values in found.items():
+        for value in values:
+            if not isinstance(value, str | int | float):
+                raise ValueError(f"{value!r} is among the categories")
+        for value in values[1:]:
+            if f"{name}={value}" not in (() if features is None else features):
+                raise ValueError(f"no feature is {name}={value}")
     return {name: tuple(values) for name, values in found.items()}
 
 

@@ -333,7 +333,7 @@ class Fit(Prediction):
                 f"{', '.join(LINKS)}, or pickle the fit."
             )
         values = {name: getattr(self, name) for name in self.__slots__ if name != "state"}
-        values["categories"] = archive.as_text(self.categories)
+        values["categories"] = archive.as_text(self.categories, self.feature_names)
         archive.save(path, values, _table, self.state or {})
 
 
@@ -432,5 +432,6 @@ def _fit_of(arrays: archive.Arrays) -> Any:
     p = np.array(parameter_of(str(arrays["loss"])) if "loss" in arrays else 0.0)
     arrays, state = archive.split_state({"link": None, "p": p, "categories": None, **arrays})
     attributes = archive.attributes(arrays, _table(arrays))
-    attributes["categories"] = archive.of_text(attributes["categories"])
+    of_text, features = archive.of_text, attributes["feature_names"]
+    attributes["categories"] = of_text(attributes["categories"], features)
     return Fit(**attributes, state=state)

@@ -54,6 +54,13 @@ def softmax():
     )  # fmt: skip
 
 
+def encoded():
+    return fastgd.Fit(
+        coef=np.array([1.0, -2.0, 0.5]), intercept=0.25, feature_names=("a=q", "a=5", "b=True"),
+        categories={"a": ("größe", "q", 5), "b": (False, True), "c": (0.5,)}, **history(4),
+    )  # fmt: skip
+
+
 def network(loss="mse", outputs=1, **options):
     sizes = [3, 4, outputs]
     return fastgd.MlpFit(
@@ -69,6 +76,7 @@ FITS = {
     "targets": targets(),
     "logistic": logistic(),
     "softmax": softmax(),
+    "encoded": encoded(),
     "no epoch": fastgd.Fit(coef=np.zeros(3), intercept=0.0, **history(0) | {"cost": np.nan}),
     "network": network(),
     "network of a column": network(flat=False),
@@ -154,8 +162,11 @@ def test_a_file_of_an_earlier_version_still_loads(fit):
     assert bytes_of(loaded(npz(members))) == bytes_of(fit)
     fit = copy.copy(fit)
     fit.feature_names = None
+    if isinstance(fit, fastgd.Fit):
+        fit.categories = None
+    newer = ("feature_names", "categories")
     for version in ({}, {"format": np.array(1)}):  # neither had names
-        older = {k: v for k, v in members.items() if k != "feature_names"} | version
+        older = {k: v for k, v in members.items() if k not in newer} | version
         assert bytes_of(loaded(npz(older))) == bytes_of(fit)
     assert "missing" in refused(npz(older | {"format": np.array(2)}))
 
@@ -334,6 +345,20 @@ def test_a_fit_that_could_not_be_loaded_is_not_saved(name):
     with pytest.raises(fastgd.InputError, match="the fit can't be saved: "):
         fit.save(file)
     assert file.getvalue() == b""
+
+
+@pytest.mark.parametrize(
+    "wrong", [["a"], {"a": 5}, {"a": ["p", "r"]}, {"a": [None]}, {"a": [b"p"]}, {"a": ["p", ()]}]
+)
+def test_categories_that_are_no_values_of_features_are_neither_saved_nor_loaded(wrong):
+    fit = encoded()
+    fit.categories = wrong
+    with pytest.raises(fastgd.InputError, match="the fit can't be saved: "):
+        fit.save(io.BytesIO())
+    members = members_of(encoded())
+    for text in (repr(wrong).replace("'", '"'), "{", "[" * 100_000):
+        refused(npz(members | {"categories": np.array(text)}))
+    refused(npz(members | {"feature_names": np.empty(0, "V1")}))
 
 
 # --- damaged files --------------------------------------------------------------------------------
