@@ -151,6 +151,22 @@ def test_the_python_that_is_shown_fits_the_same(run, data):
         assert value == pytest.approx(given[name], rel=1e-6)
 
 
+@pytest.mark.parametrize("data", ["h.csv", "h.parquet"])
+def test_files_of_before_with_the_coefficient_0_of_first_values(run, data):
+    write(TABLE, data)
+    wanted = fastgd.fit_linear(DUMMIES, PRICE)
+    old = fastgd.Fit(
+        coef=np.insert(wanted.coef, [1, 2], 0.0), intercept=wanted.intercept, costs=wanted.costs,
+        cost=wanted.cost, n_epochs=wanted.n_epochs, converged=True, method=wanted.method,
+        lrs=np.zeros(wanted.n_epochs),
+        feature_names=("size", "sex=female", "sex=male", "town=Bonn", "town=Rome", "town=Ulm"),
+    )  # fmt: skip
+    old.save("old.npz")
+    assert run("predict", "old.npz", data, "-o", "o.csv")[::2] == (0, "")
+    found = pd.read_csv("o.csv")["prediction"]
+    np.testing.assert_allclose(found, wanted.predict(DUMMIES), rtol=1e-12)
+
+
 def test_a_text_column_like_numbers_is_refused(complaint):
     for rows, words in (
         ("1,2\nx,3\n", ["row 3", "'a'", "'x' is not a finite number", "--without 'a'"]),

@@ -77,6 +77,24 @@ def _loaded(path: str) -> fastgd.Fit:
         raise fastgd.InputError(
             f"{path} is not a fit of one target or two labels on columns with names, as --save writes it."
         )
+    return _with_categories(fit)
+
+
+def _with_categories(fit: fastgd.Fit) -> fastgd.Fit:
+    """The fit; one of a file of before, with the coefficient 0 of each first value, as they are now."""
+    values: dict[str, list[str]] = {}
+    names = fit.feature_names or ()
+    for name in names:
+        column, sign, value = name.partition("=")
+        if sign:
+            values.setdefault(column, []).append(value)
+    coef = dict(zip(names, fit.coef.tolist(), strict=True))
+    found = {c: tuple(v) for c, v in values.items() if len(v) > 1 and coef[f"{c}={v[0]}"] == 0}
+    if fit.categories is None and found:
+        bases = [f"{column}={of[0]}" for column, of in found.items()]
+        fit.coef = fit.coef[[name not in bases for name in names]]
+        fit.feature_names = tuple(name for name in names if name not in bases)
+        fit.categories = found
     return fit
 
 

@@ -38,7 +38,7 @@ def read_table(path: str, target: str | None, without: Sequence[str], labels: bo
     if not table.n:
         raise fastgd.InputError(f"{path} has no rows.")
     text = [name for name in names if isinstance(table.types[name], str)]
-    x, y, _ = opened_table(table, target, None, names, text)
+    x, y, _ = opened_table(table, target, None, names if without else None, text)
     for name, values in x.categories.items():
         refuse_many(path, name, values)
     if labels:
