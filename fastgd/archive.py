@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import is_value
 from .errors import InputError
 from .losses import CLASSES, LOSSES
 from .losses import LABELS as LABEL_TARGETS
@@ -173,7 +174,7 @@ def of_text(text: str | None, features: Any) -> dict[str, tuple[Any, ...]] | Non
         raise ValueError("categories are no values by name")
     for name, values in found.items():
         for value in values:
-            if not isinstance(value, str | int | float):
+            if not is_value(value):
                 raise ValueError(f"{value!r} is among the categories")
         for value in values[1:]:
             if f"{name}={value}" not in (() if features is None else features):

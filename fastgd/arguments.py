@@ -28,6 +28,11 @@ def plain(value: Any) -> Any:
         return value
 
 
+def is_value(value: Any) -> bool:
+    """Whether a value can be one of a column of categories: text, a number or a boolean, and not NaN."""
+    return isinstance(value, str | int | float) and value == value
+
+
 def shown(value: Any) -> str:
     """The text of a value in a message: its `repr` in one line, cut if long."""
     try:

@@ -179,12 +179,13 @@ def fit(
         killed leaves a whole one. `fastgd.load` reads it.
     columns : list of str, optional
         Where x has named columns: those that are features, in this order. By default all but `y` and
-        the weights. Others are not read.
+        the weights. Others are not read, and may differ between files.
     categories : list of str, or dict of lists, optional
         Where x has named columns: those of text, integers or booleans that become columns of 0 and 1,
         one for each value but the first, named "column=value". A dict gives the values, in their order;
         those of a list are found by one reading, and sorted. Columns of dictionary types (Arrow's
-        dictionary, Polars' Categorical and Enum, pandas' category) are always encoded.
+        dictionary, Polars' Categorical and Enum, pandas' category) are always encoded; where the type
+        has values, by these in its order, also those that no row has. At most 1000 values.
         `Fit.categories` keeps the values, and predictions encode by it; another value, or none, raises.
 
     Returns

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..sources import place
 from ..sources.blocks import Blocks
 from ..sources.compressed import Columns
-from ..sources.readers import as_fitted
+from ..sources.readers import as_fitted, in_blocks
 
 
 def split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,14 +42,18 @@ def given_rows(
 
     And the place that reads them.
     """
-    blocks: Any = None
+    own: Any = None
     try:
         rows = as_fitted(given[0], given[1], (*given, None)[2], feature_names, categories)
-        if isinstance(rows.x, Blocks):
-            inputs.require_names_of(rows.x.names, feature_names)
+        x: Any = rows.x
+        if isinstance(x, Blocks):
+            own = None if x is given[0] else x
+            inputs.require_names_of(x.names, feature_names)
+            if not in_blocks(given[0]):  # a frame in memory
+                x = x.rows(0, len(x))
         else:
-            inputs.require_names(rows.x, feature_names)
-        given = (*rows, *given[3:])
+            inputs.require_names(x, feature_names)
+        given = (x, *rows[1:], *given[3:])
         x, found = place.features(given[0], device)
         if found.on_gpu != where.on_gpu and not {found, where} & {place.BLOCKS, place.CHUNKS}:
             raise InputError("x lies elsewhere than the x to train on; move one of them.")
@@ -76,8 +80,8 @@ def given_rows(
         fixed = inputs.offsets(own_offset, n, outputs, dtype, of_classes=loss.coupled)
         return (x, y, inputs.weights(weight, n, np.float64), fixed), found
     except BaseException as error:
-        if blocks is not None:
-            blocks.x.close()
+        if own is not None:
+            own.close()
         if isinstance(error, InputError):
             raise InputError(f"in validation, {error}") from None
         raise

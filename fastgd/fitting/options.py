@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import inputs
-from ..arguments import plain, real, shown
+from ..arguments import is_value, plain, real, shown
 from ..errors import InputError
 from ..formulas.updates import Optimizer
 from ..result import load
@@ -87,6 +87,8 @@ class Options:
             o.device = _device(o.device)
         if o.columns is not None:
             o.columns = _names(o.columns, "columns")
+            if not o.columns:
+                raise InputError("columns is empty; pass one name at least.")
         if o.categories is not None:
             o.categories = _categories(o.categories)
         if o.callback is not None and not callable(o.callback):
@@ -109,30 +111,36 @@ class Options:
         return isinstance(self.lr, str) and self.optimizer is None
 
 
+def _listed(given: Any) -> list[Any] | None:
+    """The entries of a list, or of an array, an index or a series of a library; None of other values."""
+    several = hasattr(given, "__len__") and hasattr(given, "__getitem__")
+    return [plain(one) for one in given] if several and not isinstance(given, str) else None
+
+
 def _names(given: Any, name: str) -> list[str]:
     """Names of columns, each of which occurs once."""
-    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+    names = _listed(given)
+    if names is None or not all(isinstance(one, str) for one in names):
         raise InputError(f"{name} is {shown(given)}; pass a list of names of columns.")
-    for place, one in enumerate(given):
-        if one in given[:place]:
+    for place, one in enumerate(names):
+        if one in names[:place]:
             raise InputError(f"{name} has {one!r} twice.")
-    if not given:
-        raise InputError(f"{name} is empty; pass one name at least.")
-    return list(given)
+    return names
 
 
 def _categories(given: Any) -> Any:
     """Names of columns, or a dict of their values."""
+    names = _names(given, "categories")
     if not isinstance(given, dict):
-        return _names(given, "categories")
-    _names([*given], "categories")
-    for name, values in given.items():
-        several = isinstance(values, list | tuple | np.ndarray) and len(values) > 0
-        if not several or len(set(values)) < len(values):
+        return names
+    values = {name: _listed(given[name]) for name in names}
+    for name, several in values.items():
+        if not several or not all(map(is_value, several)) or len(set(several)) < len(several):
             raise InputError(
-                f"categories of {name!r} are {shown(values)}; pass a list of different values."
+                f"categories of {name!r} are {shown(given[name])}; pass a list of different values, of "
+                "text, numbers or booleans."
             )
-    return {name: [*np.asarray(v, object).tolist()] for name, v in given.items()}
+    return values
 
 
 def _checked(

@@ -202,6 +202,8 @@ class Blocks:
 
     def rows(self, first: int, last: int) -> np.ndarray:
         """Rows `first` to `last` − 1 as an array; reading goes on where the last call ended."""
+        if first == last:
+            return np.empty((0, self.shape[1]), self.dtype)
         if self._held is None or first < self._held[0]:
             self._ahead = self.read()
             self._held = next(self._ahead)

@@ -5,15 +5,18 @@ The first value is the base, which has 0 in all of them (treatment coding, as in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ..arguments import shown
+from ..arguments import is_value, plain, shown
 from ..errors import InputError
 from .blocks import Opened
 from .read_ahead import read_ahead
+from .shuffled import numbers_of_rows
 from .tables import Table, opened_features
 from .watched import tell
 
@@ -50,55 +53,84 @@ def categories_of(
     table : Table
     columns : sequence of str
     given : dict, list of str, or None
-        Names, or values by name, beside the columns of dictionary types. Values that are not given are
-        found, and sorted.
+        Names, or values by name, beside the columns of dictionary types. Values that neither are given
+        nor belong to the type are found, and sorted.
     values_of : callable, optional
-        The values of columns of these names, None where one is missing; by default by one reading.
+        The values of columns of these names; by default by one reading.
 
     Raises
     ------
     InputError
-        If a name is none of `columns`, a value is missing, or there are too many.
+        If a name is none of `columns`, a value is missing or of another kind, or there are too many.
     """
     for name in given or ():
         if name not in columns:
             raise InputError(f"categories has the name {name!r}, which is no feature of x.")
-    values = {name: known for name, known in table.categorical.items() if name in columns}
-    values |= given if isinstance(given, dict) else dict.fromkeys(given or ())
+    values: dict[str, Any] = dict.fromkeys(given or ())
+    values |= {name: known for name, known in table.categorical.items() if name in columns}
+    values |= given if isinstance(given, dict) else {}
     unknown = [name for name, known in values.items() if known is None]
-    found = values_of(unknown) if values_of and unknown else _values(table, unknown)
-    for name, those in found.items():
-        if None in those:
-            raise InputError(_without_value(name, ""))
-        values[name] = _in_order(those)
+    found = (values_of or partial(values_found, table))(unknown) if unknown else {}
+    values |= {name: _in_order(those) for name, those in found.items()}
     for name, those in values.items():
-        _refuse_many(name, those)
+        _require_values(name, those)
     return {name: tuple(values[name]) for name in columns if name in values}
 
 
-def _refuse_many(name: str, found: Any) -> None:
-    if len(found) > _MOST:
-        some = ", ".join(shown(value) for value in list(found)[:3])
+def _require_values(name: str, values: Any) -> None:
+    for value in values:
+        if not is_value(value):
+            raise InputError(
+                f"column {name!r} of x has the value {shown(value)}, and categories are text, numbers or "
+                "booleans; make text of the column, or leave it out with columns=."
+            )
+    if len(values) > _MOST:
+        some = ", ".join(shown(value) for value in list(values)[:3])
         raise InputError(
             f"column {name!r} of x has more than {_MOST} values ({some}, …); leave it out with columns=, "
             "or group its values."
         )
 
 
-def _values(table: Table, names: list[str]) -> dict[str, list[Any]]:
+def values_found(table: Table, names: list[str]) -> dict[str, list[Any]]:
     """The values that each column has, by one reading of these columns."""
     found: dict[str, dict[Any, None]] = {name: {} for name in names}
     first = 0
-    for batch in read_ahead(table.read(names)) if names else ():
-        for name in names:
-            codes, values = table.coded(batch, name)
-            _refuse_missing(name, codes, first, table)
-            used = np.bincount(codes, minlength=len(values)) > 0
-            found[name].update(dict.fromkeys(v for v, u in zip(values, used, strict=True) if u))
-            _refuse_many(name, found[name])
-        first += len(codes)
-        tell(first, first * len(names))
+    with contextlib.closing(read_ahead(table.read(names))) as batches:
+        for batch in batches:
+            for name in names:
+                codes, values = _coded(table, batch, name)
+                used = np.bincount(codes + 1, minlength=1 + len(values)) > 0
+                new = [v for v, u in zip([None, *values], used, strict=True) if u]
+                if any(map(_is_missing, new)):
+                    missing = np.array([*map(_is_missing, values), True])
+                    _refuse_missing(name, _place(table, first + int(np.argmax(missing[codes]))))
+                found[name].update(dict.fromkeys(map(plain, new)))
+                _require_values(name, found[name])
+            first += len(codes)
+            tell(first, first * len(names))
     return {name: list(values) for name, values in found.items()}
+
+
+def together(names: list[str], parts: Iterable[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """The values of each column in any of these parts."""
+    found: dict[str, dict[Any, None]] = {name: {} for name in names}
+    for part in parts:
+        for name in names:
+            found[name].update(dict.fromkeys(part[name]))
+            _require_values(name, found[name])
+    return {name: list(values) for name, values in found.items()}
+
+
+def _coded(table: Table, batch: Any, name: str) -> tuple[np.ndarray, list[Any]]:
+    """As `Table.coded`."""
+    try:
+        return table.coded(batch, name)
+    except (TypeError, NotImplementedError):
+        raise InputError(
+            f"column {name!r} of x is {table.types[name]}, and categories are text, numbers or booleans; "
+            "leave it out with columns=."
+        ) from None
 
 
 def _in_order(values: Any) -> list[Any]:
@@ -108,21 +140,21 @@ def _in_order(values: Any) -> list[Any]:
         return sorted(values, key=str)
 
 
-def _refuse_missing(name: str, codes: np.ndarray, first: int | None, table: Table) -> None:
-    if len(codes) and codes.min() < 0:
-        at = _place(table, first, int(np.argmin(codes)))
-        raise InputError(_without_value(name, at))
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
 
 
-def _without_value(name: str, at: str) -> str:
-    return f"column {name!r} of x has no value{at}; fill it in, or drop that row or column."
+def _refuse_missing(name: str, at: str) -> NoReturn:
+    raise InputError(
+        f"column {name!r} of x has no value{at}; fill it in, or drop that row or column."
+    )
 
 
-def _place(table: Table, first: int | None, row: int) -> str:
-    """Where a row of a batch is, as text; the rows of shuffled batches have other numbers."""
-    if first is None:
-        return ""
-    return f" at row {first + row}{table.place_of(first + row) if table.place_of else ''}"
+def _place(table: Table, row: int, order: np.ndarray | None = None) -> str:
+    """Where the row is that is read after so many others, as text; `order` is that of the parts."""
+    if order is not None and table.parts:
+        row = int(numbers_of_rows(table.parts(), order, row))
+    return f" at row {row}{table.place_of(row) if table.place_of else ''}"
 
 
 def opened_table(
@@ -146,6 +178,9 @@ def opened_table(
         If a column that is needed is not there, or holds no numbers and no categories.
     """
     names = chosen_columns(list(table.types), y, weight, columns)
+    if table.check:
+        named = [given for given in (y, weight) if isinstance(given, str)]
+        table.check(None if columns is None else [*names, *named])
     found = categories_of(table, names, categories)
     features = [feature for name in names for feature in features_of_column(name, found)]
     encoded = Encoded(table, found).table() if found else table
@@ -210,26 +245,29 @@ class Encoded:
     def _read(self, names: Sequence[str], *order: np.ndarray) -> Iterator[Any]:
         others = (name for name in names if name not in self._made)
         columns = list(dict.fromkeys([*others, *self._categories]))
-        first = None if order else 0
+        first = 0
         for batch in self._table.read(columns, *order):
-            places = {name: self._places_of(batch, name, first) for name in self._categories}
+            places = {
+                name: self._places_of(batch, name, first, *order) for name in self._categories
+            }
             yield batch, places
-            if first is not None:
-                first += len(next(iter(places.values())))
+            first += len(next(iter(places.values())))
 
-    def _places_of(self, batch: Any, name: str, first: int | None) -> np.ndarray:
+    def _places_of(self, batch: Any, name: str, first: int, *order: np.ndarray) -> np.ndarray:
         """The place of each row's value among the categories of a column."""
-        codes, values = self._table.coded(batch, name)
-        _refuse_missing(name, codes, first, self._table)
+        codes, values = _coded(self._table, batch, name)
         place = self._places[name].get
-        places = np.array([place(value, -1) for value in values], np.int32)
-        found = places[codes]
+        # The last one is that of code −1.
+        found = np.array([*(place(value, -1) for value in values), -1], np.int32)[codes]
         if len(found) and found.min() < 0:
             row = int(np.argmin(found))
-            self._refuse(name, values[codes[row]], _place(self._table, first, row))
+            value, at = [*values, None][codes[row]], _place(self._table, first + row, *order)
+            self._refuse(name, value, at)
         return found
 
     def _refuse(self, name: str, value: Any, at: str) -> NoReturn:
+        if _is_missing(value):
+            _refuse_missing(name, at)
         known = self._categories[name]
         listed = ", ".join(map(shown, known[:20])) + (", …" if len(known) > 20 else "")
         raise InputError(

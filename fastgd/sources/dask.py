@@ -29,6 +29,8 @@ from .categories import (
     categories_of,
     chosen_columns,
     features_of_column,
+    together,
+    values_found,
 )
 from .compressed import compressed, is_sparse
 from .frames import table_of_frame
@@ -54,8 +56,9 @@ def of_dask(
     BlockError
         If a chunk can't be computed.
     """
-    table, client = _table(x, y, weight, columns, categories), _client_of(x)
+    client = _client_of(x)
     try:
+        table = _table(x, y, weight, columns, categories)
         y, weight = (a.compute() if inputs.is_dask(a) else a for a in (table.y, table.weight))
         opened = _in_this_process(table) if client is None else _on_workers(client, table)
         opened.categories = table.categories
@@ -161,12 +164,13 @@ def _of_frame(x: Any, y: Any, weight: Any, columns: Any, categories: Any) -> _Ta
 
 
 def _values(x: Any, names: list[str]) -> dict[str, list[Any]]:
-    """The values that each of these columns of a data frame has, None for what is missing."""
-    found = {}
-    for name in names:
-        values = x[name].drop_duplicates().compute()
-        found[name] = [*values.dropna().tolist(), *([None] if values.isna().any() else [])]
-    return found
+    """The values that each of these columns of a data frame has."""
+    from dask.base import compute
+    from dask.delayed import delayed
+
+    look = delayed(_values_of, pure=False)
+    parts = [look(part, number, names) for number, part in enumerate(x[names].to_delayed())]
+    return together(names, compute(*parts))
 
 
 def _client_of(x: Any) -> Any:
@@ -228,6 +232,11 @@ def _told(error: Exception) -> InputError | BlockError:
 
 
 # --- what runs on workers ---------------------------------------------------------------------
+
+
+def _values_of(frame: Any, number: int, names: list[str]) -> dict[str, list[Any]]:
+    """The values that columns have in a part of a data frame."""
+    return values_found(table_of_frame(frame, f" of chunk {number}"), names)
 
 
 def _array_of(

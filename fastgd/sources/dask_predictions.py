@@ -72,8 +72,18 @@ def _like(predict: Any, rows: Any, with_offset: bool, axes: tuple[int, ...]) -> 
     return np.asarray(predict(rows, *offset))[:0]
 
 
-def _predicted(rows: Any, *offset: Any, predict: Any, none: np.ndarray) -> np.ndarray:
-    return predict(rows, *offset) if rows.shape[0] else none
+def _predicted(
+    rows: Any, *offset: Any, predict: Any, none: np.ndarray, partition_info: Any = None
+) -> np.ndarray:
+    """The predictions of a chunk; Dask tells which one of a frame it is."""
+    if not rows.shape[0]:
+        return none
+    try:
+        return np.asarray(predict(rows, *offset))
+    except InputError as error:
+        if not partition_info:
+            raise
+        raise InputError(f"in chunk {partition_info['number']}, {error}") from None
 
 
 def _in_chunks(offset: Any, sizes: tuple[float, ...]) -> Any:

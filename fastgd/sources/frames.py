@@ -20,9 +20,9 @@ def table_of_frame(frame: Any, where: str = "") -> Table:
     InputError
         If a name of its columns occurs twice.
     """
-    for name in frame.columns:
-        if np.count_nonzero(frame.columns == name) > 1:
-            raise InputError(f"x has several columns named {name!r}; rename them.")
+    if not frame.columns.is_unique:
+        name = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"x has several columns named {name!r}; rename them.")
 
     def read(names: list[str]) -> Iterator[Any]:
         yield frame[list(names)]

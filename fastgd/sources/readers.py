@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments import shown
 from ..errors import InputError
-from ..inputs import column_names, is_dask, require_columns, require_names_of
+from ..inputs import check_shape, column_names, is_dask, require_columns, require_names_of
 from .blocks import BLOCK_BYTES, Blocks, Opened, sample_of
 from .categories import Categories, columns_of_features, opened_table
 from .compressed import compressed, is_sparse
@@ -94,6 +94,7 @@ def rows_to_predict(
     blocks = as_fitted(x, None, None, fitted_names, categories).x
     require_names_of(blocks.names, fitted_names)
     require_columns(blocks, d)
+    check_shape(blocks.shape, "x")
     return blocks
 
 

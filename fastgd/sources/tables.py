@@ -45,6 +45,9 @@ class Table(NamedTuple):
         The columns of dictionary types, with their values, or None where these are not known.
     place_of, parts : callable, optional
         As for `Blocks`.
+    check : callable, optional
+        ``check(names)`` raises `InputError` where the files of x have not all of these columns alike, or
+        for None all columns.
     """
 
     types: dict[str, Any]
@@ -55,6 +58,7 @@ class Table(NamedTuple):
     categorical: dict[str, Any]
     place_of: Callable[[int], str] | None = None
     parts: Callable[[], Sequence[int]] | None = None
+    check: Callable[[Sequence[str] | None], None] | None = None
 
 
 def opened_features(
@@ -87,7 +91,10 @@ def opened_features(
 def dtype_of(types: dict[str, Any], features: list[str]) -> np.dtype:
     """The common dtype of features; errors as in `opened_features`."""
     if not features:
-        raise InputError("x has no column but y and the weights; pass one feature at least.")
+        raise InputError(
+            "x has no feature: no column but y and the weights, or categories of one value alone; pass "
+            "one at least."
+        )
     for column, name in enumerate(features):
         if isinstance(types[name], str):
             raise InputError(
@@ -242,8 +249,8 @@ def _arrow_array(part: Any, name: str) -> np.ndarray:
 def _arrow_coded(part: Any, name: str) -> tuple[np.ndarray, list[Any]]:
     """The codes of a column of an Arrow batch, and their values; −1 is missing."""
     column = part.column(name).dictionary_encode()
-    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes, column.dictionary.to_pylist()
+    indices = column.indices.cast("int32")  # Polars writes unsigned ones
+    return indices.fill_null(-1).to_numpy(zero_copy_only=False), column.dictionary.to_pylist()
 
 
 def _arrow_dictionaries(schema: Any) -> dict[str, Any]:
@@ -264,7 +271,7 @@ class _Part:
 def table_of_dataset(data: Any, every_column: bool = False) -> Table:
     """A pyarrow Dataset: its fragments one after the other, so that rows have one order.
 
-    With `every_column`, a fragment may have no column that the first one has not.
+    With `every_column`, where no columns are chosen, a fragment may have none that the first one has not.
     """
     import pyarrow
     import pyarrow.dataset as ds
@@ -277,15 +284,14 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
             "x is a Dataset with a filter or a projection, and files are read whole; pass a Polars "
             "LazyFrame that has them, or a function that returns blocks."
         ) from error
-    counts = []
+    counts, types_of = [], []
     for fragment in fragments:
         try:
             counts.append(fragment.count_rows())
-            found = _arrow_types(fragment.physical_schema)
+            types_of.append(_arrow_types(fragment.physical_schema))
         except (OSError, pyarrow.ArrowException) as error:
             where = getattr(fragment, "path", "")
             raise InputError(f"{where} of x can't be read: {str(error).rstrip('.')}.") from error
-        _require_columns_of(fragment, found, types, every_column)
     ends = list(itertools.accumulate(counts))
 
     @functools.cache
@@ -325,9 +331,21 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
     def parts() -> list[int]:
         return [rows for _, rows in pieces()]
 
+    def check(names: Sequence[str] | None) -> None:
+        wanted = types if names is None else {name: types[name] for name in names}
+        for fragment, found in zip(fragments, types_of, strict=True):
+            _require_columns_of(fragment, found, wanted)
+            more = [name for name in found if name not in types]
+            if every_column and names is None and more:
+                where = getattr(fragment, "path", "")
+                raise InputError(
+                    f"{where} has the column {more[0]!r}, which the first file of x has not; choose "
+                    "columns with columns=."
+                )
+
     dictionaries = _arrow_dictionaries(data.schema)
     return Table(
-        types, sum(counts), read, _arrow_array, _arrow_coded, dictionaries, place_of, parts
+        types, sum(counts), read, _arrow_array, _arrow_coded, dictionaries, place_of, parts, check
     )
 
 
@@ -350,10 +368,8 @@ def _scan_options(fragment: Any) -> Any:
     return pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
 
 
-def _require_columns_of(
-    fragment: Any, found: dict[str, Any], wanted: dict[str, Any], every_column: bool
-) -> None:
-    """Raise unless a file has the columns of the first one, of numbers where that has numbers."""
+def _require_columns_of(fragment: Any, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise unless a file has these columns, of numbers where the first one has numbers."""
     import pyarrow.dataset
 
     where = getattr(fragment, "path", "a fragment")
@@ -368,12 +384,6 @@ def _require_columns_of(
                 f"column {name!r} of {where} is {found[name]}, and {kind} in other files of x; make "
                 "them the same."
             )
-    more = [name for name in found if name not in wanted]
-    if every_column and more:
-        raise InputError(
-            f"{where} has the column {more[0]!r}, which the first file of x has not; pass a Dataset "
-            "with the columns to read as its schema."
-        )
 
 
 def _row_group(fragment: Any, row: int) -> str:
@@ -442,11 +452,14 @@ def table_of_query(query: Any) -> Table:
 
     def coded(batch: Any, name: str) -> tuple[np.ndarray, list[Any]]:
         column = batch[name]
-        if name in categorical:
-            column = column.cast(polars.String)
+        if column.dtype.is_nested():
+            raise TypeError(column.dtype)
         values = column.drop_nulls().unique()
         places = polars.Series(range(len(values)), dtype=polars.Int32)
-        codes = column.replace_strict(values, places, default=-1, return_dtype=polars.Int32)
+        known = values
+        if name in categorical:
+            column, known = column.to_physical(), values.to_physical()
+        codes = column.replace_strict(known, places, default=-1, return_dtype=polars.Int32)
         return codes.to_numpy(), values.to_list()
 
     n = query.select(polars.len()).collect().item()
