@@ -53,7 +53,7 @@ def cluster():
 def client(cluster):
     """A client on which nothing is left at the end."""
     with Client(cluster) as connected:
-        connected.wait_for_workers(2, timeout=30)
+        connected.wait_for_workers(2, timeout=90)
         yield connected
         end = time.monotonic() + 5
         while connected.futures and time.monotonic() < end:
