@@ -170,6 +170,26 @@ def test_weights_in_a_column(where):
     equal(found, fastgd.fit_linear(X, SCORE, sample_weight=WEIGHT))
 
 
+def test_columns_of_categories(where):
+    text = np.where(WEIGHT > 1, "high", "low")
+    made = pd.DataFrame({"a": X[:, 0], "t": text, "c": pd.Categorical(text), "y": SCORE})
+    of_text, by_hand = dd.from_pandas(made, npartitions=3), np.column_stack([X[:, 0], WEIGHT <= 1])
+    wanted = fastgd.fit_linear(by_hand, SCORE)
+    found = fastgd.fit_linear(of_text, "y", columns=["a", "t"], categories=["t"])
+    assert found.categories == {"t": ("high", "low")}
+    equal(found, wanted)
+    np.testing.assert_allclose(found.predict(of_text), wanted.predict(by_hand), rtol=1e-10)
+    not_known = of_text.assign(c=of_text["c"].cat.as_unknown())
+    equal(fastgd.fit_linear(not_known, "y", columns=["a", "c"]), wanted)
+    made.loc[500, "t"] = "other"
+    said = r"column 't' of x is 'other' at row 33 of chunk 2, which is none of .* \('low', 'high'\)"
+    with pytest.raises(InputError, match=said):
+        fastgd.fit_linear(
+            dd.from_pandas(made, npartitions=3), "y",
+            columns=["a", "t"], categories={"t": ["low", "high"]},
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, bool])
 def test_dtypes(dtype, where):
     x = (10 * X).astype(dtype)[:, :3] if dtype is not bool else X[:, :3] > X[:, :3].mean(axis=0)
