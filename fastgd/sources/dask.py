@@ -145,7 +145,10 @@ def _of_frame(x: Any, y: Any, weight: Any, columns: Any, categories: Any) -> _Ta
     names = chosen_columns(list(table.types), y, weight, columns)
     if y is None:
         raise InputError("y is missing; pass the name of a column of x, or an array.")
-    known = {name: v if x[name].cat.known else None for name, v in table.categorical.items()}
+    known = {
+        name: v if v is not None and x[name].cat.known else None
+        for name, v in table.categorical.items()
+    }
     table = table._replace(categorical=known)
     found = categories_of(table, names, categories, lambda those: _values(x, those))
     features = [feature for name in names for feature in features_of_column(name, found)]

@@ -38,9 +38,9 @@ def table_of_frame(frame: Any, where: str = "") -> Table:
 
     types = {name: type_of_column(dtype) for name, dtype in frame.dtypes.items()}
     categorical = {
-        name: dtype.categories.tolist()
+        name: dtype.categories.tolist() if dtype.name == "category" else None
         for name, dtype in frame.dtypes.items()
-        if dtype.name == "category"
+        if dtype.name == "category" or dtype.name.startswith("dictionary")  # the latter is Arrow's
     }
     return Table(types, len(frame), read, array, coded, categorical, lambda row: where)
 
