@@ -90,6 +90,7 @@ SOURCES = {
     "folder": lambda path: folder(path, columns("y")),
     "folder of CSV": lambda path: folder(path, columns("y"), pyarrow.csv.write_csv),
     "folder of IPC": arrow_files,
+    "folder as text": lambda path: str(folder(path, columns("y"))),
     "file": one_file,
     "file as text": lambda path: str(one_file(path)),
     "files": lambda path: sorted(folder(path, columns("y")).iterdir()),

@@ -99,6 +99,17 @@ def test_a_dictionary_with_an_entry_that_is_missing():
         assert f"column 's' of x has no value at row {N - 1};" in refused(table, **options)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "dask"])
+def test_dictionaries_of_arrow_in_frames_of_pandas(kind):
+    kept = pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+    x = FRAME.assign(s=FRAME.s.astype(kept))
+    with dask.config.set(scheduler="threads"):
+        x = dd.from_pandas(x, npartitions=3) if kind == "dask" else x
+        fit = fastgd.fit_linear(x, "y", columns=["a", "s"])
+    assert fit.categories == {"s": ("p", "q", "r")}
+    np.testing.assert_allclose(fit.coef, BY_HAND.coef, rtol=1e-10)
+
+
 # --- values -----------------------------------------------------------------------------------
 
 
@@ -157,6 +168,16 @@ def test_nan_is_no_value(tmp_path):
     for options in (CHOSEN, {"columns": ["a", "s"], "categories": {"s": [1.5]}}):
         for x in (table, path, pl.from_arrow(table).lazy(), FRAME.assign(s=numbers)):
             assert "column 's' of x has no value at row 150" in refused(x, **options)
+
+
+@pytest.mark.parametrize("value", [None, "NA"])
+def test_text_that_is_missing_in_a_csv_file(value, tmp_path):
+    path = tmp_path / "x.csv"
+    FRAME.assign(s=np.where(np.arange(N) == 150, value, FRAME.s)).to_csv(path, index=False)
+    for options in (CHOSEN, GIVEN):
+        assert "column 's' of x has no value at row 150 (row 150 of" in refused(path, **options)
+    with pytest.raises(InputError, match="y has no label at row 150"):
+        fastgd.fit_logistic(path, "s", columns=["a"])
 
 
 def test_a_feature_is_needed():

@@ -168,9 +168,9 @@ def in_blocks_of(
 
 
 def is_path(x: Any) -> bool:
-    """Whether x names a file: a path, or text with the ending of a known format."""
+    """Whether x names a file: a path, or text with the ending of a known format or of what is there."""
     if isinstance(x, str):
-        return pathlib.PurePath(x).suffix.lower() in _FORMATS
+        return pathlib.PurePath(x).suffix.lower() in _FORMATS or os.path.exists(x)
     return isinstance(x, os.PathLike)
 
 
@@ -190,14 +190,23 @@ def table_of_files(paths: Any) -> Table:
         raise InputError(
             f"the files of x have several endings ({', '.join(sorted(endings))}); pass those of one."
         )
-    kind = _FORMATS.get(endings.pop(), "parquet")
+    kind: Any = _FORMATS.get(endings.pop(), "parquet")
     try:
+        if kind == "csv":
+            kind = pyarrow.dataset.CsvFileFormat(convert_options=_csv_options())
         data = pyarrow.dataset.dataset(
             names if several else names[0], format=kind, partitioning="hive"
         )
     except (OSError, pyarrow.ArrowException, TypeError) as error:
         raise InputError(f"the files of x can't be opened: {str(error).rstrip('.')}.") from error
     return table_of_dataset(data, every_column=True)
+
+
+def _csv_options() -> Any:
+    """Fields of text may be missing, as numbers may: by default Arrow makes empty text of them."""
+    import pyarrow.csv
+
+    return pyarrow.csv.ConvertOptions(strings_can_be_null=True)
 
 
 def _files_of(name: str) -> Iterator[str]:
