@@ -215,6 +215,32 @@ def test_a_column_of_one_value_is_looked_at_too():
         fit.predict(FRAME.assign(note="y"))
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            {"columns": ["town", "size"]},
+            "column 0 of x is 'town=Rome', and that of the fit is 'size'",
+        ),
+        (
+            {"categories": {"town": ["Ulm", "Bonn", "Rome"]}},
+            "column 1 of x is 'town=Bonn', and that",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pandas", "path", "dask"])
+def test_a_fit_goes_on_with_the_same_columns(kind, other, said, tmp_path):
+    x, path = KINDS[kind](FRAME, tmp_path), tmp_path / "fit.npz"
+    options = {"columns": ["size", "town"], "lr": 0.01}
+    with dask.config.set(scheduler="threads"):
+        fastgd.fit_linear(x, "price", epochs=2, checkpoint=path, **options)
+        found = fastgd.fit_linear(x, "price", epochs=4, resume=path, **options)
+        wanted = fastgd.fit_linear(x, "price", epochs=4, **options)
+        np.testing.assert_array_equal(found.coef, wanted.coef)
+        with pytest.raises(InputError, match=said):
+            fastgd.fit_linear(x, "price", epochs=4, resume=path, **options | other)
+
+
 def test_estimators(tmp_path):
     from fastgd.linear_model import LinearRegression
 

@@ -112,6 +112,14 @@ def test_a_fit_goes_on_from_every_file_that_it_wrote(name, tmp_path, monkeypatch
         assert_same(run(name, resume=str(tmp_path / "earlier.npz")), whole)
 
 
+def test_columns_in_another_order_are_refused():
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=["a", "b", "c"])
+    options = {"hidden": 5, "epochs": 3}
+    fit = fastgd.fit_mlp(frame, Y, callback=go_on, **options)
+    with pytest.raises(fastgd.InputError, match="column 0 of x is 'c', and that of the fit is 'a'"):
+        fastgd.fit_mlp(frame[["c", "b", "a"]], Y, resume=fit, **options)
+
+
 def test_more_epochs():
     eight = run("adam", callback=go_on)
     assert_same(run("adam", epochs=12, resume=eight), run("adam", epochs=12))

@@ -128,6 +128,8 @@ class Problem:
     def _read(self, x: Any, y: Any) -> None:
         """Set what the rows, the targets and the options say together."""
         loss, options = self.loss, self.options
+        if options.resume is not None:
+            inputs.require_names_of(self.feature_names, options.resume.feature_names)
         self.x, self.place = place.features(x, options.device)
         self.held_place = self.place
         self.given_x, self.given_y = self.x, place.on_host(y, "y", self.place)

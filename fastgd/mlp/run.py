@@ -103,6 +103,8 @@ class MlpRun:
     def __init__(self, x: Any, y: Any, options: MlpOptions):
         self.options, o = options, options
         self.names, self.feature_names = inputs.column_names(x), inputs.feature_names(x)
+        if o.resume is not None:
+            inputs.require_names_of(self.feature_names, o.resume.feature_names)
         self.x, self.dtype = rows_of(x, o.dtype)
         self.given_x = self.x
         n = self.x.shape[0]
