@@ -305,6 +305,36 @@ def test_columns_of_predictions(tmp_path):
         model.predict([X[:, :3]])
 
 
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "QuantileRegressor"])
+def test_columns_of_categories(name):
+    y, more = MODELS[name][0], {"b": pd.Categorical(THREE), "other": "text"}
+    rows = pd.DataFrame({"a": X[:, 0], **more, "y": y})
+    x = dd.from_pandas(rows, npartitions=2)
+    model = new(name).fit(x[["a", "b", "y"]], "y")
+    assert model.feature_names_in_.tolist() == ["a", "b=mid", "b=top"]
+    by_hand = np.column_stack([X[:, 0], THREE == "mid", THREE == "top"])
+    wanted = new(name).fit(by_hand, y).predict(by_hand)
+    same = np.testing.assert_array_equal if name == "LogisticRegression" else close
+    same(model.predict(x).compute(), wanted)
+    same(model.predict(rows), wanted)
+    same(model.predict(pl.from_pandas(rows).lazy()), wanted)
+    score = model.score(rows[["a", "b", "y"]], y)
+    assert model.score(x, "y") == pytest.approx(score, rel=1e-9)
+    rows["b"] = "none of them"
+    with pytest.raises(InputError, match="column 'b' of x is 'none of them' at row 0"):
+        model.predict(rows)
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-7)
+
+
+def test_chunks_of_a_frame_with_more_columns():
+    model = linear_model.Ridge().fit(frame(SCORE)[NAMES], SCORE)
+    x = dd.from_pandas(frame(SCORE), npartitions=2)
+    close(model.predict(x).compute(), model.predict(frame(SCORE)[NAMES]))
+
+
 def test_a_row_that_is_not_finite_is_named(tmp_path):
     holed = frame(SCORE)
     holed.loc[450, "c"] = np.nan

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError
 from ..inputs import is_dask
 from ..sources.blocks import Blocks
+from ..sources.categories import columns_of_features
 from ..sources.dask_predictions import lazily
 from ..sources.readers import as_fitted, in_blocks, rows_to_predict
 
@@ -55,12 +56,17 @@ def predicted(model: Any, method: str, in_memory: Callable[[Any], Any], X: Any) 
 
     Of a collection of Dask it is a dask array, which computes nothing yet.
     """
+    names, categories = columns_of(model)
+    if categories and not is_dask(X):  # a frame in memory may have columns to be encoded
+        X = as_fitted(X, None, None, names, categories).x
     if not in_blocks(X):
         return in_memory(X)
     check_is_fitted(model)
     if is_dask(X):
-        return lazily(getattr(model, method), X, None, columns_of(model)[1])
-    blocks = rows_to_predict(X, model.n_features_in_, *columns_of(model))
+        if names is not None and hasattr(X, "columns"):
+            X = X[columns_of_features(names, categories or {})]
+        return lazily(getattr(model, method), X, None, categories)
+    blocks = rows_to_predict(X, model.n_features_in_, names, categories)
     unnamed = copy.copy(model)
     vars(unnamed).pop("feature_names_in_", None)  # blocks have none
     try:
