@@ -18,7 +18,7 @@ import pytest
 from scipy.sparse import csr_array
 
 import fastgd
-from fastgd.sources import blocks, tables
+from fastgd.sources import arrow_tables, blocks, polars_tables, tables
 from fastgd.sources.readers import opened
 
 RNG = np.random.default_rng(0)
@@ -40,7 +40,8 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 def many_blocks(monkeypatch):
     """A block of 256 rows, and parts of 100; no thread is left behind."""
     monkeypatch.setattr(tables, "BLOCK_BYTES", 256 * D * 8)
-    monkeypatch.setattr(tables, "_ROWS", 100)
+    for module in (arrow_tables, polars_tables):
+        monkeypatch.setattr(module, "ROWS", 100)
     yield
     deadline = time.monotonic() + 5
     while any("fastgd-reader" in each.name for each in threading.enumerate()):
@@ -536,7 +537,8 @@ def test_the_callback_is_called_after_every_epoch_that_takes_long(options, monke
 
 def test_arrow_does_not_run_ahead_of_a_slow_reader(tmp_path, monkeypatch):
     """Two or three of 40 row groups of 0.8 MB are in memory."""
-    monkeypatch.setattr(tables, "_ROWS", 1 << 16)
+    for module in (arrow_tables, polars_tables):
+        monkeypatch.setattr(module, "ROWS", 1 << 16)
     path, group = tmp_path / "x.parquet", pa.table({f"c{j}": RNG.random(25_000) for j in range(D)})
     with pq.ParquetWriter(path, group.schema) as file:
         for _ in range(40):

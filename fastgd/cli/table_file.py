@@ -8,7 +8,7 @@ import numpy as np
 
 import fastgd
 
-from ..sources import tables
+from ..sources.arrow_tables import table_of_files
 from ..sources.categories import opened_table
 from .csv_table import Table, known_columns, refuse_many, two_labels
 
@@ -26,7 +26,7 @@ def is_table(file: str) -> bool:
 
 def read_table(path: str, target: str | None, without: Sequence[str], labels: bool) -> Table:
     """The target, and all other columns except those in `without`, as `read_csv` does."""
-    table = tables.table_of_files(existing(path))
+    table = table_of_files(existing(path))
     target, names = known_columns(path, list(table.types), target, without)
     for name in names:
         kind = table.types[name]

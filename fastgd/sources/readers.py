@@ -12,20 +12,15 @@ import numpy as np
 from ..arguments import shown
 from ..errors import InputError
 from ..inputs import check_shape, column_names, is_dask, require_columns, require_names_of
+from .arrow_tables import is_path, table_of_dataset, table_of_files, table_of_parquet
 from .blocks import BLOCK_BYTES, Blocks, Opened, sample_of
 from .categories import Categories, columns_of_features, opened_table
 from .compressed import compressed, is_sparse
 from .dask import of_dask
 from .frames import table_of_frame
+from .polars_tables import table_of_query
 from .read_ahead import read_ahead
-from .tables import (
-    Table,
-    is_path,
-    table_of_dataset,
-    table_of_files,
-    table_of_parquet,
-    table_of_query,
-)
+from .tables import Table
 from .watched import tell
 
 
