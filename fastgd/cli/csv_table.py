@@ -73,12 +73,12 @@ def read_csv(
 
     y = two_labels(path, target, _as_numbers(targets)) if labels else np.array(targets)
     x = np.frombuffer(numbers).reshape(len(targets), len(places))
+    x = x.copy() if seen else x
     categories: Categories = {}
     for place, j in enumerate(places):
         if seen and j in seen:
             values = categories[file.header[j]] = tuple(sorted(seen[j]))
             order = np.array([values.index(text) for text in seen[j]], float)
-            x = x.copy()
             x[:, place] = order[x[:, place].astype(int)]
     loadtxt = "" if seen else _loadtxt(file, [*places, t], y, len(targets))
     features = [f for name in names for f in features_of_column(name, categories)]

@@ -21,7 +21,6 @@ from ..sources.readers import (
     holds_categories,
     in_blocks,
     opened,
-    require_no_names,
 )
 from ..sources.selected import selected
 from ..sources.watched import watched_by
@@ -97,12 +96,11 @@ class Problem:
         """x and y as they can be read; blocks that can be read once are few rows from here on."""
         options = self.options
         weight, chosen = options.sample_weight, (options.columns, options.categories)
-        once, blocks = comes_once(x), not comes_once(x) and in_blocks(x)
-        if once or blocks:
+        once = comes_once(x)
+        if once or in_blocks(x):
             self.bar = ReadingBar() if options.progress else None
             with watched_by(None if self.bar is None else self.bar.read):
                 if once:
-                    require_no_names(y, weight, *chosen)
                     return read_once(x, y, self.loss, options)
                 x, y, options.sample_weight = opened(x, y, weight, *chosen)
             self._opened = x

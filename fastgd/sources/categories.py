@@ -95,11 +95,12 @@ def _require_values(name: str, values: Any) -> None:
 def values_found(table: Table, names: list[str]) -> dict[str, list[Any]]:
     """The values that each column has, by one reading of these columns."""
     found: dict[str, dict[Any, None]] = {name: {} for name in names}
-    first = 0
+    first = size = 0
     with contextlib.closing(read_ahead(table.read(names))) as batches:
         for batch in batches:
             for name in names:
                 codes, values = _coded(table, batch, name)
+                size += codes.nbytes
                 used = np.bincount(codes + 1, minlength=1 + len(values)) > 0
                 new = [v for v, u in zip([None, *values], used, strict=True) if u]
                 if any(map(_is_missing, new)):
@@ -108,7 +109,7 @@ def values_found(table: Table, names: list[str]) -> dict[str, list[Any]]:
                 found[name].update(dict.fromkeys(map(plain, new)))
                 _require_values(name, found[name])
             first += len(codes)
-            tell(first, first * len(names))
+            tell(first, size)
     return {name: list(values) for name, values in found.items()}
 
 
