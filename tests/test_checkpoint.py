@@ -1,15 +1,10 @@
 """A fit whose process was killed goes on from its checkpoint, to the same bits."""
 
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
+from killed_process import resumed_and_whole
 from test_resume import LOOPS, X, every_loop, run
 
 import fastgd
@@ -53,7 +48,6 @@ def test_a_fit_goes_on_from_every_file_that_it_wrote(loop, tmp_path, monkeypatch
 
 
 def test_a_killed_process(tmp_path):
-    path = tmp_path / "fit.npz"
     code = """
         import sys
         import numpy as np
@@ -68,24 +62,7 @@ def test_a_killed_process(tmp_path):
         fit = fastgd.fit_logistic(x, y, **given, checkpoint="fit.npz", resume=sys.argv[2] or None)
         fit.save("end.npz")
     """
-    (tmp_path / "run.py").write_text(textwrap.dedent(code))
-
-    def start(epochs, resume=""):
-        call = [sys.executable, "run.py", str(epochs), resume]
-        return subprocess.Popen(call, cwd=tmp_path, env=os.environ)
-
-    process = start(100_000)
-    until = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
-    so_far = fastgd.load(path).n_epochs
-    assert start(so_far + 3, "fit.npz").wait(120) == 0
-    resumed = fastgd.load(tmp_path / "end.npz")
-    assert start(so_far + 3).wait(120) == 0
-    assert_same(resumed, fastgd.load(tmp_path / "end.npz"))
+    assert_same(*resumed_and_whole(tmp_path, code, 100_000))
 
 
 def test_without_a_callback_a_checkpoint_has_the_state(tmp_path):

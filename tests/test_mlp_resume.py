@@ -1,16 +1,11 @@
 """A network whose fit was stopped, or whose process was killed, goes on to the same bits."""
 
 import io
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
+from killed_process import resumed_and_whole
 from scipy.sparse import csr_array
 
 import fastgd
@@ -196,7 +191,6 @@ def test_fits_of_another_kind_are_refused(tmp_path):
 
 
 def test_a_killed_process(tmp_path):
-    path = tmp_path / "fit.npz"
     code = """
         import sys
         import numpy as np
@@ -211,21 +205,4 @@ def test_a_killed_process(tmp_path):
                              resume=sys.argv[2] or None)
         fit.save("end.npz")
     """
-    (tmp_path / "run.py").write_text(textwrap.dedent(code))
-
-    def start(epochs, resume=""):
-        call = [sys.executable, "run.py", str(epochs), resume]
-        return subprocess.Popen(call, cwd=tmp_path, env=os.environ)
-
-    process = start(1_000_000)
-    until = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
-    so_far = fastgd.load(path).n_epochs
-    assert start(so_far + 3, "fit.npz").wait(120) == 0
-    resumed = fastgd.load(tmp_path / "end.npz")
-    assert start(so_far + 3).wait(120) == 0
-    assert_same(resumed, fastgd.load(tmp_path / "end.npz"))
+    assert_same(*resumed_and_whole(tmp_path, code, 1_000_000))
