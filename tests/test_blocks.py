@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -548,3 +549,20 @@ def test_arrow_does_not_run_ahead_of_a_slow_reader(tmp_path, monkeypatch):
     time.sleep(0.2)
     assert 0 < pa.total_allocated_bytes() - before < 4 * group.nbytes
     reading.close()
+
+
+def test_labels_need_few_numbers_a_row(tmp_path, monkeypatch):
+    """Two float64 a row at once: labels, and predictions; blocks and batches are small beside them."""
+    for module in (arrow_tables, polars_tables):
+        monkeypatch.setattr(module, "ROWS", 1 << 14)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1 << 19)
+    path, n, rng = tmp_path / "x.parquet", 1_000_000, np.random.default_rng(0)
+    x = rng.standard_normal(n, dtype=np.float32)
+    pq.write_table(pa.table({"x": x, "y": (x + rng.logistic(size=n) > 0).astype(int)}), path)
+    fastgd.fit_logistic(path, "y")  # compiles
+    tracemalloc.start()
+    try:
+        fastgd.fit_logistic(path, "y")
+        assert tracemalloc.get_traced_memory()[1] < 22 * n
+    finally:
+        tracemalloc.stop()

@@ -84,7 +84,9 @@ def test_a_stopped_fit_goes_on(name):
     loaded = fastgd.load(file)
     assert loaded.state.keys() == stopped.state.keys()
     for resumed in (stopped, loaded):
-        assert_same(run(name, resume=resumed), whole)
+        seen = []
+        assert_same(run(name, resume=resumed, callback=seen.append), whole)
+        assert seen[0].n_epochs == 4  # it does not begin again
     again = run(name, resume=stopped, callback=after(5))
     assert_same(run(name, resume=again), whole)
 

@@ -219,9 +219,8 @@ class Problem:
             self.k = len(self.y)
             return
         self.y, self.classes = inputs.labels(self.given_y, rows, self.inner)
-        self.given_y = (
-            None  # all labels have been looked at; a column of a table needs memory no more
-        )
+        # All labels have been looked at: the column of a table needs memory no more.
+        self.given_y = None
         k = len(self.classes)
         if not self.loss.coupled and k > 2:
             if self.loss.for_classes is None:
