@@ -12,11 +12,12 @@ import numpy as np
 
 from fastgd import reference
 from fastgd.cpu.order import order_of_epoch
+from fastgd.sources.in_memory import InMemory
 from fastgd.sources.protocol import Source
 from fastgd.sources.visit import DenseVisit, read_only, taken
 
 
-class ListRows:
+class ListRows(InMemory):
     """x is a list of rows, y a list of k targets, each a list of n numbers, weight one of n or None.
 
     For a loss that couples k outputs y is ``[labels]``, and `k` is given. `offset` is None or like y, a

@@ -221,6 +221,32 @@ def test_three_labels():
     assert fit.score(x, labels) == wanted.score(X, labels)
 
 
+@pytest.mark.parametrize(
+    ("y", "options"),
+    [
+        (LABELS, {"loss": "bce"}),
+        (LABELS, {"loss": "bce", "l1": 0.01}),
+        (COUNTS, {"loss": "poisson"}),
+        (np.digitize(Z, [-1, 0, 1, 2]), {"loss": "cross_entropy"}),
+        (np.digitize(Z, [-1, 2]), {"loss": "cross_entropy", "l1": 0.01}),
+    ],
+    ids=["logistic", "logistic, l1", "poisson", "softmax", "softmax, l1"],
+)
+def test_curvatures_of_rows_stay_with_their_blocks(y, options, monkeypatch):
+    """No array of all rows is made of them, and a Hessian is one reading."""
+    wanted = fastgd.fit(X, y, l2=0.01, **options)
+    monkeypatch.delattr(blocks.BlockRows, "predictions")
+    readings = []
+
+    def read():
+        readings.append(1)
+        yield from (X[:1_000], X[1_000:])
+
+    found = fastgd.fit(read, y, l2=0.01, **options)
+    np.testing.assert_allclose(found.coef, wanted.coef, rtol=1e-6, atol=1e-8)
+    assert len(readings) < found.n_epochs + 12
+
+
 @pytest.mark.filterwarnings("ignore::fastgd.ConvergenceWarning")
 @pytest.mark.parametrize("kind", ["memory", "blocks", "file"])
 def test_validation(tmp_path, kind):

@@ -165,8 +165,7 @@ def test_it_is_that_of_autograd(l2):
     weight, coef, intercept = rng.random(40), rng.standard_normal((4, 3)), rng.standard_normal(4)
     source = DenseRows(x, y[None].astype(float), weight, np.float64, 1, 4)
     bound = full_metric(source, 0.5, l2, True)
-    raw = coef @ x.T + intercept[:, None]
-    hessian = joint.joint_hessian(CROSS_ENTROPY, source, 1.0, l2, raw, bound)
+    hessian = joint.joint_hessian(CROSS_ENTROPY, source, 1.0, l2, (coef, intercept), bound)
     level = intercept + coef @ bound.center
     wanted = curvature(x - bound.center, y, weight, coef, level, l2)
     unit = np.append(1.0, bound.scale)
@@ -224,8 +223,9 @@ def test_the_hessians_of_classes_are_blocks_of_that_of_all():
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
     source = DenseRows(x, y[None].astype(float), weight, np.float64, 1, 4)
     bound = full_metric(source, 0.5, 0.3, True)
-    raw = np.random.default_rng(2).standard_normal((4, len(y)))
-    how = CROSS_ENTROPY, source, 0.01, 0.3, raw, bound
+    rng = np.random.default_rng(2)
+    at = rng.standard_normal((4, x.shape[1])) / x.std(axis=0), rng.standard_normal(4)
+    how = CROSS_ENTROPY, source, 0.01, 0.3, at, bound
     alone, together = joint.class_hessians(*how), joint.joint_hessian(*how)
     for c in range(4):
         np.testing.assert_allclose(alone[c], together[c, :, c], rtol=1e-12, atol=1e-15)

@@ -9,14 +9,16 @@ at the optimum of a sample spares most of the steps over all rows.
 """
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..losses import Loss
+from ..sources.protocol import Source
 from .automatic import History, Steps, shrinks
 from .metric import Metric, diagonal_metric, full_metric, is_full
-from .per_row import Parameters, raw_predictions, row_curvatures
+from .per_row import Parameters, curvatures_at
 from .whitened import AutomaticDescent, Stage
 
 #: A step in a Hessian that is not outdated makes the gradient smaller by this factor.
@@ -52,11 +54,11 @@ class CurvedDescent(AutomaticDescent):
                     return False
             self.null = metric.null
             done = yield from self._descend(stage, metric, False)
-            after = self._curvatures_at((self.coef, self.intercept))
-            if self.stopped or self.epoch >= self.epochs or (done and _are_near(before, after)):
+            after = self._curvatures_at((self.coef, self.intercept), before)
+            if self.stopped or self.epoch >= self.epochs or (done and after.near):
                 break
             stage, before = None, after
-        if self.settings.l2 == 0 and self._is_flat(after):
+        if self.settings.l2 == 0 and after.flat:
             self.trouble = "unbounded"
         elif metric.null.any():
             self.trouble = "dependent"
@@ -98,30 +100,29 @@ class CurvedDescent(AutomaticDescent):
 
     # --- the Hessian -----------------------------------------------------------------------------
 
-    def _curvatures_at(self, at: Parameters) -> np.ndarray:
-        """The weighted second derivative of each row's loss, (n,)."""
-        return row_curvatures(self.source, self.loss, raw_predictions(self.source, at)[0], False)
-
-    def _metric_of(self, curvatures: np.ndarray) -> Metric:
-        """The metric of the Hessian with these second derivatives of rows."""
-        source, settings, total = self.source, self.settings, float(curvatures.sum())
-        how = settings.l2, settings.fit_intercept
+    def _curvatures_at(self, at: Parameters, before: "_Curvatures | None" = None) -> "_Curvatures":
+        """The weighted second derivatives at some parameters, looked at beside those of `before`."""
+        source = self.source
+        found = of_metric = source.per_row(partial(curvatures_at, loss=self.loss, at=at))
+        beside = () if before is None else (before.found,)
+        totals, near, least, most = zip(*source.look(_seen, found, *beside), strict=True)
+        total = float(sum(totals))
         if not math.isfinite(total):
-            curvatures = np.minimum(np.nan_to_num(curvatures, posinf=1e300), 1e300 / source.n)
+            of_metric = source.per_row(partial(_bounded, 1e300 / source.n), found)
+            total = float(sum(source.look(_total, of_metric)))
         elif not total > 0:  # all curvature is lost to rounding
-            curvatures = np.ones(source.n)
+            of_metric, total = source.per_row(_ones), float(source.n)
+        flat = not max(most) > 0 or min(least) < _FLAT * max(most)
+        return _Curvatures(found, of_metric, total, all(near), flat)
+
+    def _metric_of(self, curvatures: "_Curvatures") -> Metric:
+        """The metric of the Hessian with these second derivatives of rows."""
+        source, settings = self.source, self.settings
+        how = settings.l2, settings.fit_intercept
         if not is_full(source):
             mass = float(source.weight.sum()) if len(source.weight) else source.n
-            return diagonal_metric(source, float(curvatures.sum()) / mass * settings.scale, *how)
-        return full_metric(source, settings.scale, *how, curvatures)
-
-    def _is_flat(self, curvatures: np.ndarray) -> bool:
-        """Whether some rows went so far that their second derivative is gone, for want of an optimum."""
-        weight = self.source.weight
-        if len(weight):
-            curvatures = curvatures[weight > 0] / weight[weight > 0]
-        curvatures = curvatures[curvatures > 0]  # a row that is not convex here has 0
-        return not len(curvatures) or bool(curvatures.min() < _FLAT * curvatures.max())
+            return diagonal_metric(source, curvatures.total / mass * settings.scale, *how)
+        return full_metric(source, settings.scale, *how, curvatures.of_metric)
 
     def _is_outdated(self, stage: Stage, history: History) -> bool:
         """Whether the last step made the gradient little smaller: the Hessian has changed since."""
@@ -150,6 +151,52 @@ class CurvedDescent(AutomaticDescent):
         return self.converged
 
 
-def _are_near(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether no row's second derivative is far from what a metric assumes."""
-    return bool((after <= _CHANGED * before).all() and (before <= _CHANGED * after).all())
+class _Curvatures(NamedTuple):
+    """Second derivatives of the rows at some parameters.
+
+    Attributes
+    ----------
+    found, of_metric : results of `Source.per_row`
+        What they are, and what the metric takes for them: finite, and not all zero.
+    total : float
+        The sum of the latter.
+    near : bool
+        Whether no row's is far from the one before, which a metric assumes.
+    flat : bool
+        Whether some rows went so far that theirs is gone, for want of an optimum.
+    """
+
+    found: Any
+    of_metric: Any
+    total: float
+    near: bool
+    flat: bool
+
+
+def _seen(
+    rows: Source, curvatures: np.ndarray, before: np.ndarray | None = None
+) -> tuple[float, bool, float, float]:
+    """Of rows: the sum, whether none is far from `before`, the least per unit of weight, and the most."""
+    near = before is not None and bool(
+        (curvatures <= _CHANGED * before).all() and (before <= _CHANGED * curvatures).all()
+    )
+    total, weight = float(curvatures.sum()), rows.weight
+    if len(weight):
+        curvatures = curvatures[weight > 0] / weight[weight > 0]
+    curvatures = curvatures[curvatures > 0]  # a row that is not convex here has 0
+    if not len(curvatures):
+        return total, near, math.inf, 0.0
+    return total, near, float(curvatures.min()), float(curvatures.max())
+
+
+def _total(rows: Source, curvatures: np.ndarray) -> float:
+    return float(curvatures.sum())
+
+
+def _bounded(most: float, rows: Source, curvatures: np.ndarray) -> np.ndarray:
+    """Curvatures of at most so much, so that their sum is finite."""
+    return np.minimum(np.nan_to_num(curvatures, posinf=1e300), most)
+
+
+def _ones(rows: Source) -> np.ndarray:
+    return np.ones(rows.n)

@@ -8,6 +8,8 @@ step does that, so that the coefficients stay as near to the start as possible.
 
 import itertools
 import math
+import operator
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -60,28 +62,25 @@ def joint_hessian(
     source: Source,
     curvature: float,
     l2: float,
-    raw: np.ndarray,
+    at: Parameters,
     bound: Metric,
 ) -> np.ndarray:
-    """The Hessian (k, 1+d, k, 1+d) at raw predictions (k, n), the level of each class first.
+    """The Hessian (k, 1+d, k, 1+d) at some parameters, the level of each class first.
 
     It is that of the levels and of coef/scale for the centre and the scale of `bound`. Columns that are
     constant in `bound` have no curvature. `curvature` is the factor of the summed losses.
     """
     k, d = source.k, source.d
-    p = raw.copy()
-    probabilities(loss)(p.T)
     used = np.diagonal(bound.hessian) > 0
     if bound.whiten.shape[1]:
         used = used & bound.whiten.any(axis=1)
     used = np.append(bool(bound.level_scale), used)
     hessian = np.zeros((k, 1 + d, k, 1 + d))
-    for a, b in itertools.combinations(range(k), 2):
-        weight = p[a] * p[b]
-        if len(source.weight):
-            weight *= source.weight
-        moments = curvature * source.moments(bound.center, bound.scale, np.zeros(0), weight)
-        moments *= np.outer(used, used)
+    pairs = list(itertools.combinations(range(k), 2))
+    see = partial(_moments, loss, at, pairs, bound.center, bound.scale)
+    products: np.ndarray = reduce(operator.iadd, source.look(see))
+    for (a, b), moments in zip(pairs, products, strict=True):
+        moments *= curvature * np.outer(used, used)
         hessian[a, :, a] += moments
         hessian[b, :, b] += moments
         hessian[a, :, b] -= moments
@@ -96,23 +95,34 @@ def class_hessians(
     source: Source,
     curvature: float,
     l2: float,
-    raw: np.ndarray,
+    at: Parameters,
     bound: Metric,
 ) -> np.ndarray:
     """The Hessian of each class alone, (k, 1+d, 1+d); arguments as in `joint_hessian`."""
-    p = raw.copy()
-    probabilities(loss)(p.T)
     used = np.append(bool(bound.level_scale), np.diagonal(bound.hessian) > 0)
-    hessians = np.empty((source.k, 1 + source.d, 1 + source.d))
-    for hessian, share in zip(hessians, p, strict=True):
-        weight = share * (1 - share)
-        if len(source.weight):
-            weight *= source.weight
-        moments = source.moments(bound.center, bound.scale, np.zeros(0), weight)
-        hessian[...] = curvature * moments * np.outer(used, used)
+    pairs = [(c, c) for c in range(source.k)]
+    see = partial(_moments, loss, at, pairs, bound.center, bound.scale)
+    hessians: np.ndarray = reduce(operator.iadd, source.look(see))
+    hessians *= curvature * np.outer(used, used)
     diagonal = np.einsum("cjj->cj", hessians)
     diagonal[:, 1:] += l2 * bound.scale * bound.scale
     return hessians
+
+
+def _moments(
+    loss: CoupledLoss, at: Parameters, pairs: list[tuple[int, int]], center: np.ndarray,
+    scale: np.ndarray, rows: Source,
+) -> np.ndarray:  # fmt: skip
+    """Moments (pairs, 1+d, 1+d) of rows of weight p_a·p_b for a pair, p_a·(1 − p_a) for a class alone."""
+    p = raw_predictions(rows, at)
+    probabilities(loss)(p.T)
+    moments = np.empty((len(pairs), 1 + rows.d, 1 + rows.d))
+    for of_pair, (a, b) in zip(moments, pairs, strict=True):
+        weight = p[a] * (1 - p[a] if a == b else p[b])
+        if len(rows.weight):
+            weight *= rows.weight
+        of_pair[...] = rows.moments(center, scale, np.zeros(0), weight)
+    return moments
 
 
 def contrasts(k: int) -> np.ndarray:
@@ -328,8 +338,7 @@ class CoupledDescent(AutomaticDescent):
 
     def _joint_at(self, at: Parameters, bound: Metric) -> Metric:
         settings = self.settings
-        raw = raw_predictions(self.source, at)
-        how = self.loss, self.source, settings.scale, settings.l2, raw, bound
+        how = self.loss, self.source, settings.scale, settings.l2, at, bound
         if not is_joint(self.source):
             return ClassMetric(bound, class_hessians(*how))
         return JointMetric(bound, joint_hessian(*how), common=settings.l2 > 0)

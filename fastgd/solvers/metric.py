@@ -8,6 +8,7 @@ centred columns are called levels.
 import contextlib
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,10 @@ def is_full(source: Source) -> bool:
 
 class NotFiniteError(ArithmeticError):
     """The moments are not finite: X is not, or it is too large to be squared."""
+
+
+class FlatError(ArithmeticError):
+    """No row has a curvature: all are lost to rounding."""
 
 
 class Metric:
@@ -126,7 +131,7 @@ def full_metric(
     curvature: float,
     l2: float,
     fit_intercept: bool,
-    weight: np.ndarray | None = None,
+    weight: Any = None,
     squares: bool = False,
     whitened: bool = True,
 ) -> Metric:
@@ -139,7 +144,7 @@ def full_metric(
         The second derivative of the summed objective in a prediction, per unit of weight.
     l2 : float
     fit_intercept : bool
-    weight : ndarray (n,), optional
+    weight : ndarray (n,) or result of `Source.per_row`, optional
         In place of the weights of the source.
     squares : bool
         Whether the moments include y, so that the metric has the first totals of a squared error.
@@ -150,6 +155,8 @@ def full_metric(
     ------
     NotFiniteError
         If the moments are not finite.
+    FlatError
+        If the sum of weights is not positive.
     """
     d, y_center = source.d, np.zeros(source.k if squares else 0)
     # The factor of a very small column is limited, or its penalty would overflow.
@@ -166,6 +173,8 @@ def full_metric(
     else:
         raise NotFiniteError
     mass = moments.item(0)
+    if not mass > 0:
+        raise FlatError
     second, mean = moments[1 : d + 1, 1 : d + 1] / mass, moments[0, 1 : d + 1] / mass
     mean_square = mean * mean
     if shifts and np.add.reduce(off_center(mean_square, second.diagonal() - mean_square)):

@@ -41,6 +41,11 @@ def margins_of(source: Source, values: np.ndarray) -> np.ndarray:
     return values
 
 
+def curvatures_at(source: Source, loss: Any, at: Parameters) -> np.ndarray:
+    """The weighted second derivative (n,) of each row's loss, as of `row_curvatures`."""
+    return row_curvatures(source, loss, raw_predictions(source, at)[0], False)
+
+
 def row_curvatures(source: Source, loss: Any, rows: np.ndarray, of_margins: bool) -> np.ndarray:
     """The weighted second derivative of each row's loss, written over its margin or its prediction.
 

@@ -14,6 +14,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,9 +25,9 @@ from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .joint import PenalisedMetric, is_joint, joint_hessian, steps_for_curvature
-from .metric import Metric, diagonal_metric, full_metric, inverse_root, is_full
+from .metric import FlatError, Metric, diagonal_metric, full_metric, inverse_root, is_full
 from .penalty import l1_slope, soft
-from .per_row import Parameters, raw_predictions, row_curvatures
+from .per_row import Parameters, curvatures_at
 
 _EPS = float(np.finfo(np.float64).eps)
 #: Sweeps of coordinate descent between two runs of the active-set method, and the most such runs.
@@ -299,13 +300,13 @@ class ProximalDescent(AutomaticSolver):
         if loss.coupled:
             if self.bound is None:
                 self.bound = full_metric(source, settings.scale, *how, whitened=False)
-            raw = raw_predictions(source, at)
-            hessian = joint_hessian(loss, source, settings.scale, settings.l2, raw, self.bound)
+            hessian = joint_hessian(loss, source, settings.scale, settings.l2, at, self.bound)
             return PenalisedMetric(self.bound, hessian)
-        weight = row_curvatures(source, loss, raw_predictions(source, at)[0], False)
-        if not weight.sum() > 0:
+        weight = source.per_row(partial(curvatures_at, loss=loss, at=at))
+        try:
+            return full_metric(source, settings.scale, *how, weight, whitened=False)
+        except FlatError:
             return otherwise
-        return full_metric(source, settings.scale, *how, weight, whitened=False)
 
     def _first_hessian(self, at: Parameters) -> Metric:
         """The metric of the Hessian, or of a curvature of 1 in every row where none has one."""

@@ -9,6 +9,7 @@ the directions without curvature, and confirmed by its margins.
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,15 @@ _ROWS_A_COLUMN = 100
 
 def separated(source: Source, loss: Loss | CoupledLoss, at: Parameters) -> bool:
     """Whether these parameters classify every row right without an offset: a proof of separability."""
-    raw = linear_predictions(source, at)
+    return all(source.look(partial(_are_right, loss, at)))
+
+
+def _are_right(loss: Loss | CoupledLoss, at: Parameters, rows: Source) -> bool:
+    """Whether these parameters classify all rows in memory right."""
+    raw = linear_predictions(rows, at)
     if not loss.coupled:
-        return bool(margins_of(source, raw[0]).min() > 0)
-    y, weight = source.y, source.weight
+        return bool(margins_of(rows, raw[0]).min() > 0)
+    y, weight = rows.y, rows.weight
     own = np.take_along_axis(raw, y.astype(np.intp), axis=0)
     right = (raw < own).sum(axis=0) == len(raw) - 1
     counts = weight > 0 if len(weight) else slice(None)

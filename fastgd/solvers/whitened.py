@@ -16,6 +16,7 @@ coefficients returned are those of the caller's columns.
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ from ..settings import Settings
 from ..sources.protocol import Source
 from .automatic import AutomaticSolver, History, Steps
 from .inverse_hessian import descent_direction
-from .metric import Metric, diagonal_metric, full_metric, is_full
-from .per_row import Parameters, margins_at, raw_predictions, row_curvatures
+from .metric import FlatError, Metric, diagonal_metric, full_metric, is_full
+from .per_row import Parameters, curvatures_at, margins_at, row_curvatures
 from .separability import (
     FAR,
     group_separated,
@@ -56,6 +57,14 @@ class _Point(NamedTuple):
     cost: float
     gradient: np.ndarray
     norm: float
+
+
+class _Margins(NamedTuple):
+    """The margins of the rows, as of `Source.per_row`, and the least and the most of them."""
+
+    of_rows: Any
+    least: float
+    most: float
 
 
 class Stage(NamedTuple):
@@ -155,7 +164,7 @@ class AutomaticDescent(AutomaticSolver):
         elif not stage.follows:
             sample = self._sample(*stage.at)
             assert sample is not None  # as it was before the pause
-            metric = sample._metric_at(stage.at, margins_at(sample.source, stage.at))
+            metric = sample._metric_at(stage.at, sample._margins_at(stage.at))
             del sample
         if not stage.follows:
             done = yield from self._descend(stage, metric, False)
@@ -189,7 +198,7 @@ class AutomaticDescent(AutomaticSolver):
         if sample.trouble or not sample.converged:
             return None
         at = sample.coef, sample.intercept
-        metric = sample._metric_at(at, margins_at(sample.source, at))
+        metric = sample._metric_at(at, sample._margins_at(at))
         if sample.trouble or metric.null.any():
             return None
         before = sample._evaluate(metric, self.coef, self._centred(metric, self.intercept))
@@ -268,11 +277,12 @@ class AutomaticDescent(AutomaticSolver):
         bool
             False if columns are dependent and the metric of the bound has not been made.
         """
+        source = self.source
         far: Any = None  # no row
         while True:
             at = (self.coef, self.intercept) if stage is None else stage.at
-            margins = margins_at(self.source, at)
-            least, most = float(margins.min()), float(margins.max())
+            margins = self._margins_at(at)
+            least, most = margins.least, margins.most
             if stage is None:
                 if self.settings.l2 == 0 and least > 0 and self._separated():
                     self.trouble = "separable"
@@ -281,9 +291,14 @@ class AutomaticDescent(AutomaticSolver):
             # A small gradient proves an optimum if the rows have the curvature that the metric assumes.
             known, far = far, None
             if most > FAR or least < -FAR:
-                far = (margins > FAR) | (margins < -FAR)
-            if stage is None and done and np.array_equal(far, known):
-                return True
+                far = source.per_row(_far, margins.of_rows)
+            if stage is None and done:
+                if far is None or known is None:
+                    same = far is known
+                else:
+                    same = all(source.look(_equal, far, known))
+                if same:
+                    return True
             metric = self._metric_at(at, margins)
             del margins  # so that at most one array has a number per row
             if stage is None:
@@ -334,7 +349,13 @@ class AutomaticDescent(AutomaticSolver):
         """Steps after which a Hessian has cost no more than they did."""
         return max(10, math.ceil(self.source.work("moments") / self.source.work("pass")))
 
-    def _metric_at(self, at: Parameters, margins: np.ndarray) -> Metric:
+    def _margins_at(self, at: Parameters) -> _Margins:
+        """The margins of the rows at some parameters."""
+        of_rows = self.source.per_row(partial(margins_at, at=at))
+        least, most = zip(*self.source.look(_extremes, of_rows), strict=True)
+        return _Margins(of_rows, min(least), max(most))
+
+    def _metric_at(self, at: Parameters, margins: _Margins) -> Metric:
         """The metric of the Hessian at parameters with these margins, which are overwritten.
 
         If labels are separable in some rows, those rows are far on their side, and the Hessian of the
@@ -342,25 +363,23 @@ class AutomaticDescent(AutomaticSolver):
         `null` names its columns.
         """
         source, fit_intercept = self.source, self.settings.fit_intercept
-        suspect = self.settings.l2 == 0 and margins.max() > FAR
-        beyond = margins > FAR if suspect else slice(0)
-        near = row_curvatures(source, self.loss, margins, True)
-        near[beyond] = 0.0
-        if not near.sum() > 0:  # all curvature is lost to rounding
+        suspect = self.settings.l2 == 0 and margins.most > FAR
+        near = source.per_row(partial(_near, self.loss, suspect), margins.of_rows)
+        try:
+            metric = self._metric(1.0, near)
+        except FlatError:
             return self._metric(self.loss.curvature)
-        metric = self._metric(1.0, near)
         if not suspect or metric.whiten.shape[1] == source.d:
             return metric
         sides = signed_labels(source, source.y[0] == 1)
         direction = separating_direction(source, sides, metric, at[0][0], fit_intercept)
         if direction is None:
-            raw = raw_predictions(source, at)[0]
-            return self._metric(1.0, row_curvatures(source, self.loss, raw, False))
+            return self._metric(1.0, source.per_row(partial(curvatures_at, loss=self.loss, at=at)))
         self.trouble, sizes = "flat", np.abs(direction / metric.scale)
         self.null = sizes * (sizes > 0.1 * sizes.max())
         return metric
 
-    def _metric(self, curvature: float, weight: np.ndarray | None = None) -> Metric:
+    def _metric(self, curvature: float, weight: Any = None) -> Metric:
         settings = self.settings
         curvature = curvature * settings.scale
         return full_metric(self.source, curvature, settings.l2, settings.fit_intercept, weight)
@@ -501,3 +520,27 @@ class AutomaticDescent(AutomaticSolver):
             else:
                 length *= 0.1
         return None
+
+
+# --- numbers per row --------------------------------------------------------------------------------
+
+
+def _extremes(rows: Source, margins: np.ndarray) -> tuple[float, float]:
+    return float(margins.min()), float(margins.max())
+
+
+def _far(rows: Source, margins: np.ndarray) -> np.ndarray:
+    """Which rows are far on either side."""
+    return (margins > FAR) | (margins < -FAR)
+
+
+def _equal(rows: Source, some: np.ndarray, others: np.ndarray) -> bool:
+    return np.array_equal(some, others)
+
+
+def _near(loss: Loss | CoupledLoss, suspect: bool, rows: Source, margins: np.ndarray) -> np.ndarray:
+    """The curvature of the rows, without those far on their side if labels may be separable."""
+    beyond = margins > FAR if suspect else slice(0)
+    near = row_curvatures(rows, loss, margins, True)
+    near[beyond] = 0.0
+    return near

@@ -2,7 +2,8 @@
 
 A block is dense or sparse rows in memory, and a source of its own; the sums over all rows are those of
 the blocks, added in their order. While one block is worked on, the next is read. Targets, weights and
-offsets are in memory, and so are the numbers per row that a solver keeps: what is read again is x.
+offsets are in memory. Other numbers per row, such as the curvatures of a Hessian, are made again of each
+block in the pass that needs them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -243,6 +245,24 @@ class Opened(NamedTuple):
     weight: Any
 
 
+@dataclass(frozen=True)
+class PerRow:
+    """Numbers per row that are made of the rows of each block while it is worked on.
+
+    Attributes
+    ----------
+    make : callable
+        Takes the rows, a source, and what each of `of` returns for them.
+    of : tuple of PerRow
+    """
+
+    make: Callable[..., Any]
+    of: tuple[PerRow, ...]
+
+    def __call__(self, rows: Any) -> Any:
+        return self.make(rows, *(numbers(rows) for numbers in self.of))
+
+
 class BlockRows(HostRows):
     """x in `Blocks`, y (k, n), weight and offset as a source; the parameters are those of `HostRows`."""
 
@@ -302,10 +322,20 @@ class BlockRows(HostRows):
         """The sum of the blocks' moments."""
         wide = 1 + self.d + len(y_center)
         total = np.zeros((wide, wide))
-        work = partial(_moments, center, scale, y_center)
-        for _, of_block in self._results(work, weight):
+        made = weight if isinstance(weight, PerRow) else None
+        work = partial(_moments, center, scale, y_center, made)
+        for _, of_block in self._results(work, None if made else weight):
             total += of_block
         return total
+
+    def per_row(self, make: Callable[..., np.ndarray], *of: Any) -> PerRow:
+        """What makes the numbers of each block."""
+        return PerRow(make, of)
+
+    def look(self, see: Callable[..., Any], *numbers: Any) -> Iterator[Any]:
+        """``see(rows, *numbers)`` of each block."""
+        for _, found in self._results(PerRow(see, numbers)):
+            yield found
 
     def column_moments(
         self, centred: bool, center: Any = None
@@ -429,8 +459,10 @@ def not_finite(block: Any, name: str, names: list[str] | None) -> tuple[int, str
     return None
 
 
-def _moments(center: Any, scale: Any, y_center: Any, rows: Any, weight: Any = None) -> Any:
-    return rows.moments(center, scale, y_center, weight)
+def _moments(
+    center: Any, scale: Any, y_center: Any, made: PerRow | None, rows: Any, weight: Any = None
+) -> Any:
+    return rows.moments(center, scale, y_center, made(rows) if made else weight)
 
 
 def _rows_kept(rows: Any, kept: np.ndarray) -> np.ndarray:

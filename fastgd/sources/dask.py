@@ -10,6 +10,7 @@ Without a client the chunks are blocks, which are computed one after the other i
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import pickle
 import time
@@ -22,6 +23,7 @@ import numpy as np
 
 from .. import inputs
 from ..errors import BlockError, InputError
+from ..losses import CoupledLoss, Loss
 from .blocks import BlockRows, Blocks, Opened, not_finite, sample_of, source_of_block
 from .compressed import compressed, is_sparse
 from .dask_parts import Parts, chunks_on_gpu, parts_of
@@ -168,7 +170,7 @@ def _beside(chunk: Any, *samples: Any) -> tuple[Any, ...]:
 
 
 def _of_chunk(
-    work: Callable[..., Any], dtype: Any, asked: int | None, k: int, block: Any, n_threads: int,
+    work: Any, dtype: Any, asked: int | None, k: int, block: Any, n_threads: int,
     samples: tuple[Any, ...], *per_row: Any,
 ) -> Any:  # fmt: skip
     """What `work` returns for a source of the block."""
@@ -207,13 +209,35 @@ def _on_worker(work: Callable[..., Any], chunks: list[Any], beside: list[tuple[A
     return worker.address, found
 
 
-class _Shipped(NamedTuple):
-    """A loss on its way: it arrives as one object in all passes, for which kernels are compiled once."""
+class _Sent(NamedTuple):
+    """A function on its way to workers, where it arrives as itself."""
 
     pickled: bytes
 
     def __reduce__(self) -> Any:
-        return _arrived, (self.pickled,)
+        return pickle.loads, (self.pickled,)
+
+
+def _sent(work: Callable[..., Any]) -> _Sent:
+    """A function on its way, whose losses arrive as one object in all passes: it has compiled kernels."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, Loss | CoupledLoss):
+                return _arrived, (_pickled(thing),)
+            return super().reducer_override(thing)
+
+    file = io.BytesIO()
+    Pickler(file).dump(work)
+    return _Sent(file.getvalue())
+
+
+@functools.lru_cache(maxsize=64)
+def _pickled(loss: Any) -> bytes:
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(loss))
 
 
 @functools.lru_cache(maxsize=64)
@@ -464,28 +488,11 @@ class DaskRows(BlockRows):
     def _results(
         self, work: Callable[..., Any], per_row: np.ndarray | None = None
     ) -> Iterator[tuple[slice, Any]]:
-        on_chunk = functools.partial(_of_chunk, work, self.dtype, self._n_threads, self.k)
+        on_chunk = functools.partial(_of_chunk, _sent(work), self.dtype, self._n_threads, self.k)
         beside = [self._samples_there]
         if per_row is not None:
             beside.append([per_row[own] for own in self.x.slices])
         yield from zip(self.x.slices, self.x.each(on_chunk, None, *beside), strict=True)
-
-    def totals(
-        self, loss: Any, coef: Any, intercept: Any, center: Any = None, slopes_too: bool = True
-    ) -> np.ndarray:
-        """The sum of the chunks' totals."""
-        return super().totals(_shipped(loss), coef, intercept, center, slopes_too)
-
-    def costs(self, loss: Any, coefs: Any, intercepts: Any) -> np.ndarray:
-        """The sum of the chunks' costs."""
-        return super().costs(_shipped(loss), coefs, intercepts)
-
-
-@functools.lru_cache(maxsize=64)
-def _shipped(loss: Any) -> _Shipped:
-    from distributed.protocol.pickle import dumps
-
-    return _Shipped(dumps(loss))
 
 
 # --- chunks in this process -------------------------------------------------------------------

@@ -40,6 +40,7 @@ from ..cuda.layout import (
 from ..errors import InputError
 from ..formulas.updates import Rule
 from ..losses import CoupledLoss, Loss
+from .in_memory import InMemory
 from .row_norm import largest_row_norm
 from .visit import DenseVisit, gathered, taken
 from .work import Kind, dense_work
@@ -109,7 +110,7 @@ class DeviceMatrix:
         return to_device(np.ascontiguousarray(array), stream=self.stream)
 
 
-class DeviceRows:
+class DeviceRows(InMemory):
     """x (n, d), y (k, n) and weight (n,) or (0,) on a GPU, as a source of costs, gradients and moments.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 from ..compile.functions import default_threads
 from ..cpu.machine.pool import for_each_part
 from ..cpu.order import order_of_epoch
+from .in_memory import InMemory
 from .visit import read_only, taken
 
 #: Bytes of X in a part: 0.2 ms of reading, 100 times the call, and a prompt Ctrl-C.
@@ -21,7 +22,7 @@ _NOTHING = {dtype: read_only(np.empty(0, dtype)) for dtype in NATIVE}
 _NO_OFFSET = {dtype: read_only(np.empty((0, 1), dtype)) for dtype in NATIVE}
 
 
-class HostRows:
+class HostRows(InMemory):
     """x (n, d) of any kind with y (k, n), weight and offset.
 
     Parameters

@@ -1,6 +1,6 @@
 """What solvers ask of rows: the protocol of a source, and of a visit of its rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,6 +118,8 @@ class Source(Samples, Protocol):
         The same rows with the targets of one output.
     predictions(coef, intercept)
         Raw predictions of one output.
+    per_row(make, *of), look(see, *numbers)
+        Numbers per row that stay where the rows are, and what is to be known of them.
     largest_row_norm(size, fit_intercept)
         The largest weighted squared norm of a row.
     batch_epochs(loss, rule, arrays, stop, with_cost)
@@ -172,11 +174,28 @@ class Source(Samples, Protocol):
         center: np.ndarray,
         scale: np.ndarray,
         y_center: np.ndarray,
-        weight: np.ndarray | None = None,
+        weight: Any = None,
     ) -> np.ndarray:
         """Z^T Z for rows sqrt(weight)·[1, (x − center)·scale, y − y_center], symmetric float64.
 
-        `y_center` (m,) says how many targets take part. `weight` (n,) replaces that of the source.
+        `y_center` (m,) says how many targets take part. `weight`, (n,) or what `per_row` returned,
+        replaces that of the source.
+        """
+        ...
+
+    def per_row(self, make: Callable[..., np.ndarray], *of: Any) -> Any:
+        """Numbers per row, where the rows are: ``make(rows, *of)`` with rows in memory, a source.
+
+        The last axis of the array is that of rows. `of` are results of this method, over which `make`
+        may write. Where rows are read again in every pass, the result only stands for the array, which
+        is made again, part by part, in the pass of whoever is given it.
+        """
+        ...
+
+    def look(self, see: Callable[..., Any], *numbers: Any) -> Iterable[Any]:
+        """``see(rows, *numbers)`` of each part of the rows that is in memory as one, in order.
+
+        `numbers` are results of `per_row`.
         """
         ...
 
