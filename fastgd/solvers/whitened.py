@@ -14,6 +14,7 @@ coefficients returned are those of the caller's columns.
 """
 
 import copy
+import hashlib
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -60,11 +61,20 @@ class _Point(NamedTuple):
 
 
 class _Margins(NamedTuple):
-    """The margins of the rows, as of `Source.per_row`, and the least and the most of them."""
+    """The margins of the rows at some parameters.
+
+    Attributes
+    ----------
+    of_rows : result of `Source.per_row`
+    least, most : float
+    far : tuple of bytes
+        Of each part of the rows a digest of which are far on either side; empty where none is.
+    """
 
     of_rows: Any
     least: float
     most: float
+    far: tuple[bytes, ...]
 
 
 class Stage(NamedTuple):
@@ -277,8 +287,7 @@ class AutomaticDescent(AutomaticSolver):
         bool
             False if columns are dependent and the metric of the bound has not been made.
         """
-        source = self.source
-        far: Any = None  # no row
+        far: tuple[bytes, ...] = ()
         while True:
             at = (self.coef, self.intercept) if stage is None else stage.at
             margins = self._margins_at(at)
@@ -289,16 +298,9 @@ class AutomaticDescent(AutomaticSolver):
                 if self.trouble or self.stopped or self.epoch >= self.epochs:
                     return True
             # A small gradient proves an optimum if the rows have the curvature that the metric assumes.
-            known, far = far, None
-            if most > FAR or least < -FAR:
-                far = source.per_row(_far, margins.of_rows)
-            if stage is None and done:
-                if far is None or known is None:
-                    same = far is known
-                else:
-                    same = all(source.look(_equal, far, known))
-                if same:
-                    return True
+            known, far = far, margins.far
+            if stage is None and done and (far == known if known else not any(far)):
+                return True
             metric = self._metric_at(at, margins)
             del margins  # so that at most one array has a number per row
             if stage is None:
@@ -352,8 +354,8 @@ class AutomaticDescent(AutomaticSolver):
     def _margins_at(self, at: Parameters) -> _Margins:
         """The margins of the rows at some parameters."""
         of_rows = self.source.per_row(partial(margins_at, at=at))
-        least, most = zip(*self.source.look(_extremes, of_rows), strict=True)
-        return _Margins(of_rows, min(least), max(most))
+        least, most, far = zip(*self.source.look(_seen, of_rows), strict=True)
+        return _Margins(of_rows, min(least), max(most), far)
 
     def _metric_at(self, at: Parameters, margins: _Margins) -> Metric:
         """The metric of the Hessian at parameters with these margins, which are overwritten.
@@ -525,17 +527,13 @@ class AutomaticDescent(AutomaticSolver):
 # --- numbers per row --------------------------------------------------------------------------------
 
 
-def _extremes(rows: Source, margins: np.ndarray) -> tuple[float, float]:
-    return float(margins.min()), float(margins.max())
-
-
-def _far(rows: Source, margins: np.ndarray) -> np.ndarray:
-    """Which rows are far on either side."""
-    return (margins > FAR) | (margins < -FAR)
-
-
-def _equal(rows: Source, some: np.ndarray, others: np.ndarray) -> bool:
-    return np.array_equal(some, others)
+def _seen(rows: Source, margins: np.ndarray) -> tuple[float, float, bytes]:
+    """The least and the most of the margins of rows, and a digest of which are far."""
+    least, most, far = float(margins.min()), float(margins.max()), b""
+    if most > FAR or least < -FAR:
+        which = np.packbits((margins > FAR) | (margins < -FAR))
+        far = hashlib.blake2b(which.tobytes(), digest_size=16).digest()
+    return least, most, far
 
 
 def _near(loss: Loss | CoupledLoss, suspect: bool, rows: Source, margins: np.ndarray) -> np.ndarray:
