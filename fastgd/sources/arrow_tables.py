@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import BlockError, InputError
+from .read_ahead import read_ahead
 from .tables import ROWS, Table
 
+#: Row groups of more bytes are decoded one after the other.
+_GROUP_BYTES = 256 << 20
 #: The formats of files, by their endings.
 _FORMATS = {
     ".parquet": "parquet", ".csv": "csv", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc",
@@ -162,25 +165,34 @@ def table_of_dataset(data: Any, every_column: bool = False) -> Table:
         whole = zip(fragments, counts, strict=True)
         return [piece for fragment, rows in whole for piece in _row_groups(fragment, rows)]
 
-    def read(names: list[str], order: Sequence[int] | None = None) -> Iterator[Any]:
+    def scanned(number: int, names: list[str]) -> Iterator[_Part]:
         # One scan for each: Arrow reads ahead of a slow reader by up to a gigabyte of a scan.
-        for number in range(len(pieces())) if order is None else order:
-            fragment = pieces()[number][0]
-            batches = fragment.to_batches(
-                schema=data.schema,
-                columns=names,
-                batch_size=ROWS,
-                batch_readahead=1,
-                fragment_readahead=1,
-                fragment_scan_options=_scan_options(fragment),
-                # Arrow's threads crash the process where a reading of IPC is ended early.
-                use_threads=not isinstance(getattr(fragment, "format", None), ds.IpcFileFormat),
-            )
-            try:
-                yield from map(_Part, batches)
-            except (OSError, pyarrow.ArrowException) as error:  # a block may begin in another file
-                where = getattr(fragment, "path", "")
-                raise BlockError(f"{where}: {str(error).rstrip('.')}.") from error
+        fragment = pieces()[number][0]
+        batches = fragment.to_batches(
+            schema=data.schema,
+            columns=names,
+            batch_size=ROWS,
+            batch_readahead=1,
+            fragment_readahead=1,
+            fragment_scan_options=_scan_options(fragment),
+            # Arrow's threads crash the process where a reading of IPC is ended early.
+            use_threads=not isinstance(getattr(fragment, "format", None), ds.IpcFileFormat),
+        )
+        try:
+            yield from map(_Part, batches)
+        except (OSError, pyarrow.ArrowException) as error:  # a block may begin in another file
+            where = getattr(fragment, "path", "")
+            raise BlockError(f"{where}: {str(error).rstrip('.')}.") from error
+
+    def read(names: list[str], order: Sequence[int] | None = None) -> Iterator[_Part]:
+        numbers = range(len(pieces())) if order is None else order
+        scans = (scanned(number, names) for number in numbers)
+        row_bytes = sum(getattr(types[name], "itemsize", 8) for name in names)
+        most = max((rows for _, rows in pieces()), default=0) * row_bytes
+        if any(hasattr(fragment, "row_groups") for fragment in fragments) and most < _GROUP_BYTES:
+            # Arrow decodes a row group as a whole: the next one meanwhile.
+            return itertools.chain.from_iterable(read_ahead(map(list, scans)))
+        return itertools.chain.from_iterable(scans)
 
     def place_of(row: int) -> str:
         number = int(np.searchsorted(ends, row, side="right"))
