@@ -449,12 +449,23 @@ def predictions(by_columns: bool):
     @kernel
     def predict_by_columns(xt, coef, intercept, first, last, shift, out):
         d = coef.shape[1]
-        for i in range(first, last):
-            out[i + shift] = intercept[0]
-        for j in range(d):
-            w = coef[0, j]
-            for i in range(first, last):
-                out[i + shift] += xt[j, i] * w
+        fours = d // 4 * 4
+        for start in range(first, last, _COLUMN_ROWS):
+            m = min(_COLUMN_ROWS, last - start)
+            own = view(out, start + shift, (m,))
+            for i in range(m):
+                own[i] = intercept[0]
+            for j in range(0, fours, 4):  # one load of a prediction for four products
+                w0, w1, w2, w3 = coef[0, j], coef[0, j + 1], coef[0, j + 2], coef[0, j + 3]
+                for i in range(m):
+                    at = start + i
+                    own[i] += (xt[j, at] * w0 + xt[j + 1, at] * w1) + (
+                        xt[j + 2, at] * w2 + xt[j + 3, at] * w3
+                    )
+            for j in range(fours, d):
+                w = coef[0, j]
+                for i in range(m):
+                    own[i] += xt[j, start + i] * w
 
     return predict_by_columns if by_columns else predict
 
