@@ -592,3 +592,20 @@ def test_labels_need_few_numbers_a_row(tmp_path, monkeypatch):
         assert tracemalloc.get_traced_memory()[1] < 22 * n
     finally:
         tracemalloc.stop()
+
+
+def test_a_sample_of_rows_is_in_memory_once():
+    x = np.zeros((200_000, 32), np.float32)
+
+    def read():
+        yield from np.split(x, 25)
+
+    of_all = blocks.Blocks(read, x.shape, x.dtype)
+    rows = blocks.BlockRows(of_all, np.zeros((1, len(x))), None, np.float64, None)
+    tracemalloc.start()
+    try:
+        sample, share = rows.subset(2)
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * sample.x.nbytes
+    finally:
+        tracemalloc.stop()
+    assert share == pytest.approx(0.5, abs=1e-3)

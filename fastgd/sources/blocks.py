@@ -395,7 +395,10 @@ class BlockRows(HostRows):
             share = float(weight.sum(dtype=np.float64) / of_all)
         if len(self.offset):
             offset = self.offset[:, which]
-        x = np.concatenate([rows for _, rows in self._results(_rows_kept, kept)])
+        x, filled = np.empty((len(which), self.d), self.dtype), 0
+        for _, rows in self._results(_rows_kept, kept):
+            x[filled : filled + len(rows)] = rows
+            filled += len(rows)
         samples = self.y[:, which], weight, self.dtype, self._n_threads, self.k, offset
         return DenseRows(x, *samples), share
 
